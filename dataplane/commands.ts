@@ -1,0 +1,147 @@
+/**
+ * What the main thread may ask of the packet engine, and what the engine tells it back.
+ *
+ * Plain data only: every value here survives a structured clone, because a command is posted to each
+ * packet worker unchanged. The engine knows nothing of OVSDB or IKE; control translates.
+ * Ids (bridge, port, protection, SA slot) are small integers chosen by the sender and never reused
+ * while the thing they name still exists.
+ */
+
+export type TunnelType = 'gre' | 'geneve' | 'vxlan' | 'stt';
+
+/** AEADs of RFC 4106 and RFC 7634, by the names used in logs and on the command line. */
+export type EspAlgorithm = 'aes128gcm16' | 'aes192gcm16' | 'aes256gcm16' | 'chacha20poly1305';
+
+/** `value/mask` of `ipsec_skb_mark`: a plaintext tunnel packet with `mark & mask == value & mask` is dropped. */
+export interface MarkMatch {
+  readonly value: number;
+  readonly mask: number;
+}
+
+/** One side of a traffic selector (RFC 7296 §3.13.1). Addresses are text, ranges inclusive; protocol 0 is any. */
+export interface Selector {
+  readonly protocol: number;
+  readonly startAddress: string;
+  readonly endAddress: string;
+  readonly startPort: number;
+  readonly endPort: number;
+}
+
+/** What a tunnel key option gives: a fixed key, none, or `flow` (any accepted; sent from flow metadata). */
+export type TunnelKey =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'fixed'; readonly key: number }
+  | { readonly kind: 'flow' };
+
+export interface TunnelSettings {
+  readonly type: TunnelType;
+  /** Outer addresses as text. */
+  readonly local: string;
+  readonly remote: string;
+  readonly inKey: TunnelKey;
+  readonly outKey: TunnelKey;
+  /** GRE checksum bit, or the outer UDP checksum. */
+  readonly checksum: boolean;
+  /** UDP or TCP port of geneve, vxlan and stt; 0 for gre. */
+  readonly destinationPort: number;
+  /** Outer TTL, 1 to 255, and DSCP/ECN byte of the outer header. */
+  readonly ttl: number;
+  readonly tos: number;
+  readonly dontFragment: boolean;
+  /** `options:egress_pkt_mark`, or undefined: then the uplink's mark counts. */
+  readonly egressMark: number | undefined;
+  /** The protection this tunnel travels under, or undefined: no IPsec. */
+  readonly protection: number | undefined;
+}
+
+/**
+ * A protection is one row of the SPD: all tunnel packets of one kind between two addresses.
+ * `never-up`: configured, no SA has ever been up. `protected`: an SA is or once was up, never plaintext again.
+ * `invalid`: asked for IPsec and got it wrong, sends and accepts nothing.
+ */
+export type ProtectionState = 'never-up' | 'protected' | 'invalid';
+
+export interface InboundSa {
+  readonly slot: number;
+  /** Our SPI, made by Engine.allocateSpi: it names worker and slot. */
+  readonly spi: number;
+  readonly protection: number;
+  readonly local: string;
+  readonly remote: string;
+  readonly algorithm: EspAlgorithm;
+  /** Key and salt as RFC 4106 §8.1 and RFC 7634 §2 cut them from KEYMAT: key bytes, then 4 bytes of salt. */
+  readonly keyAndSalt: Uint8Array;
+  readonly esn: boolean;
+  /** Packets, 64 to 4096. */
+  readonly replayWindow: number;
+  /** Inner packets must match: `tsRemote` is their source, `tsLocal` their destination. */
+  readonly tsLocal: readonly Selector[];
+  readonly tsRemote: readonly Selector[];
+  /** Event 'sa-soft-limit' when either is passed; 0 is none. */
+  readonly softPackets: number;
+  readonly softBytes: number;
+}
+
+export interface OutboundSa extends Omit<InboundSa, 'replayWindow'> {
+  /** First sequence number minus one. 0 for a new SA; a successor process resumes above what was used. */
+  readonly lastSequence: number;
+}
+
+export type EngineCommand =
+  | {
+      readonly op: 'set-bridge';
+      readonly bridge: number;
+      readonly name: string;
+      readonly ageingMs: number;
+      readonly fdbSize: number;
+    }
+  | { readonly op: 'remove-bridge'; readonly bridge: number }
+  /** The frames of a TAP (a bridge's own port or an internal port) that the engine has opened with Engine.openTap. */
+  | {
+      readonly op: 'set-tap-port';
+      readonly port: number;
+      readonly bridge: number;
+      readonly name: string;
+      readonly fds: readonly number[];
+    }
+  /** The frames of an existing network device, through AF_PACKET; opened with Engine.openDevice. */
+  | {
+      readonly op: 'set-device-port';
+      readonly port: number;
+      readonly bridge: number;
+      readonly name: string;
+      readonly fds: readonly number[];
+    }
+  | {
+      readonly op: 'set-tunnel-port';
+      readonly port: number;
+      readonly bridge: number;
+      readonly name: string;
+      readonly tunnel: TunnelSettings;
+    }
+  | { readonly op: 'remove-port'; readonly port: number }
+  /** `drop` undefined: `ipsec_skb_mark` is unset. `uplinkMark` is the mark of tunnels without egress_pkt_mark. */
+  | { readonly op: 'set-mark-policy'; readonly drop: MarkMatch | undefined; readonly uplinkMark: number }
+  | { readonly op: 'set-protection'; readonly protection: number; readonly state: ProtectionState }
+  | { readonly op: 'remove-protection'; readonly protection: number }
+  | { readonly op: 'add-inbound-sa'; readonly sa: InboundSa }
+  | { readonly op: 'remove-inbound-sa'; readonly slot: number }
+  /** Installs an outbound SA without sending on it. */
+  | { readonly op: 'add-outbound-sa'; readonly sa: OutboundSa }
+  /** From now on packets of the protection leave on this SA; undefined: on none (they are dropped). */
+  | { readonly op: 'use-outbound-sa'; readonly protection: number; readonly slot: number | undefined }
+  | { readonly op: 'remove-outbound-sa'; readonly slot: number }
+  | { readonly op: 'flush-fdb'; readonly bridge: number };
+
+export type EngineEvent =
+  /** A packet of this protection was dropped or sent in the clear for want of an SA. At most one a second each. */
+  | { readonly event: 'sa-wanted'; readonly protection: number }
+  | { readonly event: 'sa-soft-limit'; readonly slot: number; readonly direction: 'in' | 'out' }
+  /** The sequence number space is used up: the SA sends nothing more (RFC 4303 §3.3.3). */
+  | { readonly event: 'sa-exhausted'; readonly slot: number }
+  /** The first packet that authenticated on this inbound SA: the peer sends on it. */
+  | { readonly event: 'sa-first-packet'; readonly slot: number }
+  /** ESP for an SPI that nobody has; at most one a second for each source. */
+  | { readonly event: 'unknown-spi'; readonly spi: number; readonly remote: string }
+  | { readonly event: 'port-failed'; readonly port: number; readonly reason: string }
+  | { readonly event: 'worker-died'; readonly worker: number; readonly reason: string };

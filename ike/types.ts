@@ -1,0 +1,245 @@
+/**
+ * The face of the IKEv2 engine: what it is configured with, what it is told, what it answers.
+ *
+ * The engine is sans-IO. It owns no socket, no clock and no source of randomness: datagrams, times in
+ * milliseconds of a monotonic clock, and random bytes come in; actions (plain data) come out. Whoever
+ * runs it (control, or the simulator) carries the actions out in order.
+ */
+
+export interface Endpoint {
+  /** IPv4 dotted or IPv6 text. */
+  readonly address: string;
+  readonly port: number;
+}
+
+/** One traffic selector (RFC 7296 §3.13.1). Ranges inclusive; protocol 0 is any, ports 0-65535 any. */
+export interface TrafficSelector {
+  readonly protocol: number;
+  readonly startPort: number;
+  readonly endPort: number;
+  readonly startAddress: string;
+  readonly endAddress: string;
+}
+
+export type TransformType = 'ENCR' | 'PRF' | 'INTEG' | 'DH' | 'ESN';
+
+/** One transform of a proposal (RFC 7296 §3.3.2): the IANA number and, for ENCR, the key length in bits. */
+export interface Transform {
+  readonly type: TransformType;
+  readonly id: number;
+  readonly keyBits?: number;
+}
+
+/** A configured proposal: every transform offered, in order of preference within its type. */
+export interface ProposalConfig {
+  readonly transforms: readonly Transform[];
+}
+
+export interface Identity {
+  readonly type: 'ipv4' | 'ipv6' | 'fqdn' | 'rfc822' | 'dn' | 'key-id';
+  /** Address or name as text; for dn and key-id the raw bytes in hex. */
+  readonly value: string;
+}
+
+export interface PskAuthentication {
+  readonly method: 'psk';
+  readonly secret: Uint8Array;
+}
+
+/** Certificates (signature authentication) will be a second member of this union. */
+export type Authentication = PskAuthentication;
+
+export interface Lifetimes {
+  /** Seconds until the SA is replaced at the latest; rekeying starts a jittered margin before. */
+  readonly ikeSeconds: number;
+  readonly childSeconds: number;
+  /** Seconds before the end of life at which rekeying starts; the jitter adds up to fuzzPercent of it. */
+  readonly marginSeconds: number;
+  readonly fuzzPercent: number;
+  /** Soft limits of a child SA; 0 is none. The runner reports them with `child-soft-limit`. */
+  readonly childPackets: number;
+  readonly childBytes: number;
+}
+
+export interface ChildConfig {
+  /** Unique in its connection, for instance `tun-in`, `tun-out`. */
+  readonly name: string;
+  readonly tsLocal: readonly TrafficSelector[];
+  readonly tsRemote: readonly TrafficSelector[];
+  /** Whether this side sets the child up itself, or leaves that to the peer. It answers in either case. */
+  readonly start: 'initiate' | 'wait';
+}
+
+export interface Connection {
+  /** Unique. Appears in logs and actions. */
+  readonly name: string;
+  readonly local: string;
+  readonly remote: string;
+  /** Default: the ID_IPV4_ADDR or ID_IPV6_ADDR of the endpoint. */
+  readonly localId?: Identity;
+  readonly remoteId?: Identity;
+  readonly authentication: Authentication;
+  readonly ikeProposals: readonly ProposalConfig[];
+  /** Without DH transforms: those of the IKE SA's group are added at rekey when `pfs` is set. */
+  readonly espProposals: readonly ProposalConfig[];
+  readonly pfs: boolean;
+  readonly children: readonly ChildConfig[];
+  readonly lifetimes: Lifetimes;
+  /** Idle seconds before a liveness check; 0 is never. */
+  readonly dpdSeconds: number;
+}
+
+export interface EngineSettings {
+  /** Retransmission (RFC 7296 §2.1): first timeout in ms, factor, and tries before the peer is given up. */
+  readonly retransmitMs: number;
+  readonly retransmitFactor: number;
+  readonly retransmitTries: number;
+  /** Back-off between attempts to establish a connection, in ms: first and largest. */
+  readonly retryMs: number;
+  readonly retryMaxMs: number;
+  /** Half-open IKE SAs as responder beyond which COOKIE is asked (RFC 7296 §2.6), and beyond which none is accepted. */
+  readonly cookieThreshold: number;
+  readonly halfOpenLimit: number;
+}
+
+/** What the engine needs from whoever runs it. */
+export interface EngineHost {
+  random(bytes: number): Uint8Array;
+  /** A fresh inbound SPI (256 to 2^32-1) for a child of this connection. The runner may steer by it. */
+  allocateSpi(connection: string, child: string): number;
+  /** An SPI that was allocated and will not be used after all. */
+  releaseSpi(spi: number): void;
+}
+
+export type EspAlgorithmName = 'aes128gcm16' | 'aes192gcm16' | 'aes256gcm16' | 'chacha20poly1305';
+
+/** A child SA as negotiated: both directions. */
+export interface ChildSa {
+  /** Unique over the life of the engine; names the child in every later action and command. */
+  readonly id: number;
+  readonly connection: string;
+  /** Name of the ChildConfig. */
+  readonly child: string;
+  readonly inboundSpi: number;
+  readonly outboundSpi: number;
+  readonly algorithm: EspAlgorithmName;
+  /** Key, then the 4 bytes of salt. */
+  readonly inboundKey: Uint8Array;
+  readonly outboundKey: Uint8Array;
+  readonly esn: boolean;
+  readonly mode: 'transport' | 'tunnel';
+  readonly tsLocal: readonly TrafficSelector[];
+  readonly tsRemote: readonly TrafficSelector[];
+  /** The child that this one replaces, if it came of a rekey. */
+  readonly replaces: number | undefined;
+  /** We initiated the exchange that made it. */
+  readonly initiator: boolean;
+}
+
+export type LogLevel = 'err' | 'warn' | 'info' | 'dbg';
+
+export type IkeAction =
+  | { readonly action: 'send'; readonly local: Endpoint; readonly remote: Endpoint; readonly data: Uint8Array }
+  /**
+   * Install both directions. With `sendNow` outbound traffic moves to it at once; otherwise it waits for
+   * `child-send` (a responder of a rekey switches when the old child is deleted or the peer is seen on the new).
+   */
+  | { readonly action: 'child-install'; readonly sa: ChildSa; readonly sendNow: boolean }
+  | { readonly action: 'child-send'; readonly id: number }
+  /** Remove both directions; the inbound one only after `drainMs`. */
+  | { readonly action: 'child-remove'; readonly id: number; readonly drainMs: number; readonly reason: string }
+  | { readonly action: 'ike-up'; readonly connection: string; readonly sa: IkeSaSummary }
+  | { readonly action: 'ike-down'; readonly connection: string; readonly reason: string }
+  /** An attempt failed; the engine tries again by itself. `reason` is a sentence for operators. */
+  | { readonly action: 'failed'; readonly connection: string; readonly reason: string }
+  | {
+      readonly action: 'log';
+      readonly level: LogLevel;
+      readonly connection: string | undefined;
+      readonly message: string;
+    }
+  /** Keys of an IKE SA for a decryption table; only with EngineSettings of a key log. Never logged. */
+  | { readonly action: 'ike-keys'; readonly keys: IkeKeyLog };
+
+export interface IkeKeyLog {
+  readonly initiatorSpi: string;
+  readonly responderSpi: string;
+  readonly encryption: Transform;
+  readonly integrity: Transform | undefined;
+  readonly skEi: Uint8Array;
+  readonly skEr: Uint8Array;
+  readonly skAi: Uint8Array;
+  readonly skAr: Uint8Array;
+}
+
+export interface IkeSaSummary {
+  readonly connection: string;
+  /** 16 hex digits each. */
+  readonly initiatorSpi: string;
+  readonly responderSpi: string;
+  readonly initiator: boolean;
+  readonly state: 'connecting' | 'established' | 'rekeying' | 'deleting';
+  /** In the field's notation, for instance AES_GCM_16_256/PRF_HMAC_SHA2_256/MODP_2048. */
+  readonly suite: string;
+  readonly localId: string;
+  readonly remoteId: string;
+  readonly local: Endpoint;
+  readonly remote: Endpoint;
+  readonly establishedAtMs: number | undefined;
+  readonly rekeyAtMs: number | undefined;
+}
+
+export interface ChildSaSummary {
+  readonly id: number;
+  readonly connection: string;
+  readonly child: string;
+  readonly inboundSpi: number;
+  readonly outboundSpi: number;
+  readonly state: 'installed' | 'rekeying' | 'rekeyed' | 'deleting';
+  readonly installedAtMs: number;
+  readonly rekeyAtMs: number | undefined;
+  readonly expiresAtMs: number;
+}
+
+export interface ConnectionStatus {
+  readonly connection: string;
+  readonly lastFailure: string | undefined;
+  readonly ikeSas: readonly IkeSaSummary[];
+  readonly children: readonly ChildSaSummary[];
+}
+
+export type IkeCommand =
+  /** Adds a connection, or replaces the one of that name: unchanged children stay, others are replaced. */
+  | { readonly command: 'set-connection'; readonly connection: Connection }
+  /** Deletes its SAs at the peer too, then forgets it. */
+  | { readonly command: 'remove-connection'; readonly name: string }
+  /** Traffic waits for an SA: starts an attempt now unless one is under way. */
+  | { readonly command: 'acquire'; readonly connection: string }
+  | { readonly command: 'child-soft-limit'; readonly id: number }
+  /** The hard end of a child came (sequence space used up): remove and replace it at once. */
+  | { readonly command: 'child-exhausted'; readonly id: number }
+  /** A packet was authenticated on this child's inbound SA. */
+  | { readonly command: 'child-traffic-seen'; readonly id: number }
+  /** Deletes all SAs at their peers; the engine gives the sends and removals, then is empty. */
+  | { readonly command: 'shutdown' };
+
+export interface Datagram {
+  readonly local: Endpoint;
+  readonly remote: Endpoint;
+  /** The IKE message, without the non-ESP marker of port 4500. */
+  readonly data: Uint8Array;
+}
+
+/** Counters by reason, for instance `dropped: bad-length`, read by coverage/show. */
+export type IkeCounters = Readonly<Record<string, number>>;
+
+export interface IkeEngine {
+  input(nowMs: number, datagram: Datagram): IkeAction[];
+  command(nowMs: number, command: IkeCommand): IkeAction[];
+  /** Runs everything due at nowMs. */
+  tick(nowMs: number): IkeAction[];
+  /** When tick wants to be called next, or undefined: nothing is pending. */
+  nextTimerMs(): number | undefined;
+  status(): readonly ConnectionStatus[];
+  counters(): IkeCounters;
+}

@@ -1,0 +1,193 @@
+/**
+ * The typed face of the native addon: what each call does, checks and throws.
+ *
+ * The addon owns system calls, AEAD over a batch, checksums, and nothing else. Every file descriptor is a
+ * plain number, so that a packet worker can use what the main thread opened. Every offset and length is
+ * checked against the arena it points into before the first byte is touched; a bad one throws RangeError.
+ * A system call that fails throws NativeError with the errno name and what was tried.
+ */
+
+/** Bytes of one socket address slot in `addresses` columns: a sockaddr_in6 or sockaddr_in, zero-filled. */
+export const ADDRESS_SLOT = 28;
+
+export interface NativeErrorShape extends Error {
+  /** errno name, for instance EPERM. */
+  readonly code: string;
+  readonly errno: number;
+  /** What was tried, for instance `open /dev/net/tun` or `bind UDP 0.0.0.0:500`. */
+  readonly attempted: string;
+}
+
+/**
+ * The columns of a batch, all views over shared memory. Row i of the batch is described by element i of each.
+ * `first` and `count` of the calls below choose rows.
+ */
+export interface FrameColumns {
+  /** All packet bytes. */
+  readonly arena: Uint8Array;
+  /** Start of the packet in the arena, and its length in bytes. */
+  readonly offset: Int32Array;
+  readonly length: Int32Array;
+}
+
+export interface TapOptions {
+  readonly kind: 'tap' | 'tun';
+  /** IFF_MULTI_QUEUE: the same name can be opened once per worker. */
+  readonly multiQueue: boolean;
+  /** IFF_VNET_HDR: each frame begins with a 12-byte virtio_net_hdr. */
+  readonly vnetHeader: boolean;
+  /** TUNSETPERSIST: the device outlives the descriptor. */
+  readonly persistent: boolean;
+}
+
+export type SocketAddress = { readonly address: string; readonly port: number };
+
+export interface ReceivedDatagram {
+  readonly data: Uint8Array;
+  readonly remote: SocketAddress;
+  /** The destination address of the datagram, from IP_PKTINFO. */
+  readonly local: string;
+}
+
+/** One instruction of a classic BPF program (linux/filter.h sock_filter). */
+export interface BpfInstruction {
+  readonly code: number;
+  readonly jt: number;
+  readonly jf: number;
+  readonly k: number;
+}
+
+export type AeadName = 'aes128gcm16' | 'aes192gcm16' | 'aes256gcm16' | 'chacha20poly1305';
+
+/**
+ * One row of an AEAD batch. The additional data are `aadLength` bytes at aadOffset; the nonce is 4 bytes of
+ * salt (bound to the key) then the 8 bytes at ivOffset. Seal: `textLength` plaintext bytes at textOffset are
+ * encrypted in place and the 16-byte tag written behind them. Open: the same backwards; `result` gets 1
+ * where the tag was right and 0 where it was not (then the text is left zeroed).
+ */
+export interface AeadColumns {
+  readonly arena: Uint8Array;
+  readonly key: Int32Array;
+  readonly aadOffset: Int32Array;
+  readonly aadLength: Int32Array;
+  readonly ivOffset: Int32Array;
+  readonly textOffset: Int32Array;
+  readonly textLength: Int32Array;
+  readonly result: Int32Array;
+}
+
+export interface PollResult {
+  /** Number of descriptors ready. */
+  readonly ready: number;
+}
+
+export interface Native {
+  /** OpenSSL this addon runs on, as in process.versions.openssl, and whether it came from Node itself. */
+  readonly opensslVersion: string;
+
+  // --- descriptors
+  close(fd: number): void;
+
+  // --- TUN/TAP (Linux Documentation/networking/tuntap)
+  /** Opens or creates the device; `name` 1 to 15 bytes. Non-blocking. Returns the descriptor. */
+  openTap(name: string, options: TapOptions): number;
+  /** TUNSETPERSIST. Off: the device goes away with its last descriptor. */
+  setTapPersistent(fd: number, persistent: boolean): void;
+  /** TUNSETOFFLOAD with TUN_F_* flags. */
+  setTapOffload(fd: number, flags: number): void;
+
+  // --- sockets; all non-blocking and close-on-exec
+  /** AF_INET(6)/SOCK_RAW. `headerIncluded`: IP_HDRINCL / IPV6_HDRINCL. `mark`: SO_MARK. Buffers in bytes, by *BUFFORCE. */
+  openRawSocket(options: {
+    family: 4 | 6;
+    protocol: number;
+    headerIncluded?: boolean;
+    mark?: number;
+    receiveBuffer?: number;
+    sendBuffer?: number;
+  }): number;
+  /** UDP. `device`: SO_BINDTODEVICE. `packetInfo`: IP_PKTINFO, for receiveDatagrams. `reusePort`: SO_REUSEPORT. */
+  openUdpSocket(options: {
+    family: 4 | 6;
+    address: string;
+    port: number;
+    mark?: number;
+    packetInfo?: boolean;
+    reusePort?: boolean;
+    receiveBuffer?: number;
+    sendBuffer?: number;
+  }): number;
+  /** AF_PACKET/SOCK_RAW on one device, promiscuous, outgoing packets not seen. */
+  openPacketSocket(device: string, options: { receiveBuffer?: number; sendBuffer?: number }): number;
+  /** A listening TCP socket that a drop-all filter keeps silent, so that the kernel does not answer STT with RST. */
+  openSilentListener(options: { family: 4 | 6; address: string; port: number }): number;
+  /** SO_ATTACH_FILTER (SO_LOCK_FILTER not set). At most 4096 instructions. */
+  attachFilter(fd: number, program: readonly BpfInstruction[]): void;
+  /** SO_ATTACH_REUSEPORT_CBPF. */
+  attachReusePortFilter(fd: number, program: readonly BpfInstruction[]): void;
+  setMark(fd: number, mark: number): void;
+
+  // --- batches. None of these blocks or throws for EAGAIN, ENOBUFS or one bad packet.
+  /**
+   * read() on a TAP into rows first..first+count-1: row i into `capacity` bytes at offset[i], which the caller has set.
+   * Sets length[i]. Returns the rows filled. A frame longer than capacity is cut: its length[i] is -1.
+   */
+  readFrames(fd: number, columns: FrameColumns, first: number, count: number, capacity: number): number;
+  /** write() of each row to a TAP. Returns rows taken; a row the kernel refuses is skipped and counted in `failed`. */
+  writeFrames(fd: number, columns: FrameColumns, first: number, count: number): number;
+  /** recvmmsg. As readFrames; a raw IPv4 packet begins with its IP header. `from`, if given, gets a sockaddr per row. */
+  receiveBatch(
+    fd: number,
+    columns: FrameColumns,
+    first: number,
+    count: number,
+    capacity: number,
+    from?: Uint8Array,
+  ): number;
+  /**
+   * sendmmsg of rows; `to` holds sockaddr slots of ADDRESS_SLOT bytes and toIndex[i] names the one of row i.
+   * AF_PACKET sockets take toIndex < 0 for all rows. Returns rows the kernel accepted or refused for good
+   * (so first+result is where to go on after EAGAIN/ENOBUFS); `errors[i]` gets the errno of a refused row, else 0.
+   */
+  sendBatch(
+    fd: number,
+    columns: FrameColumns,
+    first: number,
+    count: number,
+    to: Uint8Array,
+    toIndex: Int32Array,
+    errors: Int32Array,
+  ): number;
+
+  // --- datagrams of the control plane (IKE); copies
+  receiveDatagrams(fd: number, maximum: number): ReceivedDatagram[];
+  /** Sends with the given local address (IP_PKTINFO). Throws NativeError. */
+  sendDatagram(fd: number, data: Uint8Array, remote: SocketAddress, local: string | undefined): void;
+
+  // --- waiting
+  createEventFd(): number;
+  signalEventFd(fd: number): void;
+  drainEventFd(fd: number): void;
+  /** poll(2) for POLLIN on `count` descriptors of fds; ready[i] gets revents. Returns how many are ready; 0 after timeoutMs. */
+  poll(fds: Int32Array, ready: Int32Array, count: number, timeoutMs: number): number;
+  /** uv_poll on the calling thread's loop: calls back when fd is readable. Returns a function that stops it. */
+  watchReadable(fd: number, callback: () => void): () => void;
+
+  // --- AEAD. Keys belong to the thread that made them.
+  /** Prepares a key; returns a small integer for the `key` column. keyAndSalt: key, then 4 bytes of salt. */
+  aeadKey(name: AeadName, direction: 'seal' | 'open', keyAndSalt: Uint8Array): number;
+  /** Forgets and wipes it. */
+  aeadDropKey(key: number): void;
+  sealBatch(columns: AeadColumns, first: number, count: number): void;
+  openBatch(columns: AeadColumns, first: number, count: number): void;
+
+  // --- checksums
+  /** RFC 1071 sum of a range, folded to 16 bits and not complemented, in network order of the bytes. */
+  checksum(arena: Uint8Array, offset: number, length: number, initial: number): number;
+
+  // --- process
+  /** Opens or creates the file, writes `text`, takes an fcntl write lock on it and keeps it until exit. Throws EAGAIN/EACCES if held; then `holder` pid is in the error. */
+  lockPidfile(path: string, text: string): number;
+  /** Milliseconds of CLOCK_MONOTONIC. */
+  monotonicMs(): number;
+}
