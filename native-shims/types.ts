@@ -185,6 +185,12 @@ export interface Native {
   /** RFC 1071 sum of a range, folded to 16 bits and not complemented, in network order of the bytes. */
   checksum(arena: Uint8Array, offset: number, length: number, initial: number): number;
 
+  /**
+   * The same for rows first..first+count-1: `sum[i]` goes in as the initial sum (a pseudo-header, say) and comes
+   * out as the folded sum of length[i] bytes at offset[i] on top of it.
+   */
+  checksumBatch(columns: FrameColumns, sum: Int32Array, first: number, count: number): void;
+
   // --- process
   /** Opens or creates the file, writes `text`, takes an fcntl write lock on it and keeps it until exit. Throws EAGAIN/EACCES if held; then `holder` pid is in the error. */
   lockPidfile(path: string, text: string): number;
