@@ -1,0 +1,240 @@
+/**
+ * Sets up what a command of package.json needs, says beforehand what it installs, then runs the command.
+ *
+ * Plain JavaScript without a dependency, because it runs before `npm ci`. Modes: build, start, test, bench.
+ * Debian packages are installed only as root, on Debian or Ubuntu, and not with NO_INSTALL=1; what stays
+ * missing is named, and the tests that need it report themselves as skipped.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+const ADDON = join(ROOT, 'native-shims/build/Release/ovs_espd_native.node');
+const MODES = ['build', 'start', 'test', 'bench'];
+
+/** Programs by what needs them: the command looked for, the Debian package that brings it, and the modes that use it. */
+const PROGRAMS = [
+  { command: 'cc', package: 'build-essential', modes: MODES, needed: () => !existsSync(ADDON) },
+  { command: 'make', package: 'build-essential', modes: MODES, needed: () => !existsSync(ADDON) },
+  { command: 'python3', package: 'python3', modes: MODES, needed: () => !existsSync(ADDON) },
+  { command: 'ip', package: 'iproute2', modes: ['start', 'test', 'bench'] },
+  { command: 'ping', package: 'iputils-ping', modes: ['start', 'test', 'bench'] },
+  { command: 'iperf3', package: 'iperf3', modes: ['start', 'test', 'bench'] },
+  { command: 'tcpdump', package: 'tcpdump', modes: ['test', 'bench'] },
+  { command: 'ethtool', package: 'ethtool', modes: ['test', 'bench'] },
+  { command: 'tshark', package: 'tshark', modes: ['test'] },
+  { command: 'ovsdb-server', package: 'openvswitch-switch', modes: ['test'] },
+  { command: 'swanctl', package: 'strongswan-swanctl', modes: ['test', 'bench'] },
+  { command: 'charon-systemd', package: 'charon-systemd', modes: ['test', 'bench'] },
+];
+/** Debian packages that bring no command of their own: a file tells whether they are there. */
+const LIBRARIES = [
+  {
+    file: '/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so',
+    package: 'libcharon-extra-plugins',
+    modes: ['test', 'bench'],
+  },
+  {
+    file: '/usr/lib/ipsec/plugins/libstrongswan-curve25519.so',
+    package: 'libstrongswan-extra-plugins',
+    modes: ['test', 'bench'],
+  },
+  { file: '/usr/lib/python3/dist-packages/scapy', package: 'python3-scapy', modes: ['test'] },
+];
+
+const say = (text) => process.stdout.write(`setup: ${text}\n`);
+
+function fail(text) {
+  process.stderr.write(`setup: ${text}\n`);
+  process.exit(1);
+}
+
+/** Runs a program with its output shown; ends this process with one line if it fails. */
+function run(command, args, { env = {}, mend } = {}) {
+  const result = spawnSync(command, args, { cwd: ROOT, stdio: 'inherit', env: { ...process.env, ...env } });
+  if (result.error) fail(`cannot run ${command}: ${result.error.message}`);
+  if (result.status !== 0)
+    fail(`\`${command} ${args.join(' ')}\` ended with ${result.status ?? result.signal}${mend ? `: ${mend}` : ''}`);
+}
+
+function has(command) {
+  const path = `${process.env.PATH ?? ''}:/usr/sbin:/sbin:/usr/lib/ipsec`;
+  return path.split(':').some((folder) => existsSync(join(folder, command)));
+}
+
+function isDebian() {
+  if (!existsSync('/etc/os-release')) return false;
+  return /^ID(_LIKE)?=.*(debian|ubuntu)/m.test(readFileSync('/etc/os-release', 'utf8'));
+}
+
+function missingPackages(mode) {
+  const missing = [
+    ...PROGRAMS.filter((row) => row.modes.includes(mode) && (row.needed?.() ?? true) && !has(row.command)),
+    ...LIBRARIES.filter((row) => row.modes.includes(mode) && !existsSync(row.file)),
+  ];
+  return [...new Set(missing.map((row) => row.package))];
+}
+
+function installDebianPackages(mode) {
+  const packages = missingPackages(mode);
+  if (packages.length === 0) return;
+  const refusal =
+    process.env.NO_INSTALL === '1'
+      ? 'NO_INSTALL=1 is set'
+      : process.getuid() !== 0
+        ? 'not root'
+        : !isDebian()
+          ? 'not Debian or Ubuntu'
+          : undefined;
+  if (refusal !== undefined) {
+    say(`missing, and not installed because ${refusal}: ${packages.join(' ')}`);
+    return;
+  }
+  say(`installing Debian packages: ${packages.join(' ')}`);
+  const apt = { DEBIAN_FRONTEND: 'noninteractive' };
+  run('apt-get', ['update', '-qq'], { env: apt, mend: "check the machine's package sources, or set NO_INSTALL=1" });
+  // Services of these packages would take UDP 500 and the OVS database on a machine with an init: policy-rc.d keeps them down.
+  const policy = '/usr/sbin/policy-rc.d';
+  const own = !existsSync(policy);
+  if (own) writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  const result = spawnSync(
+    'apt-get',
+    ['install', '-y', '-qq', '--no-install-recommends', '-o', 'Dpkg::Use-Pty=0', ...packages],
+    {
+      env: { ...process.env, ...apt },
+      stdio: ['ignore', 'ignore', 'inherit'],
+    },
+  );
+  if (own) spawnSync('rm', ['-f', policy]);
+  if (result.status !== 0)
+    fail(
+      `apt-get install ${packages.join(' ')} ended with ${result.status}: install them by hand, or set NO_INSTALL=1`,
+    );
+}
+
+function installNpmPackages() {
+  const stamp = join(ROOT, 'node_modules/.package-lock.json');
+  const fresh = existsSync(stamp) && statSync(stamp).mtimeMs >= statSync(join(ROOT, 'package-lock.json')).mtimeMs;
+  if (fresh) return;
+  say('installing the npm packages of package-lock.json into node_modules');
+  run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error', '--ignore-scripts'], {
+    mend: 'check that the npm registry is reachable',
+  });
+  // Scripts are off above, so that nothing but this one build of a native package runs.
+  say('building the raw-socket package (optional: the backend --uplink-io=raw-socket)');
+  const built = spawnSync('npm', ['rebuild', 'raw-socket', '--loglevel=silent'], {
+    cwd: ROOT,
+    stdio: 'ignore',
+    env: { ...process.env, ...nodedir().env },
+  });
+  if (built.status !== 0)
+    say('raw-socket could not be built here: --uplink-io=raw-socket will say so, everything else works');
+}
+
+/** Headers of the running Node where it ships them, so that node-gyp needs no download. */
+function nodedir() {
+  const prefix = dirname(dirname(process.execPath));
+  const found = [prefix, '/usr', '/usr/local'].find((folder) => existsSync(join(folder, 'include/node/node_api.h')));
+  return found === undefined
+    ? { args: [], env: {} }
+    : { args: [`--nodedir=${found}`], env: { npm_config_nodedir: found } };
+}
+
+function newestSource(folder) {
+  const listing = spawnSync('find', [folder, '-name', '*.c', '-o', '-name', '*.h', '-o', '-name', '*.gyp'], {
+    encoding: 'utf8',
+  });
+  return Math.max(
+    ...listing.stdout
+      .split('\n')
+      .filter(Boolean)
+      .filter((file) => !file.includes('/build/'))
+      .map((file) => statSync(file).mtimeMs),
+  );
+}
+
+function buildAddon() {
+  if (existsSync(ADDON) && statSync(ADDON).mtimeMs >= newestSource(join(ROOT, 'native-shims'))) return;
+  say('building the native addon (TAP, sockets, AEAD)');
+  const gyp = join(dirname(process.execPath), '../lib/node_modules/npm/node_modules/node-gyp/bin/node-gyp.js');
+  const candidates = [
+    gyp,
+    join(npmRoot(), 'npm/node_modules/node-gyp/bin/node-gyp.js'),
+    '/usr/share/nodejs/node-gyp/bin/node-gyp.js',
+  ];
+  const script = candidates.find((file) => existsSync(file));
+  if (script === undefined)
+    fail(`node-gyp was not found beside npm (looked for ${candidates.join(', ')}): install npm 10 or newer`);
+  const result = spawnSync(
+    process.execPath,
+    [script, 'rebuild', '--directory', 'native-shims', '--silent', ...nodedir().args],
+    {
+      cwd: ROOT,
+      encoding: 'utf8',
+      env: { ...process.env, ...nodedir().env },
+    },
+  );
+  if (result.status !== 0) {
+    process.stderr.write(`${result.stdout}\n${result.stderr}\n`);
+    fail(
+      'the native addon could not be built: a C compiler, make and python3 are needed (Debian: apt-get install build-essential python3)',
+    );
+  }
+}
+
+function npmRoot() {
+  const result = spawnSync('npm', ['root', '-g'], { encoding: 'utf8' });
+  return result.stdout?.trim().split('\n').pop() ?? '';
+}
+
+function compile() {
+  say('compiling TypeScript to dist/');
+  run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json']);
+}
+
+/** Vitest with its own report, then the closing line that CI reads. */
+function runTests(args) {
+  if (args.length === 0) {
+    say('checking format, lint and types');
+    run(process.execPath, ['node_modules/@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '.']);
+    run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json']);
+  }
+  const report = join(ROOT, 'node_modules/.cache/ovs-espd/tests.json');
+  mkdirSync(dirname(report), { recursive: true });
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+  const result = spawnSync(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', ...reporters, ...args], {
+    cwd: ROOT,
+    stdio: 'inherit',
+  });
+  if (!existsSync(report)) fail('vitest wrote no report');
+  const summary = JSON.parse(readFileSync(report, 'utf8'));
+  const skipped = summary.testResults.flatMap((file) =>
+    file.assertionResults.filter((test) => test.status === 'skipped' || test.status === 'pending'),
+  );
+  if (skipped.length > 0) {
+    process.stdout.write('\nSkipped, with the reason in the name:\n');
+    for (const test of skipped) process.stdout.write(`  - ${test.fullName}\n`);
+  }
+  const failed = Math.max(summary.numFailedTests, result.status === 0 ? 0 : 1);
+  process.stdout.write(`\n${summary.numPassedTests} passed, ${failed} failed, ${skipped.length} skipped\n`);
+  process.exit(result.status ?? 1);
+}
+
+const [mode, ...rest] = process.argv.slice(2);
+if (!MODES.includes(mode)) fail(`unknown mode ${mode ?? '(none)'}: expected one of ${MODES.join(', ')}`);
+const [major, minor] = process.versions.node.split('.').map(Number);
+if (major < 20 || (major === 20 && minor < 19))
+  fail(`Node ${process.versions.node} is too old: 20.19 or newer is needed`);
+
+say(
+  `ovs-espd needs: npm packages, a native addon built with a C compiler${mode === 'build' ? '' : `, and the Debian packages that \`npm ${mode}\` uses`}; only what is missing is installed`,
+);
+installDebianPackages(mode);
+installNpmPackages();
+buildAddon();
+compile();
+if (mode === 'start') run(process.execPath, ['dist/bench/demo/main.js', ...rest]);
+if (mode === 'test') runTests(rest);
+if (mode === 'bench') run(process.execPath, ['dist/bench/main.js', ...rest]);
