@@ -1,0 +1,205 @@
+/**
+ * Carries child SAs from IKE to the packet engine: slots, order of installation, draining.
+ *
+ * A UDP tunnel has two children (design: selectors as OVS's daemons make them). Only the one whose selectors
+ * cover what we send — remote port fixed, local port any — may carry outbound packets; a peer would drop
+ * the others. Make before break: a new SA is installed in both directions before anything moves to it, and the
+ * old inbound one stays until its drain time is over.
+ */
+
+import type { EngineCommand, InboundSa } from '../dataplane/index.ts';
+import type { ChildSa } from '../ike/index.ts';
+import type { ChildSaSink } from './ike-runner.ts';
+import type { Protections } from './protections.ts';
+import type { Logger } from './vlog.ts';
+
+/** What the configuration says of one child of a connection. */
+export interface ChildRole {
+  readonly protection: number;
+  /** Its selectors cover the packets that we send. */
+  readonly sends: boolean;
+  readonly replayWindow: number;
+  readonly softPackets: number;
+  readonly softBytes: number;
+}
+
+export interface ChildSaInstallerOptions {
+  readonly apply: (command: EngineCommand) => void;
+  readonly releaseSpi: (spi: number) => void;
+  readonly protections: Protections;
+  /** The role of a child, by connection and child name; undefined if the configuration no longer has it. */
+  readonly roleOf: (connection: string, child: string) => ChildRole | undefined;
+  readonly log: Logger;
+  readonly onChange: () => void;
+}
+
+/** The inbound slot of an SPI of ours: its low 16 bits (dataplane/steering.ts). */
+export function slotOfSpi(spi: number): number {
+  return spi & 0xffff;
+}
+
+export interface InstalledChild {
+  readonly sa: ChildSa;
+  readonly protection: number;
+  readonly sends: boolean;
+  readonly inboundSlot: number;
+  readonly outboundSlot: number;
+}
+
+/** How many outbound slots there are; as many as inbound SPIs can name. */
+const OUTBOUND_SLOTS = 0x10000;
+
+export class ChildSaInstaller implements ChildSaSink {
+  readonly #options: ChildSaInstallerOptions;
+  readonly #installed = new Map<number, InstalledChild>();
+  readonly #draining = new Map<NodeJS.Timeout, InstalledChild>();
+  /** Which child each protection sends on. */
+  readonly #sending = new Map<number, number>();
+  readonly #outboundInUse = new Set<number>();
+  #nextOutbound = 0;
+
+  constructor(options: ChildSaInstallerOptions) {
+    this.#options = options;
+  }
+
+  install(sa: ChildSa, sendNow: boolean): void {
+    const role = this.#options.roleOf(sa.connection, sa.child);
+    if (role === undefined || this.#options.protections.byId(role.protection) === undefined) {
+      this.#options.log.warn(
+        `${sa.connection}: child ${sa.child} was negotiated, but its tunnel is gone; its SAs are not installed`,
+      );
+      this.#options.releaseSpi(sa.inboundSpi);
+      return;
+    }
+    const child: InstalledChild = {
+      sa,
+      protection: role.protection,
+      sends: role.sends,
+      inboundSlot: slotOfSpi(sa.inboundSpi),
+      outboundSlot: this.#takeOutboundSlot(),
+    };
+    this.#installed.set(sa.id, child);
+    // Plaintext ends before the first SA can be used: a crash in between leaves the tunnel closed, not open.
+    for (const command of this.#options.protections.markProtected(role.protection)) this.#options.apply(command);
+    this.#options.apply({ op: 'add-inbound-sa', sa: inboundOf(child, role) });
+    this.#options.apply({
+      op: 'add-outbound-sa',
+      sa: {
+        ...inboundOf(child, role),
+        slot: child.outboundSlot,
+        spi: sa.outboundSpi,
+        keyAndSalt: sa.outboundKey,
+        lastSequence: 0,
+      },
+    });
+    if (sendNow || this.#sending.get(child.protection) === undefined) this.send(sa.id);
+    this.#options.onChange();
+  }
+
+  send(id: number): void {
+    const child = this.#installed.get(id);
+    if (child === undefined || !child.sends) return;
+    this.#sending.set(child.protection, id);
+    this.#options.apply({ op: 'use-outbound-sa', protection: child.protection, slot: child.outboundSlot });
+    this.#options.onChange();
+  }
+
+  remove(id: number, drainMs: number, reason: string): void {
+    const child = this.#installed.get(id);
+    if (child === undefined) return;
+    this.#installed.delete(id);
+    this.#options.log.dbg(
+      `${child.sa.connection}: child ${child.sa.child} (SPI ${hex(child.sa.inboundSpi)}) removed: ${reason}`,
+    );
+    if (this.#sending.get(child.protection) === id) this.#stopSending(child.protection);
+    this.#options.apply({ op: 'remove-outbound-sa', slot: child.outboundSlot });
+    this.#outboundInUse.delete(child.outboundSlot);
+    if (drainMs <= 0) {
+      this.#removeInbound(child);
+    } else {
+      const timer = setTimeout(() => {
+        this.#draining.delete(timer);
+        this.#removeInbound(child);
+      }, drainMs);
+      this.#draining.set(timer, child);
+    }
+    this.#options.onChange();
+  }
+
+  /** Another installed child of the protection takes over if there is one; else its packets are dropped. */
+  #stopSending(protection: number): void {
+    const other = [...this.#installed.values()].filter((child) => child.protection === protection && child.sends).pop();
+    if (other !== undefined) {
+      this.send(other.sa.id);
+      return;
+    }
+    this.#sending.delete(protection);
+    if (this.#options.protections.byId(protection) !== undefined)
+      this.#options.apply({ op: 'use-outbound-sa', protection, slot: undefined });
+  }
+
+  #removeInbound(child: InstalledChild): void {
+    this.#options.apply({ op: 'remove-inbound-sa', slot: child.inboundSlot });
+    this.#options.releaseSpi(child.sa.inboundSpi);
+    child.sa.inboundKey.fill(0);
+    child.sa.outboundKey.fill(0);
+  }
+
+  #takeOutboundSlot(): number {
+    for (let tried = 0; tried < OUTBOUND_SLOTS; tried++) {
+      const slot = this.#nextOutbound;
+      this.#nextOutbound = (this.#nextOutbound + 1) % OUTBOUND_SLOTS;
+      if (!this.#outboundInUse.has(slot)) {
+        this.#outboundInUse.add(slot);
+        return slot;
+      }
+    }
+    throw new Error(`all ${OUTBOUND_SLOTS} outbound SA slots are in use`);
+  }
+
+  installed(): IterableIterator<InstalledChild> {
+    return this.#installed.values();
+  }
+
+  /** The child a protection sends on, or undefined: none, its packets are dropped. */
+  sendingChild(protection: number): InstalledChild | undefined {
+    const id = this.#sending.get(protection);
+    return id === undefined ? undefined : this.#installed.get(id);
+  }
+
+  byInboundSlot(slot: number): InstalledChild | undefined {
+    return [...this.#installed.values()].find((child) => child.inboundSlot === slot);
+  }
+
+  byOutboundSlot(slot: number): InstalledChild | undefined {
+    return [...this.#installed.values()].find((child) => child.outboundSlot === slot);
+  }
+
+  stop(): void {
+    for (const timer of this.#draining.keys()) clearTimeout(timer);
+    this.#draining.clear();
+  }
+}
+
+function inboundOf(child: InstalledChild, role: ChildRole): InboundSa {
+  const { sa } = child;
+  return {
+    slot: child.inboundSlot,
+    spi: sa.inboundSpi,
+    protection: child.protection,
+    local: sa.tsLocal[0]!.startAddress,
+    remote: sa.tsRemote[0]!.startAddress,
+    algorithm: sa.algorithm,
+    keyAndSalt: sa.inboundKey,
+    esn: sa.esn,
+    replayWindow: role.replayWindow,
+    tsLocal: sa.tsLocal,
+    tsRemote: sa.tsRemote,
+    softPackets: role.softPackets,
+    softBytes: role.softBytes,
+  };
+}
+
+function hex(spi: number): string {
+  return `0x${spi.toString(16).padStart(8, '0')}`;
+}

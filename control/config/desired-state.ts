@@ -1,0 +1,152 @@
+/**
+ * What the rows of a database ask for, checked and in our terms. Plain data without row order: the
+ * reconciler compares two of these. config.ts makes it; nothing here knows how it is carried out.
+ */
+import type { MarkMatch, TunnelSettings, TunnelType } from '../../dataplane/commands.ts';
+import type { ProposalConfig } from '../../ike/types.ts';
+import type { Issue } from './issue.ts';
+import type { Secret } from './secret.ts';
+
+export interface BridgeState {
+  readonly uuid: string;
+  readonly name: string;
+  /** `other_config:mac-aging-time`, 15 to 3600 s, in ms. */
+  readonly ageingMs: number;
+  /** `other_config:mac-table-size`, 10 to 1000000. */
+  readonly fdbSize: number;
+  /** `other_config:hwaddr`, lower case with colons. */
+  readonly hwaddr: string | undefined;
+  /** `other_config:datapath-id`, 16 hex digits. */
+  readonly datapathId: string | undefined;
+  readonly datapathType: string;
+}
+
+export interface PortState {
+  /** UUIDs of the Interface, Port and Bridge rows. */
+  readonly uuid: string;
+  readonly portUuid: string;
+  readonly bridgeUuid: string;
+  readonly name: string;
+  /**
+   * `local`: the device named after its bridge. `internal` and `tap`: a TAP that the daemon makes.
+   * `system`: a device that exists. `unsupported`: no port; `reason` is for Interface.error.
+   */
+  readonly kind: 'local' | 'internal' | 'tap' | 'system' | 'unsupported';
+  readonly reason: string | undefined;
+  /** Interface.mac, lower case with colons. */
+  readonly mac: string | undefined;
+  /** Interface.mtu_request in bytes. */
+  readonly mtu: number | undefined;
+  readonly ofportRequest: number | undefined;
+}
+
+/** Everything of `options:ipsec_*`, with defaults filled in. */
+export interface IpsecOptions {
+  /** Undefined: the daemon's own default proposals. */
+  readonly ikeProposals: readonly ProposalConfig[] | undefined;
+  readonly espProposals: readonly ProposalConfig[] | undefined;
+  readonly ikeSeconds: number;
+  readonly childSeconds: number;
+  readonly marginSeconds: number;
+  readonly fuzzPercent: number;
+  /** 0 is never. */
+  readonly dpdSeconds: number;
+  /** Packets. */
+  readonly replayWindow: number;
+  readonly pfs: boolean;
+}
+
+/** How the two ends prove who they are. Certificates will be a second member. */
+export type IpsecAuth = { readonly method: 'psk'; readonly secret: Secret };
+
+export interface TunnelIpsec {
+  /** Key into DesiredState.connections. */
+  readonly connection: string;
+  readonly auth: IpsecAuth;
+  readonly options: IpsecOptions;
+}
+
+export interface TunnelState {
+  /** Interface name, and the UUIDs of its rows. */
+  readonly name: string;
+  readonly uuid: string;
+  readonly portUuid: string;
+  readonly bridgeUuid: string;
+  readonly bridge: string;
+  readonly type: TunnelType;
+  readonly state: 'CONFIGURED' | 'INVALID';
+  /** Why it is INVALID, one line. */
+  readonly reason: string | undefined;
+  /** The options hold `psk`, `remote_cert` or `remote_name`, be they right or wrong. */
+  readonly wantsIpsec: boolean;
+  /**
+   * Present whenever the encapsulation itself is well configured, so also on a tunnel that is INVALID for
+   * its IPsec settings: such a tunnel gets an `invalid` protection, and drops.
+   */
+  readonly settings: Omit<TunnelSettings, 'protection'> | undefined;
+  /** Of a CONFIGURED tunnel that wants IPsec. */
+  readonly ipsec: TunnelIpsec | undefined;
+  /**
+   * The connection that this tunnel's packets travel under: its own, or, for a tunnel that did not ask for
+   * IPsec, that of another with the same type, addresses and port, for the SPD cannot tell them apart.
+   */
+  readonly connection: string | undefined;
+  /** `options:ipsec_X=V` as X → V, for tunnels/show. */
+  readonly customOptions: ReadonlyMap<string, string>;
+  /** `local_ip` and `remote_ip` as configured, for tunnels/show. */
+  readonly localIp: string | undefined;
+  readonly remoteIp: string | undefined;
+  readonly pskSet: boolean;
+  readonly remoteCert: string | undefined;
+  readonly remoteName: string | undefined;
+  /** Interface.ofport as the database has it. */
+  readonly ofport: number | undefined;
+  readonly cfmFault: boolean | undefined;
+  readonly ofportRequest: number | undefined;
+}
+
+/** One row of the SPD: all tunnel packets of one type and port between two addresses. */
+export interface ConnectionState {
+  readonly key: string;
+  readonly type: TunnelType;
+  readonly local: string;
+  readonly remote: string;
+  /** Destination port of geneve, vxlan and stt; 0 for gre. */
+  readonly port: number;
+  /** `invalid`: every tunnel that asks for it is INVALID, so nothing may pass in either direction. */
+  readonly state: 'valid' | 'invalid';
+  /** Undefined when invalid. */
+  readonly auth: IpsecAuth | undefined;
+  readonly options: IpsecOptions | undefined;
+  /** Names of the tunnels that ask for it. The first one gives auth and options. */
+  readonly tunnels: readonly string[];
+}
+
+export interface MarkPolicy {
+  /** Undefined: `ipsec_skb_mark` is unset, so no plaintext is dropped for its mark. */
+  readonly drop: MarkMatch | undefined;
+  /** The value was malformed: `drop` is then the former policy, or 0/0 (all plaintext) where there was none. */
+  readonly error: Issue | undefined;
+}
+
+/** Open_vSwitch.other_config as configured, for tunnels/show. */
+export interface GlobalSettings {
+  readonly certificate: string | undefined;
+  readonly privateKey: string | undefined;
+  readonly caCert: string | undefined;
+  readonly skbMark: string | undefined;
+}
+
+export interface DesiredState {
+  /** UUID of the only Open_vSwitch row, and its next_cfg; undefined when there is none. */
+  readonly rootUuid: string | undefined;
+  readonly nextCfg: number;
+  readonly bridges: readonly BridgeState[];
+  readonly ports: readonly PortState[];
+  readonly tunnels: readonly TunnelState[];
+  readonly connections: readonly ConnectionState[];
+  readonly markPolicy: MarkPolicy;
+  readonly global: GlobalSettings;
+  /** Warnings: settings that were ignored, or replaced by a default, while what they belong to goes on. */
+  readonly issues: readonly Issue[];
+}

@@ -1,0 +1,192 @@
+/**
+ * Runs the sans-IO IKEv2 engine: gives it datagrams, the clock and commands, and carries out its actions.
+ *
+ * Owns the UDP sockets 500 and 4500 (on 4500 an IKE message begins with the non-ESP marker, RFC 3948 §2.2)
+ * and one timer. What child SAs mean for packets is ChildSaInstaller's; what a negotiation means is ike's.
+ */
+import type { ChildSa, ConnectionStatus, Endpoint, IkeAction, IkeCommand, IkeEngine } from '../ike/index.ts';
+import type { Native } from '../native-shims/index.ts';
+import { NativeError } from '../native-shims/index.ts';
+import type { Logger } from './vlog.ts';
+
+export const IKE_PORT = 500;
+export const NAT_T_PORT = 4500;
+const NON_ESP_MARKER_BYTES = 4;
+/** Datagrams taken from a socket in one turn of the event loop, so that a flood cannot starve the rest. */
+const DATAGRAMS_PER_TURN = 64;
+
+/** Who carries out what a negotiation decided. */
+export interface ChildSaSink {
+  install(sa: ChildSa, sendNow: boolean): void;
+  send(id: number): void;
+  remove(id: number, drainMs: number, reason: string): void;
+}
+
+export interface IkeRunnerOptions {
+  readonly native: Native;
+  readonly engine: IkeEngine;
+  readonly children: ChildSaSink;
+  readonly log: Logger;
+  /** A change that tunnels/show would show: IKE SA up or down, an attempt failed. */
+  readonly onChange: () => void;
+}
+
+export class IkeRunner {
+  readonly #options: IkeRunnerOptions;
+  readonly #sockets = new Map<number, { fd: number; stop: () => void }>();
+  readonly #counters: Record<string, number> = {};
+  #timer: NodeJS.Timeout | undefined;
+  #running = false;
+
+  constructor(options: IkeRunnerOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Opens the sockets.
+   * @throws NativeError when port 500 cannot be had; port 4500 taken is a warning, since only peers that float need it.
+   */
+  start(): void {
+    this.#running = true;
+    this.#open(IKE_PORT);
+    try {
+      this.#open(NAT_T_PORT);
+    } catch (error) {
+      if (!(error instanceof NativeError)) throw error;
+      this.#options.log.warn(
+        `${error.message}: peers that move IKE to port ${NAT_T_PORT} will not be heard; stop the program that has it`,
+      );
+    }
+  }
+
+  #open(port: number): void {
+    const fd = this.#options.native.openUdpSocket({ family: 4, address: '0.0.0.0', port, packetInfo: true });
+    const stop = this.#options.native.watchReadable(fd, () => this.#receive(fd, port));
+    this.#sockets.set(port, { fd, stop });
+  }
+
+  #receive(fd: number, port: number): void {
+    for (const datagram of this.#options.native.receiveDatagrams(fd, DATAGRAMS_PER_TURN)) {
+      const data = port === NAT_T_PORT ? withoutMarker(datagram.data) : datagram.data;
+      if (data === undefined) {
+        this.#count('ike-4500-not-ike');
+        continue;
+      }
+      const local = { address: datagram.local, port };
+      this.#carryOut(this.#options.engine.input(this.now(), { local, remote: datagram.remote, data }));
+    }
+    this.#schedule();
+  }
+
+  /** Milliseconds of the monotonic clock that the engine is run by. */
+  now(): number {
+    return this.#options.native.monotonicMs();
+  }
+
+  command(command: IkeCommand): void {
+    this.#carryOut(this.#options.engine.command(this.now(), command));
+    this.#schedule();
+  }
+
+  status(): readonly ConnectionStatus[] {
+    return this.#options.engine.status();
+  }
+
+  counters(): Readonly<Record<string, number>> {
+    return { ...this.#options.engine.counters(), ...this.#counters };
+  }
+
+  /** Deletes every SA at its peer, then closes. The Deletes are sent once: who does not hear them finds out by itself. */
+  stop(): void {
+    if (!this.#running) return;
+    this.#carryOut(this.#options.engine.command(this.now(), { command: 'shutdown' }));
+    this.#running = false;
+    clearTimeout(this.#timer);
+    for (const { fd, stop } of this.#sockets.values()) {
+      stop();
+      this.#options.native.close(fd);
+    }
+    this.#sockets.clear();
+  }
+
+  #schedule(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const due = this.#options.engine.nextTimerMs();
+    if (due === undefined || !this.#running) return;
+    this.#timer = setTimeout(
+      () => {
+        this.#carryOut(this.#options.engine.tick(this.now()));
+        this.#schedule();
+      },
+      Math.max(0, Math.ceil(due - this.now())),
+    );
+  }
+
+  #carryOut(actions: readonly IkeAction[]): void {
+    for (const action of actions) this.#carryOutOne(action);
+  }
+
+  #carryOutOne(action: IkeAction): void {
+    const { log, children, onChange } = this.#options;
+    switch (action.action) {
+      case 'send':
+        return this.#send(action.local, action.remote, action.data);
+      case 'child-install':
+        return children.install(action.sa, action.sendNow);
+      case 'child-send':
+        return children.send(action.id);
+      case 'child-remove':
+        return children.remove(action.id, action.drainMs, action.reason);
+      case 'ike-up':
+      case 'ike-down':
+        return onChange();
+      case 'failed':
+        log.warn(`${action.connection}: ${action.reason}`);
+        return onChange();
+      case 'log':
+        return log.log(
+          action.level,
+          action.connection === undefined ? action.message : `${action.connection}: ${action.message}`,
+        );
+      case 'ike-keys':
+        return undefined;
+    }
+  }
+
+  #send(local: Endpoint, remote: Endpoint, data: Uint8Array): void {
+    const socket = this.#sockets.get(local.port) ?? this.#sockets.get(IKE_PORT);
+    if (socket === undefined) return;
+    const message = local.port === NAT_T_PORT ? withMarker(data) : data;
+    try {
+      this.#options.native.sendDatagram(socket.fd, message, remote, local.address);
+      this.#count('ike-sent');
+    } catch (error) {
+      if (!(error instanceof NativeError)) throw error;
+      // The engine retransmits; the operator needs the reason (no route, no such local address) once in a while.
+      this.#count('ike-send-failed');
+      this.#options.log.limited(
+        'ike-send',
+        'warn',
+        `cannot send IKE to ${remote.address}:${remote.port} from ${local.address}: ${error.message}`,
+      );
+    }
+  }
+
+  #count(name: string): void {
+    this.#counters[name] = (this.#counters[name] ?? 0) + 1;
+  }
+}
+
+/** The IKE message behind the non-ESP marker, or undefined for ESP in UDP and keepalives. */
+function withoutMarker(data: Uint8Array): Uint8Array | undefined {
+  if (data.length < NON_ESP_MARKER_BYTES) return undefined;
+  if ((data[0]! | data[1]! | data[2]! | data[3]!) !== 0) return undefined;
+  return data.subarray(NON_ESP_MARKER_BYTES);
+}
+
+function withMarker(data: Uint8Array): Uint8Array {
+  const message = new Uint8Array(NON_ESP_MARKER_BYTES + data.length);
+  message.set(data, NON_ESP_MARKER_BYTES);
+  return message;
+}

@@ -1,0 +1,80 @@
+/**
+ * Facts and settings of network devices and routes, through `ip -json` (iproute2).
+ *
+ * Only what the daemon's cold path needs: a few calls a configuration change. Names of devices are checked
+ * by config before they come here; nothing goes through a shell.
+ */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+
+const execute = promisify(execFile);
+
+export interface LinkFacts {
+  readonly index: number;
+  readonly mac: string;
+  /** Bytes. */
+  readonly mtu: number;
+  readonly up: boolean;
+  readonly carrier: boolean;
+}
+
+export interface Route {
+  /** The address this host would send from. */
+  readonly source: string;
+  readonly device: string;
+}
+
+interface IpLink {
+  ifindex: number;
+  address?: string;
+  mtu: number;
+  flags: string[];
+}
+
+interface IpRoute {
+  prefsrc?: string;
+  dev?: string;
+}
+
+/** The device's facts, or undefined if there is none of that name. */
+export async function linkFacts(name: string): Promise<LinkFacts | undefined> {
+  const links = await ipJson<IpLink[]>(['link', 'show', 'dev', name]);
+  const link = links?.[0];
+  if (link === undefined) return undefined;
+  const flags = new Set(link.flags);
+  return {
+    index: link.ifindex,
+    mac: link.address ?? '',
+    mtu: link.mtu,
+    up: flags.has('UP'),
+    carrier: flags.has('LOWER_UP'),
+  };
+}
+
+/** Sets what is given and differs. @throws Error with what `ip` said. */
+export async function setLink(name: string, settings: { mac?: string; mtu?: number }): Promise<void> {
+  const words = [
+    ...(settings.mac === undefined ? [] : ['address', settings.mac]),
+    ...(settings.mtu === undefined ? [] : ['mtu', String(settings.mtu)]),
+  ];
+  if (words.length > 0) await execute('ip', ['link', 'set', 'dev', name, ...words]);
+}
+
+/** How this host reaches an address, or undefined without a route. */
+export async function routeTo(address: string): Promise<Route | undefined> {
+  const routes = await ipJson<IpRoute[]>(['route', 'get', address]);
+  const route = routes?.[0];
+  if (route?.prefsrc === undefined || route.dev === undefined) return undefined;
+  return { source: route.prefsrc, device: route.dev };
+}
+
+/** Undefined when `ip` says that there is no such thing (exit status 1 or 2). */
+async function ipJson<T>(words: string[]): Promise<T | undefined> {
+  try {
+    const { stdout } = await execute('ip', ['-json', ...words]);
+    return JSON.parse(stdout) as T;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && (error.code === 1 || error.code === 2)) return undefined;
+    throw error;
+  }
+}
