@@ -32,8 +32,6 @@ export class Batch implements FrameColumns {
   readonly length: Int32Array;
   /** 0: goes on; else the number of a drop reason. */
   readonly verdict: Int32Array;
-  /** The arena slot that holds the packet. */
-  readonly slot: Int32Array;
 
   /** Port the packet came in through, and the one it leaves through; -1 is none. */
   readonly port: Int32Array;
@@ -75,7 +73,6 @@ export class Batch implements FrameColumns {
     this.offset = new Int32Array(capacity);
     this.length = new Int32Array(capacity);
     this.verdict = new Int32Array(capacity);
-    this.slot = new Int32Array(capacity);
     this.port = new Int32Array(capacity);
     this.output = new Int32Array(capacity);
     this.bridge = new Int32Array(capacity);

@@ -1,0 +1,69 @@
+/**
+ * The packet arena of one worker: a SharedArrayBuffer cut into equal slots, one for each row of a batch.
+ *
+ * A batch is handled to its end before the next is read, so row i always uses slot i and there is no free
+ * list. The first rows receive packets, those behind them take the copies of flooded frames.
+ *
+ *     slot: | headroom 384 | packet, 4-aligned | tailroom 32 |
+ */
+
+import { AeadList, Batch, HEADROOM, TAILROOM } from './batch.ts';
+
+const CACHE_LINE = 64;
+/** Bytes of additional data that an AeadList entry may build outside the packet (12 are needed with ESN). */
+const SCRATCH = 16;
+
+export interface ArenaSize {
+  /** Rows of the batch: received packets and copies of flooded ones. */
+  readonly rows: number;
+  /** Rows that one read may fill. */
+  readonly reads: number;
+  /** Largest packet in bytes, as read from a TAP or an uplink. */
+  readonly frameBytes: number;
+}
+
+/** 64 packets a read, as many copies again and then some, jumbo frames of 9600 bytes. */
+export const DEFAULT_ARENA: ArenaSize = { rows: 256, reads: 64, frameBytes: 9600 };
+
+/**
+ * Bytes from one slot to the next: an odd number of cache lines, so that the headers of neighbouring slots
+ * fall into different cache sets.
+ */
+export function slotStride(frameBytes: number): number {
+  const lines = Math.ceil((HEADROOM + frameBytes + TAILROOM) / CACHE_LINE);
+  return (lines | 1) * CACHE_LINE;
+}
+
+/** A batch and its AEAD list over a fresh arena. */
+export class Arena {
+  readonly size: ArenaSize;
+  readonly bytes: Uint8Array;
+  readonly stride: number;
+  readonly batch: Batch;
+  readonly aead: AeadList;
+
+  constructor(size: ArenaSize = DEFAULT_ARENA) {
+    if (size.reads < 1 || size.rows < size.reads)
+      throw new RangeError(`arena of ${size.rows} rows for reads of ${size.reads}: rows must be at least reads`);
+    this.size = size;
+    this.stride = slotStride(size.frameBytes);
+    const slots = this.stride * size.rows;
+    this.bytes = new Uint8Array(new SharedArrayBuffer(slots + SCRATCH * size.rows));
+    this.batch = new Batch(this.bytes, size.rows);
+    this.aead = new AeadList(this.bytes, size.rows, slots);
+  }
+
+  /** Where a packet read into row i begins. */
+  packetStart(row: number): number {
+    return row * this.stride + HEADROOM;
+  }
+
+  /** Empties the batch and points every readable row at its slot. */
+  reset(): void {
+    const batch = this.batch;
+    const offset = batch.offset;
+    for (let i = 0, at = HEADROOM; i < this.size.reads; i++, at += this.stride) offset[i] = at;
+    batch.count = 0;
+    this.aead.count = 0;
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * Classic BPF programs for the uplink's raw sockets (linux/filter.h). A raw IPv4 socket's filter sees the packet
+ * from its IP header on. Every raw socket of a protocol gets every packet, so each worker's filter
+ * takes its own and no others; together they take all.
+ */
+
+import type { BpfInstruction } from '../../native-shims/types.ts';
+
+const LD_W_ABS = 0x20;
+const LD_H_ABS = 0x28;
+const LD_W_IND = 0x40;
+const LD_H_IND = 0x48;
+const LDX_MSH = 0xb1;
+const LDX_MEM = 0x61;
+const ST = 0x02;
+const ALU_AND_K = 0x54;
+const ALU_RSH_K = 0x74;
+const ALU_MOD_K = 0x94;
+const ALU_XOR_X = 0xac;
+const TAX = 0x07;
+const JEQ_K = 0x15;
+const JGE_K = 0x35;
+const JSET_K = 0x45;
+const RET_K = 0x06;
+
+/** The whole packet: more than any IPv4 packet has. */
+const ACCEPT = 0x40000;
+
+const op = (code: number, k: number, jt = 0, jf = 0): BpfInstruction => ({ code, jt, jf, k });
+
+/** Offsets in the IPv4 header. */
+const IP_FRAGMENT = 6;
+const IP_SOURCE = 12;
+const IP_DESTINATION = 16;
+const FRAGMENT_OFFSET_MASK = 0x1fff;
+
+/** Takes nothing: for sockets that only send or only hold a port. */
+export const DROP_ALL: readonly BpfInstruction[] = [op(RET_K, 0)];
+
+/** Takes ESP whose SPI names this worker; worker 0 also takes the SPIs that name nobody, to count them. */
+export function espFilter(worker: number, workers: number): readonly BpfInstruction[] {
+  const spiWorker = [op(LDX_MSH, 0), op(LD_W_IND, 0), op(ALU_RSH_K, 26)];
+  if (worker !== 0) return [...spiWorker, op(JEQ_K, worker, 0, 1), op(RET_K, ACCEPT), op(RET_K, 0)];
+  return [
+    ...spiWorker,
+    op(JEQ_K, 0, 2, 0), // ours
+    op(JGE_K, workers, 1, 0), // nobody's
+    op(RET_K, 0),
+    op(RET_K, ACCEPT),
+  ];
+}
+
+/** Leaves hash(source, destination) mod workers in A, then takes the packet if that is `worker`. */
+function addressShare(worker: number, workers: number): readonly BpfInstruction[] {
+  if (workers <= 1) return [op(RET_K, ACCEPT)];
+  return [
+    op(LD_W_ABS, IP_SOURCE),
+    op(TAX, 0),
+    op(LD_W_ABS, IP_DESTINATION),
+    op(ALU_XOR_X, 0),
+    op(ST, 0),
+    op(ALU_RSH_K, 16),
+    op(LDX_MEM, 0),
+    op(ALU_XOR_X, 0),
+    op(ALU_AND_K, 0xffff),
+    op(ALU_MOD_K, workers),
+    op(JEQ_K, worker, 0, 1),
+    op(RET_K, ACCEPT),
+    op(RET_K, 0),
+  ];
+}
+
+/** Takes this worker's share of plaintext GRE. */
+export function greFilter(worker: number, workers: number): readonly BpfInstruction[] {
+  return addressShare(worker, workers);
+}
+
+/** Ports that one UDP filter can name: jumps reach 255 instructions. */
+export const MAX_UDP_PORTS = 200;
+
+/** Takes this worker's share of UDP to one of the tunnel ports; at most MAX_UDP_PORTS. */
+export function udpFilter(ports: readonly number[], worker: number, workers: number): readonly BpfInstruction[] {
+  if (ports.length === 0) return DROP_ALL;
+  if (ports.length > MAX_UDP_PORTS)
+    throw new RangeError(`${ports.length} different UDP tunnel ports, expected at most ${MAX_UDP_PORTS}`);
+  return [
+    op(LD_H_ABS, IP_FRAGMENT),
+    op(JSET_K, FRAGMENT_OFFSET_MASK, 0, 1),
+    op(RET_K, 0),
+    op(LDX_MSH, 0),
+    op(LD_H_IND, 2),
+    ...ports.map((port, index) => op(JEQ_K, port, ports.length - index, 0)),
+    op(RET_K, 0),
+    ...addressShare(worker, workers),
+  ];
+}

@@ -1,0 +1,73 @@
+/**
+ * The uplink: whole IPv4 packets out and in, tunnels' own and nothing else.
+ *
+ * Two halves. The backend lives on the main thread, opens what tunnels need and closes what they no longer
+ * need; its descriptors are plain data that a command carries to the workers. The uplink lives in the worker and moves
+ * batches. What crosses is always a complete IPv4 packet that begins with its header; outbound the kernel
+ * fills in the header checksum and, where it is 0, the id and the source address.
+ */
+
+import type { FrameColumns } from '../../native-shims/types.ts';
+import type { FrameList } from '../batch.ts';
+
+export const IP_PROTOCOL = { udp: 17, gre: 47, esp: 50, raw: 255 } as const;
+
+/** errno numbers of Linux that the engine tells apart. */
+export const ERRNO = {
+  EPERM: 1,
+  EAGAIN: 11,
+  EMSGSIZE: 90,
+  ENETDOWN: 100,
+  ENETUNREACH: 101,
+  ENOBUFS: 105,
+  EHOSTUNREACH: 113,
+} as const;
+
+/** What the tunnels of the moment need. ESP is always received. */
+export interface UplinkDemand {
+  /** Plaintext GRE can come in. */
+  readonly gre: boolean;
+  /** UDP ports on which plaintext tunnel packets can come in, ascending. */
+  readonly udpPorts: readonly number[];
+  /** Firewall marks that packets leave with, as unsigned numbers; 0 is always there. */
+  readonly marks: readonly number[];
+}
+
+/** Descriptors of one worker: -1 is none. `send` is a list of mark and descriptor. */
+export interface UplinkDescriptors {
+  readonly esp: number;
+  readonly gre: number;
+  readonly udp: number;
+  readonly send: readonly { readonly mark: number; readonly fd: number }[];
+}
+
+/** Main thread. */
+export interface UplinkBackend {
+  /** Opens what the demand lacks and returns what each worker is to use. Throws one clear line when it can't. */
+  open(demand: UplinkDemand): readonly UplinkDescriptors[];
+  /** Closes what the last open() replaced; called when every worker has taken the new descriptors. */
+  settle(): void;
+  /** The worker's half; only for backends that need the main thread (`workers` 0). */
+  uplink?(): Uplink;
+  close(): void;
+}
+
+/** Packet worker. No method throws for a packet, blocks, or allocates. */
+export interface Uplink {
+  /** Descriptors to poll; empty where `watch` is the only way. */
+  descriptors(): readonly number[];
+  /** Takes over new descriptors. */
+  use(descriptors: UplinkDescriptors): void;
+  /**
+   * Receives into rows first..first+count-1 of `columns`, each up to `capacity` bytes at offset[i], and sets length[i]; -1: it
+   * was longer. Returns rows filled.
+   */
+  receive(columns: FrameColumns, first: number, count: number, capacity: number): number;
+  /**
+   * Sends all entries with this mark. errors[j] is 0 or the errno; what a full queue did not take has EAGAIN.
+   * toIndex is not used: the destination stands in the IPv4 header.
+   */
+  send(list: FrameList, mark: number): void;
+  /** Calls back on this thread when something can be received; returns a function that stops it. */
+  watch(callback: () => void): () => void;
+}

@@ -1,0 +1,62 @@
+/**
+ * The protections a worker knows: rows of the SPD, by the small integer id that control gave them.
+ *
+ * Once an SA has been in use, a protection stays `protected` until it is removed: no command leads back to
+ * `never-up`, so nothing that happens to IKE or the database makes the tunnel send plaintext again.
+ */
+
+import type { ProtectionState } from './commands.ts';
+import { PROTECTION_STATE } from './policy.ts';
+
+const STATES: Readonly<Record<ProtectionState, number>> = {
+  'never-up': PROTECTION_STATE.neverUp,
+  protected: PROTECTION_STATE.protected,
+  invalid: PROTECTION_STATE.invalid,
+};
+
+export class Protections {
+  /** PROTECTION_STATE of each id; `none` is an id that nobody has set. */
+  readonly state: Int32Array;
+  /** Slot of the outbound SA in use, -1 is none. */
+  readonly outboundSa: Int32Array;
+  /** 1 after an SA has been in use or control has said so. */
+  readonly everUp: Uint8Array;
+  /** Monotonic ms of the last sa-wanted event: at most one a second leaves (commands.ts). */
+  readonly wantedAt: Float64Array;
+
+  constructor(limit: number) {
+    this.state = new Int32Array(limit);
+    this.outboundSa = new Int32Array(limit).fill(-1);
+    this.everUp = new Uint8Array(limit);
+    this.wantedAt = new Float64Array(limit).fill(Number.NEGATIVE_INFINITY);
+  }
+
+  set(id: number, state: ProtectionState): void {
+    if (state === 'protected') this.everUp[id] = 1;
+    const wanted = STATES[state];
+    this.state[id] = wanted === PROTECTION_STATE.neverUp && this.everUp[id] === 1 ? PROTECTION_STATE.protected : wanted;
+  }
+
+  /** Forgets the id. A tunnel that still names it is treated as invalid: it sends and accepts nothing. */
+  remove(id: number): void {
+    this.state[id] = PROTECTION_STATE.none;
+    this.outboundSa[id] = -1;
+    this.everUp[id] = 0;
+    this.wantedAt[id] = Number.NEGATIVE_INFINITY;
+  }
+
+  /** From now on packets leave on this SA; undefined: on none. */
+  use(id: number, slot: number | undefined): void {
+    this.outboundSa[id] = slot ?? -1;
+    if (slot === undefined) return;
+    this.everUp[id] = 1;
+    if (this.state[id] === PROTECTION_STATE.neverUp) this.state[id] = PROTECTION_STATE.protected;
+  }
+
+  /** State for the policy: -1 is no IPsec; an id that is not set (any more) counts as invalid. */
+  stateOf(id: number): number {
+    if (id < 0) return PROTECTION_STATE.none;
+    const state = this.state[id]!;
+    return state === PROTECTION_STATE.none ? PROTECTION_STATE.invalid : state;
+  }
+}
