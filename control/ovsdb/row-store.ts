@@ -1,0 +1,126 @@
+/**
+ * The replica of a database: rows as they follow from `update` (RFC 7047 §4.1.6) and from `update2` and
+ * `update3` (ovsdb-server(7), "Update2 Notification", where a `modify` holds differences of sets and maps).
+ */
+import type { Atom, Replica, Row, Value } from './database.ts';
+import {
+  type ColumnType,
+  type DatabaseSchema,
+  decodeValue,
+  defaultValue,
+  isComposite,
+  isObject,
+  isUuid,
+  type JsonObject,
+  OvsdbFormatError,
+  type TableColumns,
+} from './schema.ts';
+
+export class RowStore {
+  readonly #columns: DatabaseSchema;
+  readonly #tables = new Map<string, Map<string, Row>>();
+
+  /** `columns` are the tables and columns that are monitored, with their types. */
+  constructor(columns: DatabaseSchema) {
+    this.#columns = columns;
+    for (const table of columns.keys()) this.#tables.set(table, new Map());
+  }
+
+  get tables(): Replica {
+    return this.#tables;
+  }
+
+  /** Applies `{table: {uuid: {old?, new?}}}`; gives the tables that changed. Throws OvsdbFormatError. */
+  applyUpdate(updates: unknown): Set<string> {
+    return this.#apply(updates, (columns, before, change) => {
+      if (change.new === undefined) return undefined;
+      return readRow(columns, change.new, before ?? defaultRow(columns));
+    });
+  }
+
+  /** Applies `{table: {uuid: {initial|insert|delete|modify}}}`; gives the tables that changed. Throws OvsdbFormatError. */
+  applyUpdate2(updates: unknown): Set<string> {
+    return this.#apply(updates, (columns, before, change) => {
+      const whole = change.initial ?? change.insert;
+      if (whole !== undefined) return readRow(columns, whole, defaultRow(columns));
+      if (change.modify !== undefined) {
+        if (before === undefined) throw new OvsdbFormatError('modify of a row that is not there');
+        return modifyRow(columns, before, change.modify);
+      }
+      if ('delete' in change) return undefined;
+      throw new OvsdbFormatError('row update without initial, insert, modify or delete');
+    });
+  }
+
+  #apply(
+    updates: unknown,
+    next: (columns: TableColumns, before: Row | undefined, change: JsonObject) => Row | undefined,
+  ): Set<string> {
+    if (!isObject(updates)) throw new OvsdbFormatError('table updates are no JSON object');
+    const changed = new Set<string>();
+    for (const [table, rows] of Object.entries(updates)) {
+      const columns = this.#columns.get(table);
+      const held = this.#tables.get(table);
+      if (columns === undefined || held === undefined) throw new OvsdbFormatError('update of a table not monitored');
+      if (!isObject(rows)) throw new OvsdbFormatError('row updates are no JSON object');
+      for (const [uuid, change] of Object.entries(rows)) {
+        if (!isUuid(uuid) || !isObject(change)) throw new OvsdbFormatError('malformed row update');
+        const row = next(columns, held.get(uuid), change);
+        if (row === undefined) held.delete(uuid);
+        else held.set(uuid, row);
+        changed.add(table);
+      }
+    }
+    return changed;
+  }
+}
+
+function defaultRow(columns: TableColumns): Row {
+  return Object.fromEntries([...columns].map(([column, type]) => [column, defaultValue(type)]));
+}
+
+function readRow(columns: TableColumns, json: unknown, base: Row): Row {
+  return mergeColumns(columns, json, base, (type, value) => decodeValue(type, value));
+}
+
+function modifyRow(columns: TableColumns, before: Row, json: unknown): Row {
+  return mergeColumns(columns, json, before, (type, difference, old) => {
+    const decoded = decodeValue(type, difference);
+    if (!isComposite(type)) return decoded;
+    if (decoded instanceof Map) return modifyMap(old instanceof Map ? old : new Map(), decoded);
+    return modifySet(Array.isArray(old) ? old : [], Array.isArray(decoded) ? decoded : []);
+  });
+}
+
+function mergeColumns(
+  columns: TableColumns,
+  json: unknown,
+  base: Row,
+  read: (type: ColumnType, value: unknown, old: Value) => Value,
+): Row {
+  if (!isObject(json)) throw new OvsdbFormatError('a row is no JSON object');
+  const row: Record<string, Value> = { ...base };
+  for (const [column, value] of Object.entries(json)) {
+    const type = columns.get(column);
+    if (type === undefined) throw new OvsdbFormatError('update of a column not monitored');
+    row[column] = read(type, value, base[column]);
+  }
+  return row;
+}
+
+/** Members of the difference that were there go, the others come. */
+export function modifySet(old: readonly Atom[], difference: readonly Atom[]): readonly Atom[] {
+  const members = new Set(old);
+  for (const atom of difference) if (!members.delete(atom)) members.add(atom);
+  return [...members];
+}
+
+/** A pair of the difference that was there goes; one with a new key or value is put in. */
+export function modifyMap(old: ReadonlyMap<Atom, Atom>, difference: ReadonlyMap<Atom, Atom>): ReadonlyMap<Atom, Atom> {
+  const map = new Map(old);
+  for (const [key, value] of difference) {
+    if (map.get(key) === value) map.delete(key);
+    else map.set(key, value);
+  }
+  return map;
+}
