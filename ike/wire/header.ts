@@ -5,7 +5,7 @@
  * message.ts; the rest of the message is the payload chain's (payload-chain.ts).
  */
 
-import { readHex, readU16, readU32, writeHex, writeU32 } from './bytes.ts';
+import { readHex, readU32, writeHex, writeU32 } from './bytes.ts';
 import { EXCHANGE_NAMES, EXCHANGE_NUMBERS, type ExchangeName } from './names.ts';
 
 /** Field offsets (RFC 7296 §3.1, figure 4). */
