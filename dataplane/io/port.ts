@@ -1,0 +1,83 @@
+/**
+ * Ports that hold frames: TAPs and network devices. Tunnel ports have no descriptor; the uplink carries them.
+ */
+
+import type { FrameColumns, Native } from '../../native-shims/types.ts';
+import type { FrameList } from '../batch.ts';
+import { ERRNO } from './uplink.ts';
+
+/** No method throws for a frame, blocks, or allocates. */
+export interface FramePort {
+  /** Descriptor to poll; -1 where `watch` is the only way. */
+  readonly descriptor: number;
+  /** Reads into rows first..first+count-1 as native readFrames does. Returns rows filled. */
+  read(columns: FrameColumns, first: number, count: number, capacity: number): number;
+  /** Writes all entries. errors[j] is 0 or an errno; what a full queue did not take has EAGAIN. */
+  write(list: FrameList): void;
+  /** Calls back on this thread when frames can be read; returns a function that stops it. */
+  watch(callback: () => void): () => void;
+}
+
+/** A TAP device, or one queue of it. */
+export class TapPort implements FramePort {
+  readonly descriptor: number;
+  private readonly native: Native;
+
+  constructor(native: Native, descriptor: number) {
+    this.native = native;
+    this.descriptor = descriptor;
+  }
+
+  read(columns: FrameColumns, first: number, count: number, capacity: number): number {
+    return this.native.readFrames(this.descriptor, columns, first, count, capacity);
+  }
+
+  write(list: FrameList): void {
+    const taken = this.native.writeFrames(this.descriptor, list, 0, list.count);
+    list.errors.fill(0, 0, taken);
+    list.errors.fill(ERRNO.EAGAIN, taken, list.count);
+  }
+
+  watch(callback: () => void): () => void {
+    return this.native.watchReadable(this.descriptor, callback);
+  }
+}
+
+/** An existing network device through AF_PACKET. */
+export class DevicePort implements FramePort {
+  readonly descriptor: number;
+  private readonly native: Native;
+  private readonly noAddresses = new Uint8Array(0);
+
+  constructor(native: Native, descriptor: number) {
+    this.native = native;
+    this.descriptor = descriptor;
+  }
+
+  read(columns: FrameColumns, first: number, count: number, capacity: number): number {
+    return this.native.receiveBatch(this.descriptor, columns, first, count, capacity);
+  }
+
+  write(list: FrameList): void {
+    list.toIndex.fill(-1, 0, list.count);
+    let sent = 0;
+    while (sent < list.count) {
+      const taken = this.native.sendBatch(
+        this.descriptor,
+        list,
+        sent,
+        list.count - sent,
+        this.noAddresses,
+        list.toIndex,
+        list.errors,
+      );
+      if (taken <= 0) break;
+      sent += taken;
+    }
+    list.errors.fill(ERRNO.EAGAIN, sent, list.count);
+  }
+
+  watch(callback: () => void): () => void {
+    return this.native.watchReadable(this.descriptor, callback);
+  }
+}
