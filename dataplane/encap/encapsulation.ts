@@ -1,0 +1,69 @@
+/**
+ * Encapsulation: what a tunnel type must state. The table of those there are is encap.ts.
+ *
+ * A type is one file: its header between the outer IP header and the inner Ethernet frame, its options and its
+ * traffic selectors. `push` puts the header in front of the frame, `pop` reads it; the outer IP header is a stage
+ * of its own, and comes after ESP. Checksums over the payload are left open by push and pop and done for
+ * the whole batch in checksums.ts.
+ */
+
+import type { Selector, TunnelSettings, TunnelType } from '../commands.ts';
+
+/** What `push` needs to know of a tunnel: its settings as numbers, made once by `encapState`. */
+export interface EncapState {
+  /** GRE key or VNI as int32; `keyPresent` is false where the header shall have none (GRE only). */
+  readonly key: number;
+  readonly keyPresent: boolean;
+  /** GRE checksum or outer UDP checksum. */
+  readonly checksum: boolean;
+  /** UDP destination port; 0 for GRE. */
+  readonly port: number;
+  /** Bytes that `push` puts in front of a frame. */
+  readonly overhead: number;
+}
+
+/** Indices of what `pop` writes into its result array. */
+export const POP_KEY = 0;
+/** 1 if the header carried a key or VNI. */
+export const POP_KEY_PRESENT = 1;
+/** UDP destination port; 0 for GRE. */
+export const POP_PORT = 2;
+/** Where the packet ends: the length that UDP states may be less than what IP carried. */
+export const POP_END = 3;
+/** 1 if the header carries a checksum: it must be verified over the packet from its start to POP_END. */
+export const POP_CHECKSUM = 4;
+export const POP_RESULTS = 5;
+
+/** The traffic selectors of one child SA, without addresses (facts of ovs-monitor-ipsec, RFC 7296 §2.9). */
+export interface ChildSelectors {
+  /** Suffix of the connection's name: '' for the only child, else 'in' or 'out'. */
+  readonly name: '' | 'in' | 'out';
+  readonly local: SelectorPorts;
+  readonly remote: SelectorPorts;
+}
+
+export type SelectorPorts = Pick<Selector, 'protocol' | 'startPort' | 'endPort'>;
+
+export interface Encapsulation {
+  readonly type: TunnelType;
+  /** Protocol field of the outer IP header. */
+  readonly protocol: number;
+  /** UDP port if options:dst_port is not set; 0 for GRE. */
+  readonly defaultPort: number;
+  /** Largest key: 2^32-1 for GRE, 2^24-1 for a VNI. */
+  readonly maximumKey: number;
+  /** Bytes in front of the frame with these settings, outer IP header not counted. */
+  overhead(settings: TunnelSettings): number;
+  /**
+   * Writes the header in front of the frame of `length` bytes at `offset`; returns the offset of the header.
+   * The headroom must be there. A checksum field is left 0.
+   */
+  push(bytes: Uint8Array, offset: number, length: number, state: EncapState, flowHash: number): number;
+  /**
+   * Reads the header at `offset` of a packet that ends at `end`. Returns its length and fills `out`
+   * (POP_RESULTS numbers), or returns minus a drop reason.
+   */
+  pop(bytes: Uint8Array, offset: number, end: number, out: Int32Array): number;
+  /** The child SAs that protect a tunnel with this UDP port. */
+  selectors(port: number): readonly ChildSelectors[];
+}
