@@ -16,6 +16,8 @@ export interface NativeErrorShape extends Error {
   readonly errno: number;
   /** What was tried, for instance `open /dev/net/tun` or `bind UDP 0.0.0.0:500`. */
   readonly attempted: string;
+  /** The process that holds what was asked for; only of lockPidfile. */
+  readonly holder?: number;
 }
 
 /**
@@ -111,6 +113,7 @@ export interface Native {
     family: 4 | 6;
     address: string;
     port: number;
+    device?: string;
     mark?: number;
     packetInfo?: boolean;
     reusePort?: boolean;
@@ -133,8 +136,11 @@ export interface Native {
    * Sets length[i]. Returns the rows filled. A frame longer than capacity is cut: its length[i] is -1.
    */
   readFrames(fd: number, columns: FrameColumns, first: number, count: number, capacity: number): number;
-  /** write() of each row to a TAP. Returns rows taken; a row the kernel refuses is skipped and counted in `failed`. */
-  writeFrames(fd: number, columns: FrameColumns, first: number, count: number): number;
+  /**
+   * write() of each row to a TAP. Returns rows taken, refused ones among them, so first+result is where to go on after
+   * EAGAIN. A row the kernel refuses is skipped; `failed[0]`, if given, is incremented for each.
+   */
+  writeFrames(fd: number, columns: FrameColumns, first: number, count: number, failed?: Int32Array): number;
   /** recvmmsg. As readFrames; a raw IPv4 packet begins with its IP header. `from`, if given, gets a sockaddr per row. */
   receiveBatch(
     fd: number,
