@@ -131,26 +131,33 @@ export class IkeRunner {
     const { log, children, onChange } = this.#options;
     switch (action.action) {
       case 'send':
-        return this.#send(action.local, action.remote, action.data);
+        this.#send(action.local, action.remote, action.data);
+        break;
       case 'child-install':
-        return children.install(action.sa, action.sendNow);
+        children.install(action.sa, action.sendNow);
+        break;
       case 'child-send':
-        return children.send(action.id);
+        children.send(action.id);
+        break;
       case 'child-remove':
-        return children.remove(action.id, action.drainMs, action.reason);
+        children.remove(action.id, action.drainMs, action.reason);
+        break;
       case 'ike-up':
       case 'ike-down':
-        return onChange();
+        onChange();
+        break;
       case 'failed':
         log.warn(`${action.connection}: ${action.reason}`);
-        return onChange();
+        onChange();
+        break;
       case 'log':
-        return log.log(
+        log.log(
           action.level,
           action.connection === undefined ? action.message : `${action.connection}: ${action.message}`,
         );
+        break;
       case 'ike-keys':
-        return undefined;
+        break;
     }
   }
 

@@ -26,6 +26,7 @@ export interface Route {
 
 interface IpLink {
   ifindex: number;
+  ifname: string;
   address?: string;
   mtu: number;
   flags: string[];

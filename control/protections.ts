@@ -15,18 +15,18 @@ export interface ProtectionTarget {
   readonly remote: string;
   /** UDP or TCP port, 0 for gre. */
   readonly port: number;
+  /** `invalid`: what asks for IPsec here is wrongly configured, so nothing may pass. */
+  readonly state: 'valid' | 'invalid';
 }
 
-export interface Protection extends ProtectionTarget {
+export interface Protection extends Omit<ProtectionTarget, 'state'> {
   readonly id: number;
   readonly key: string;
   readonly state: ProtectionState;
 }
 
-/** The spelling under which a protection is remembered; every part is free of spaces. */
-export function protectionKey(target: ProtectionTarget): string {
-  return `${target.type} ${target.local} ${target.remote} ${target.port}`;
-}
+/** The protection of tunnels that asked for IPsec and got it wrong: they send and accept nothing, whoever shares their addresses. */
+export const INVALID_PROTECTION = 0;
 
 export class Protections {
   readonly #path: string;
@@ -38,6 +38,11 @@ export class Protections {
   constructor(path: string) {
     this.#path = path;
     this.#everProtected = new Set(readRemembered(path));
+  }
+
+  /** What the engine must hear before anything else. */
+  initial(): EngineCommand[] {
+    return [{ op: 'set-protection', protection: INVALID_PROTECTION, state: 'invalid' }];
   }
 
   get(key: string): Protection | undefined {
@@ -65,11 +70,12 @@ export class Protections {
       commands.push({ op: 'remove-protection', protection: protection.id });
     }
     for (const [key, target] of wanted) {
-      if (this.#byKey.has(key)) continue;
-      const state = this.#everProtected.has(key) ? 'protected' : 'never-up';
-      const protection = { ...target, key, id: this.#nextId++, state } as const;
-      this.#byKey.set(key, protection);
-      commands.push({ op: 'set-protection', protection: protection.id, state });
+      const state = target.state === 'invalid' ? 'invalid' : this.#everProtected.has(key) ? 'protected' : 'never-up';
+      const known = this.#byKey.get(key);
+      if (known?.state === state) continue;
+      const id = known?.id ?? this.#nextId++;
+      this.#byKey.set(key, { ...target, key, id, state });
+      commands.push({ op: 'set-protection', protection: id, state });
     }
     this.#forgetAllBut(wanted);
     return commands;

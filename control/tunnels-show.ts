@@ -116,7 +116,7 @@ function tunnelBlock(tunnel: TunnelView): string {
   return `${lines.join('\n')}\n`;
 }
 
-function childLines(child: ChildView): string[] {
+export function childLines(child: ChildView): string[] {
   const rekey = child.rekeyInSeconds === undefined ? '' : `, rekey in ${child.rekeyInSeconds} s`;
   return [
     `  ${child.name}: ESP ${child.algorithm}${child.esn ? ', ESN' : ''}${child.sends ? ', sending' : ''}${rekey}`,
@@ -125,7 +125,7 @@ function childLines(child: ChildView): string[] {
   ];
 }
 
-function ikeLine(ike: IkeView): string {
+export function ikeLine(ike: IkeView): string {
   const age = ike.ageSeconds === undefined ? '' : ` ${ike.ageSeconds} s ago`;
   const rekey = ike.rekeyInSeconds === undefined ? '' : `, rekey in ${ike.rekeyInSeconds} s`;
   return `${ike.localId}...${ike.remoteId} IKEv2 ${ike.state}${age}, ${ike.suite}${rekey}`;

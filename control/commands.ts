@@ -1,0 +1,141 @@
+/**
+ * The unixctl commands of the daemon: one row each. Adding a command is adding a row.
+ *
+ * vlog/* and the commands every OVS daemon has (list-commands, version) come from unixctl/. Texts that
+ * scripts read keep ovs-monitor-ipsec's form.
+ */
+import { DROP_REASONS } from '../dataplane/index.ts';
+import type { DesiredState } from './config/desired-state.ts';
+import { childViews, policyLines, type StatusSources, tunnelViews } from './status.ts';
+import { childLines, ikeLine, tunnelsShow } from './tunnels-show.ts';
+import { type Command, CommandError } from './unixctl/command.ts';
+
+/** What the commands may ask of the daemon. */
+export interface CommandTarget {
+  status(): StatusSources;
+  ikeCounters(): Readonly<Record<string, number>>;
+  /** Reconciles everything again and starts what is down. */
+  refresh(): void;
+  stop(options: { cleanup: boolean; why: string }): void;
+}
+
+export function daemonCommands(target: CommandTarget): Command[] {
+  return [
+    {
+      name: 'tunnels/show',
+      usage: '[interface]',
+      min: 0,
+      max: 1,
+      run: ([name]) => {
+        const views = tunnelViews(target.status());
+        const chosen = name === undefined ? views : views.filter((view) => view.name === name);
+        if (name !== undefined && chosen.length === 0) throw new CommandError(`no tunnel named ${name} wants IPsec`);
+        return tunnelsShow(chosen);
+      },
+    },
+    { name: 'ipsec/status', usage: '', min: 0, max: 0, run: () => ipsecStatus(target.status()) },
+    { name: 'sas/show', usage: '', min: 0, max: 0, run: () => securityAssociations(target.status()) },
+    { name: 'xfrm/state', usage: '', min: 0, max: 0, run: () => securityAssociations(target.status()) },
+    { name: 'policies/show', usage: '', min: 0, max: 0, run: () => policies(target.status()) },
+    { name: 'xfrm/policies', usage: '', min: 0, max: 0, run: () => policies(target.status()) },
+    { name: 'fdb/show', usage: 'bridge', min: 1, max: 1, run: ([name]) => fdb(target.status(), name!) },
+    { name: 'coverage/show', usage: '', min: 0, max: 0, run: () => coverage(target) },
+    {
+      name: 'refresh',
+      usage: '',
+      min: 0,
+      max: 0,
+      run: () => {
+        target.refresh();
+        return '';
+      },
+    },
+    {
+      name: 'exit',
+      usage: '[--no-cleanup]',
+      min: 0,
+      max: 1,
+      run: ([option]) => {
+        if (option !== undefined && option !== '--no-cleanup')
+          throw new CommandError(`unrecognized parameter: ${option}`);
+        target.stop({ cleanup: option === undefined, why: 'exit' });
+        return '';
+      },
+    },
+  ];
+}
+
+function ipsecStatus(sources: StatusSources): string {
+  const lines = tunnelViews(sources).flatMap((view) => view.ike.map((ike) => `${view.name}: ${ikeLine(ike)}`));
+  return lines.length === 0 ? 'No IPsec connections are active\n' : `${lines.join('\n')}\n`;
+}
+
+function securityAssociations(sources: StatusSources): string {
+  const lines: string[] = [];
+  for (const protection of sources.protections.all()) {
+    lines.push(
+      `src ${protection.local} dst ${protection.remote} ${protection.type}${protection.port === 0 ? '' : ` port ${protection.port}`}`,
+    );
+    lines.push(...childViews(protection.id, sources).flatMap(childLines));
+  }
+  return lines.length === 0 ? 'No security associations\n' : `${lines.join('\n')}\n`;
+}
+
+function policies(sources: StatusSources): string {
+  const { connections, markPolicy } = sources.desired;
+  const lines = connections.flatMap((connection) => {
+    const state = sources.protections.get(connection.key)?.state ?? 'unknown';
+    return [
+      `${connection.tunnels.join(', ')}: ${state}`,
+      ...policyLines(connection, sources).map((line) => `  ${line}`),
+    ];
+  });
+  const mark =
+    markPolicy.drop === undefined
+      ? 'unset, no plaintext is dropped for its mark'
+      : `plaintext tunnel packets with mark & 0x${markPolicy.drop.mask.toString(16)} == 0x${(markPolicy.drop.value & markPolicy.drop.mask).toString(16)} are dropped`;
+  return `${[...lines, `ipsec_skb_mark: ${mark}`].join('\n')}\n`;
+}
+
+function fdb(sources: StatusSources, name: string): string {
+  const bridge = bridgeId(sources.desired, sources, name);
+  const ofports = new Map([...sources.ports.values()].map((port) => [port.id, port.ofport]));
+  const rows = sources.engine.fdb().filter((entry) => entry.bridge === bridge);
+  const lines = rows.map((entry) => {
+    const ofport = ofports.get(entry.port);
+    const shown = ofport === 65534 ? 'LOCAL' : String(ofport ?? '?');
+    return `${shown.padStart(5)}     0  ${entry.mac}  ${String(Math.round(entry.ageMs / 1000)).padStart(3)}`;
+  });
+  return `${[' port  VLAN  MAC                Age', ...lines].join('\n')}\n`;
+}
+
+function bridgeId(desired: DesiredState, sources: StatusSources, name: string): number {
+  const bridge = desired.bridges.find((candidate) => candidate.name === name);
+  const id = bridge === undefined ? undefined : sources.bridges.get(bridge.uuid)?.id;
+  if (id === undefined) throw new CommandError('no such bridge');
+  return id;
+}
+
+/** Every counter that is not zero: drops of packets by reason, then events of IKE. */
+function coverage(target: CommandTarget): string {
+  const counters = target.status().engine.counters();
+  const drops = counters.drops();
+  const lines: string[] = ['Packets dropped, by reason:'];
+  for (const reason of DROP_REASONS) {
+    const count = (drops.get(reason.name) ?? []).reduce((sum, part) => sum + part, 0);
+    if (count > 0) lines.push(`  ${reason.name.padEnd(26)} ${String(count).padStart(12)}  ${reason.sentence}`);
+  }
+  lines.push('IKE:');
+  for (const [name, count] of Object.entries(target.ikeCounters()).sort(([a], [b]) => (a < b ? -1 : 1))) {
+    lines.push(`  ${name.padEnd(26)} ${String(count).padStart(12)}`);
+  }
+  lines.push('Workers:');
+  for (const [index, worker] of counters.workers().entries()) {
+    lines.push(
+      `  ${index}: ${Object.entries(worker)
+        .map(([name, count]) => `${name} ${count}`)
+        .join(', ')}`,
+    );
+  }
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,87 @@
+/**
+ * From the tunnels' connections to IKE: pure.
+ *
+ * The SPD has one row for each tunnel type and port between two addresses; IKE has one connection for the two
+ * addresses, because the peer knows us by address and would take a second IKE SA for a replacement of the
+ * first (INITIAL_CONTACT). So all rows between two addresses become children of one IKE connection, as
+ * strongSwan merges OVS's connections. Identity, secret and IKE proposals come of the first of them.
+ */
+import { childSelectors, ESP_SOFT_PACKETS } from '../dataplane/index.ts';
+import type { ChildConfig, Connection, TrafficSelector } from '../ike/index.ts';
+import { DEFAULT_ESP_PROPOSALS, DEFAULT_IKE_PROPOSALS } from '../ike/index.ts';
+import type { ConnectionState } from './config/desired-state.ts';
+
+/** A child of an IKE connection and the SPD row it serves. */
+export interface ChildPlan {
+  readonly child: string;
+  /** Key of the ConnectionState. */
+  readonly key: string;
+  /** Its selectors cover the packets that we send (remote port fixed, or no ports at all). */
+  readonly sends: boolean;
+  readonly replayWindow: number;
+}
+
+export interface ConnectionPlan {
+  readonly connection: Connection;
+  readonly children: readonly ChildPlan[];
+}
+
+/** Every valid connection, grouped by its two addresses, as IKE wants it. */
+export function planConnections(states: readonly ConnectionState[]): ConnectionPlan[] {
+  const byAddresses = new Map<string, ConnectionState[]>();
+  for (const state of states) {
+    if (state.state !== 'valid' || state.auth === undefined || state.options === undefined) continue;
+    const addresses = `${state.local} ${state.remote}`;
+    byAddresses.set(addresses, [...(byAddresses.get(addresses) ?? []), state]);
+  }
+  return [...byAddresses.values()].map(planOne);
+}
+
+function planOne(states: readonly ConnectionState[]): ConnectionPlan {
+  const first = states[0]!;
+  const options = first.options!;
+  const children: ChildConfig[] = [];
+  const plans: ChildPlan[] = [];
+  for (const state of states) {
+    for (const selector of childSelectors(state.type, state.port)) {
+      const name = selector.suffix === '' ? state.tunnels[0]! : `${state.tunnels[0]!}-${selector.suffix}`;
+      children.push({
+        name,
+        tsLocal: [trafficSelector(state.local, selector.protocol, selector.localPort)],
+        tsRemote: [trafficSelector(state.remote, selector.protocol, selector.remotePort)],
+        start: 'initiate',
+      });
+      plans.push({
+        child: name,
+        key: state.key,
+        sends: selector.localPort === undefined,
+        replayWindow: state.options!.replayWindow,
+      });
+    }
+  }
+  const connection: Connection = {
+    name: `${first.local}-${first.remote}`,
+    local: first.local,
+    remote: first.remote,
+    authentication: { method: 'psk', secret: first.auth!.secret.reveal() },
+    ikeProposals: options.ikeProposals ?? DEFAULT_IKE_PROPOSALS,
+    espProposals: options.espProposals ?? DEFAULT_ESP_PROPOSALS,
+    pfs: options.pfs,
+    children,
+    lifetimes: {
+      ikeSeconds: options.ikeSeconds,
+      childSeconds: options.childSeconds,
+      marginSeconds: options.marginSeconds,
+      fuzzPercent: options.fuzzPercent,
+      childPackets: ESP_SOFT_PACKETS,
+      childBytes: 0,
+    },
+    dpdSeconds: options.dpdSeconds,
+  };
+  return { connection, children: plans };
+}
+
+/** `port` undefined: any port. */
+function trafficSelector(address: string, protocol: number, port: number | undefined): TrafficSelector {
+  return { protocol, startPort: port ?? 0, endPort: port ?? 65535, startAddress: address, endAddress: address };
+}

@@ -1,0 +1,63 @@
+/**
+ * The daemon's start: command line, detaching, the checks that make a start impossible, signals, exit status.
+ *
+ * Exit 0 after `exit`, SIGTERM or SIGINT; 1 with one clear line on a start that can't work. What the daemon
+ * does while it runs is daemon.ts's.
+ */
+import { spawn } from 'node:child_process';
+import { type CommandLine, parseCommandLine } from './command-line.ts';
+import { Daemon } from './daemon.ts';
+import { PROGRAM } from './version.ts';
+
+/** Set in the process that stays behind after --detach. */
+const DETACHED = 'OVS_ESPD_DETACHED';
+
+export async function run(argv: readonly string[]): Promise<void> {
+  try {
+    const options = parseCommandLine(argv, process.env);
+    if (options.kind === 'text') {
+      process.stdout.write(options.text);
+      return;
+    }
+    if (options.detach && process.env[DETACHED] === undefined) {
+      process.exitCode = await detach(argv);
+      return;
+    }
+    await serve(options);
+  } catch (error) {
+    process.stderr.write(`${PROGRAM}: ${error instanceof Error ? error.message : String(error)}\n`);
+    process.exit(1);
+  }
+}
+
+async function serve(options: CommandLine): Promise<void> {
+  const daemon = await Daemon.start(options);
+  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+    process.once(signal, () => daemon.stop({ cleanup: false, why: signal }));
+  process.once('uncaughtException', (error) => daemon.fail(error));
+  // The parent of a detached start waits for this: from here on the daemon runs by itself.
+  if (process.env[DETACHED] !== undefined) {
+    process.send?.('ready', () => process.disconnect());
+  }
+  process.exitCode = await daemon.stopped;
+  process.exit();
+}
+
+/** Starts this program again in the background and waits until it runs. Returns the exit status. */
+async function detach(argv: readonly string[]): Promise<number> {
+  const child = spawn(process.execPath, [...process.execArgv, process.argv[1]!, ...argv], {
+    detached: true,
+    env: { ...process.env, [DETACHED]: '1' },
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+  });
+  child.stderr?.pipe(process.stderr, { end: false });
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('exit', (code) => resolve(code ?? 1));
+    child.once('message', () => {
+      child.stderr?.destroy();
+      child.unref();
+      resolve(0);
+    });
+  });
+}

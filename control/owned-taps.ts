@@ -1,0 +1,53 @@
+/**
+ * Which persistent TAPs are ours, remembered in OVS_RUNDIR: a TAP whose row went away while the daemon was
+ * down is removed at its next start, and a device of somebody else is never touched.
+ */
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import type { Native } from '../native-shims/index.ts';
+import { linkFacts } from './links.ts';
+
+export class OwnedTaps {
+  readonly #path: string;
+  readonly #names: Set<string>;
+
+  constructor(path: string) {
+    this.#path = path;
+    this.#names = new Set(readNames(path));
+  }
+
+  add(name: string): void {
+    if (this.#names.has(name)) return;
+    this.#names.add(name);
+    this.#write();
+  }
+
+  remove(name: string): void {
+    if (this.#names.delete(name)) this.#write();
+  }
+
+  /** Removes the TAPs of ours that are not in `used`. */
+  async removeUnused(used: ReadonlySet<string>, native: Native): Promise<void> {
+    for (const name of [...this.#names].filter((owned) => !used.has(owned))) {
+      if ((await linkFacts(name)) !== undefined) {
+        const fd = native.openTap(name, { kind: 'tap', multiQueue: true, vnetHeader: false, persistent: true });
+        native.setTapPersistent(fd, false);
+        native.close(fd);
+      }
+      this.remove(name);
+    }
+  }
+
+  #write(): void {
+    writeFileSync(`${this.#path}.new`, `${[...this.#names].sort().join('\n')}\n`, { mode: 0o600 });
+    renameSync(`${this.#path}.new`, this.#path);
+  }
+}
+
+function readNames(path: string): string[] {
+  try {
+    return readFileSync(path, 'utf8').split('\n').filter(Boolean);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+    throw error;
+  }
+}

@@ -1,0 +1,155 @@
+/**
+ * Makes the running daemon what the configuration asks for, touching only what changed, in an order that is
+ * never open in between: the mark policy and the protections are in force before the first port forwards, and
+ * a protection goes away only after the ports that travel under it.
+ */
+import { createHash } from 'node:crypto';
+import type { Engine, EngineCommand, MarkMatch } from '../dataplane/index.ts';
+import type { ChildRole } from './child-sas.ts';
+import type { DesiredState, TunnelState } from './config/desired-state.ts';
+import { formatIssue } from './config/issue.ts';
+import { type ConnectionPlan, planConnections } from './connections.ts';
+import type { IkeRunner } from './ike-runner.ts';
+import type { Protections, ProtectionTarget } from './protections.ts';
+import type { SwitchAttach } from './switch-attach.ts';
+import type { Logger } from './vlog.ts';
+
+export interface ReconcilerOptions {
+  readonly engine: Engine;
+  readonly protections: Protections;
+  readonly attach: SwitchAttach;
+  readonly ike: IkeRunner;
+  readonly log: Logger;
+}
+
+export class Reconciler {
+  readonly #options: ReconcilerOptions;
+  readonly #versions = new Map<string, number>();
+  readonly #fingerprints = new Map<string, string>();
+  #desired: DesiredState | undefined;
+  #plans: readonly ConnectionPlan[] = [];
+  #toldIssues = new Set<string>();
+  #mark: string | undefined;
+
+  constructor(options: ReconcilerOptions) {
+    this.#options = options;
+  }
+
+  get desired(): DesiredState | undefined {
+    return this.#desired;
+  }
+
+  get plans(): readonly ConnectionPlan[] {
+    return this.#plans;
+  }
+
+  /** Configuration changes of each tunnel that wants IPsec, as `vN` in tunnels/show. */
+  get versions(): ReadonlyMap<string, number> {
+    return this.#versions;
+  }
+
+  /** @param ofportOf the ofport that the database has for an Interface */
+  async apply(desired: DesiredState, ofportOf: (uuid: string) => number | undefined): Promise<void> {
+    const { protections, attach } = this.#options;
+    this.#desired = desired;
+    this.#tellIssues(desired);
+    this.#countVersions(desired);
+    await this.#setMark(desired.markPolicy.drop);
+    const commands = protections.set(targets(desired));
+    await this.#run(commands.filter((command) => command.op === 'set-protection'));
+    await attach.apply(desired, (key) => protections.get(key)?.id, ofportOf);
+    this.#setConnections(planConnections(desired.connections));
+    await this.#run(commands.filter((command) => command.op === 'remove-protection'));
+  }
+
+  /** The role of a child of an IKE connection, for the installation of its SAs. */
+  roleOf(connection: string, child: string): ChildRole | undefined {
+    const plan = this.#plans.find((candidate) => candidate.connection.name === connection);
+    const found = plan?.children.find((candidate) => candidate.child === child);
+    const protection = found === undefined ? undefined : this.#options.protections.get(found.key);
+    if (plan === undefined || found === undefined || protection === undefined) return undefined;
+    const { childPackets, childBytes } = plan.connection.lifetimes;
+    return {
+      protection: protection.id,
+      sends: found.sends,
+      replayWindow: found.replayWindow,
+      softPackets: childPackets,
+      softBytes: childBytes,
+    };
+  }
+
+  /** The IKE connection whose children serve a protection. */
+  connectionOf(protection: number): string | undefined {
+    const key = this.#options.protections.byId(protection)?.key;
+    return this.#plans.find((plan) => plan.children.some((child) => child.key === key))?.connection.name;
+  }
+
+  async #run(commands: readonly EngineCommand[]): Promise<void> {
+    for (const command of commands) await this.#options.engine.apply(command);
+  }
+
+  async #setMark(drop: MarkMatch | undefined): Promise<void> {
+    const text = JSON.stringify(drop ?? null);
+    if (text === this.#mark) return;
+    this.#mark = text;
+    await this.#options.engine.apply({ op: 'set-mark-policy', drop, uplinkMark: 0 });
+  }
+
+  /** The IKE engine compares: a connection that did not change keeps its SAs. */
+  #setConnections(plans: readonly ConnectionPlan[]): void {
+    const names = new Set(plans.map((plan) => plan.connection.name));
+    const former = this.#plans;
+    this.#plans = plans;
+    for (const plan of former) {
+      if (!names.has(plan.connection.name))
+        this.#options.ike.command({ command: 'remove-connection', name: plan.connection.name });
+    }
+    for (const plan of plans) this.#options.ike.command({ command: 'set-connection', connection: plan.connection });
+  }
+
+  #tellIssues(desired: DesiredState): void {
+    const lines = new Set(desired.issues.map(formatIssue));
+    if (desired.markPolicy.error !== undefined) lines.add(formatIssue(desired.markPolicy.error));
+    for (const line of lines) if (!this.#toldIssues.has(line)) this.#options.log.warn(line);
+    this.#toldIssues = lines;
+  }
+
+  /** Also tells the log what ovs-monitor-ipsec tells, in its words, because scripts wait for them. */
+  #countVersions(desired: DesiredState): void {
+    const { log } = this.#options;
+    const wanting = new Map(
+      desired.tunnels.filter((tunnel) => tunnel.wantsIpsec).map((tunnel) => [tunnel.name, tunnel]),
+    );
+    for (const name of [...this.#versions.keys()].filter((known) => !wanting.has(known))) {
+      log.info(`Tunnel ${name} disappeared from OVSDB`);
+      this.#versions.delete(name);
+      this.#fingerprints.delete(name);
+    }
+    for (const [name, tunnel] of wanting) {
+      const fingerprint = fingerprintOf(tunnel);
+      if (this.#fingerprints.get(name) === fingerprint) continue;
+      const version = (this.#versions.get(name) ?? 0) + 1;
+      this.#versions.set(name, version);
+      this.#fingerprints.set(name, fingerprint);
+      log.info(
+        version === 1
+          ? `Tunnel ${name} appeared in OVSDB`
+          : `Tunnel ${name} configuration changed in OVSDB to ${version}`,
+      );
+      if (tunnel.state === 'INVALID') log.warn(`Tunnel ${name} contains invalid configuration: ${tunnel.reason}`);
+    }
+  }
+}
+
+function targets(desired: DesiredState): Map<string, ProtectionTarget> {
+  return new Map(
+    desired.connections.map(({ key, type, local, remote, port, state }) => [key, { type, local, remote, port, state }]),
+  );
+}
+
+/** All that a tunnel's configuration consists of. Held in memory only, as the database's replica is; never shown. */
+function fingerprintOf(tunnel: TunnelState): string {
+  const secret = tunnel.ipsec?.auth.secret.reveal();
+  const digest = secret === undefined ? '' : createHash('sha256').update(secret).digest('hex');
+  return JSON.stringify([tunnel.state, tunnel.reason, tunnel.settings, tunnel.ipsec?.options, digest]);
+}

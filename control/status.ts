@@ -1,0 +1,157 @@
+/**
+ * What the status commands show, gathered from configuration, IKE and packet engine at the moment of asking.
+ * Read-only and free of side effects; the texts are made by tunnels-show.ts and status-text.ts.
+ */
+import type { Engine } from '../dataplane/index.ts';
+import type { ConnectionStatus } from '../ike/index.ts';
+import type { ChildSaInstaller, InstalledChild } from './child-sas.ts';
+import type { ConnectionState, DesiredState, TunnelState } from './config/desired-state.ts';
+import type { ConnectionPlan } from './connections.ts';
+import type { Protections } from './protections.ts';
+import type { AttachedBridge, AttachedPort } from './switch-attach.ts';
+import type { ChildView, IkeView, TunnelView } from './tunnels-show.ts';
+
+export interface StatusSources {
+  readonly desired: DesiredState;
+  /** Configuration changes of each tunnel, by interface name. */
+  readonly versions: ReadonlyMap<string, number>;
+  readonly plans: readonly ConnectionPlan[];
+  readonly protections: Protections;
+  readonly children: ChildSaInstaller;
+  readonly ike: readonly ConnectionStatus[];
+  readonly bridges: ReadonlyMap<string, AttachedBridge>;
+  readonly ports: ReadonlyMap<string, AttachedPort>;
+  readonly engine: Engine;
+  /** Monotonic ms, of the clock that IKE runs by. */
+  readonly nowMs: number;
+}
+
+/** The tunnels that want IPsec, in order of their rows. */
+export function tunnelViews(sources: StatusSources): TunnelView[] {
+  return sources.desired.tunnels.filter((tunnel) => tunnel.wantsIpsec).map((tunnel) => tunnelView(tunnel, sources));
+}
+
+function tunnelView(tunnel: TunnelState, sources: StatusSources): TunnelView {
+  const { desired } = sources;
+  const port = sources.ports.get(tunnel.uuid);
+  const connection = desired.connections.find((state) => state.key === tunnel.ipsec?.connection);
+  const plan = sources.plans.find((candidate) => candidate.children.some((child) => child.key === connection?.key));
+  const status = sources.ike.find((candidate) => candidate.connection === plan?.connection.name);
+  const protection = connection === undefined ? undefined : sources.protections.get(connection.key);
+  const remote = tunnel.settings?.remote ?? tunnel.remoteIp;
+  return {
+    name: tunnel.name,
+    version: sources.versions.get(tunnel.name) ?? 1,
+    state: tunnel.state,
+    reason: tunnel.reason,
+    type: tunnel.type,
+    localIp: tunnel.localIp,
+    remoteIp: tunnel.remoteIp,
+    family: remote === undefined ? undefined : remote.includes(':') ? 'IPv6' : 'IPv4',
+    skbMark: desired.global.skbMark,
+    certificates: {
+      localCert: desired.global.certificate,
+      localKey: desired.global.privateKey,
+      caCert: desired.global.caCert,
+      remoteCert: tunnel.remoteCert,
+      remoteName: tunnel.remoteName,
+    },
+    pskSet: tunnel.pskSet,
+    customOptions: Object.fromEntries(tunnel.customOptions),
+    ofport: port?.ofport,
+    cfmFault: tunnel.cfmFault,
+    policies: connection === undefined ? [] : policyLines(connection, sources),
+    protection: protectionText(
+      tunnel,
+      protection?.state,
+      protection === undefined ? undefined : sources.children.sendingChild(protection.id),
+    ),
+    lastFailure: status?.lastFailure,
+    ike: status === undefined ? [] : ikeViews(status, sources.nowMs),
+    children: protection === undefined ? [] : childViews(protection.id, sources),
+    traffic:
+      port === undefined
+        ? { rxPackets: 0, rxBytes: 0, txPackets: 0, txBytes: 0 }
+        : sources.engine.counters().port(port.id),
+    drops: port === undefined ? {} : Object.fromEntries(sources.engine.counters().portDrops(port.id)),
+  };
+}
+
+function protectionText(tunnel: TunnelState, state: string | undefined, sending: InstalledChild | undefined): string {
+  if (tunnel.state === 'INVALID' || state === undefined || state === 'invalid')
+    return 'blocked: the configuration is invalid, nothing is sent or accepted';
+  if (sending !== undefined) return 'up: ESP';
+  return state === 'protected'
+    ? 'down: dropping until there is an SA again'
+    : 'not up yet: plaintext as ipsec_skb_mark says';
+}
+
+/** One line for each child's selectors, as `ip xfrm policy` begins its lines. */
+export function policyLines(connection: ConnectionState, sources: Pick<StatusSources, 'plans'>): string[] {
+  const lines: string[] = [];
+  for (const plan of sources.plans) {
+    for (const child of plan.children) {
+      if (child.key !== connection.key) continue;
+      const config = plan.connection.children.find((candidate) => candidate.name === child.child);
+      const [local, remote] = [config?.tsLocal[0], config?.tsRemote[0]];
+      if (local === undefined || remote === undefined) continue;
+      lines.push(
+        `src ${local.startAddress}/32 dst ${remote.startAddress}/32 proto ${protocolName(local.protocol)}${portText('sport', local)}${portText('dport', remote)}`,
+      );
+    }
+  }
+  return lines;
+}
+
+function portText(label: string, selector: { startPort: number; endPort: number }): string {
+  return selector.startPort === selector.endPort ? ` ${label} ${selector.startPort}` : '';
+}
+
+function protocolName(protocol: number): string {
+  return { 6: 'tcp', 17: 'udp', 47: 'gre' }[protocol] ?? String(protocol);
+}
+
+function ikeViews(status: ConnectionStatus, nowMs: number): IkeView[] {
+  return status.ikeSas.map((sa) => ({
+    state: sa.state.toUpperCase(),
+    suite: sa.suite,
+    localId: `${sa.local.address}[${sa.localId}]`,
+    remoteId: `${sa.remote.address}[${sa.remoteId}]`,
+    ageSeconds: sa.establishedAtMs === undefined ? undefined : seconds(nowMs - sa.establishedAtMs),
+    rekeyInSeconds: sa.rekeyAtMs === undefined ? undefined : seconds(sa.rekeyAtMs - nowMs),
+  }));
+}
+
+/** The installed children of one protection, with their counters. */
+export function childViews(
+  protection: number,
+  sources: Pick<StatusSources, 'children' | 'engine' | 'ike' | 'nowMs'>,
+): ChildView[] {
+  const sending = sources.children.sendingChild(protection);
+  const summaries = new Map(sources.ike.flatMap((status) => status.children.map((child) => [child.id, child])));
+  const counters = sources.engine.counters();
+  return [...sources.children.installed()]
+    .filter((child) => child.protection === protection)
+    .map((child) => {
+      const rekeyAt = summaries.get(child.sa.id)?.rekeyAtMs;
+      const inbound = counters.sa('in', child.inboundSlot);
+      const outbound = counters.sa('out', child.outboundSlot);
+      return {
+        name: child.sa.child,
+        inboundSpi: child.sa.inboundSpi,
+        outboundSpi: child.sa.outboundSpi,
+        algorithm: child.sa.algorithm,
+        esn: child.sa.esn,
+        sends: child === sending,
+        rekeyInSeconds: rekeyAt === undefined ? undefined : seconds(rekeyAt - sources.nowMs),
+        packetsIn: inbound.packets,
+        bytesIn: inbound.bytes,
+        packetsOut: outbound.packets,
+        bytesOut: outbound.bytes,
+      };
+    });
+}
+
+function seconds(ms: number): number {
+  return Math.max(0, Math.round(ms / 1000));
+}

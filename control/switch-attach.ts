@@ -1,0 +1,288 @@
+/**
+ * The `switch` attach: ovs-espd is the datapath. Every Bridge row is a learning switch with a TAP named after
+ * it; tunnel ports are ports of the engine; internal and tap ports are TAPs, others existing devices.
+ *
+ * Touches only what changed since the last call. TAPs are persistent: addresses put on them outlive the daemon,
+ * and they go away with their row or by `exit`. What the database is told about it is in `writeBack`.
+ */
+import type { Engine, TunnelSettings } from '../dataplane/index.ts';
+import { tunnelOverhead } from '../dataplane/index.ts';
+import type { Native } from '../native-shims/index.ts';
+import type { BridgeState, DesiredState, PortState, TunnelState } from './config/desired-state.ts';
+import { type LinkFacts, linkFacts, routeTo, setLink } from './links.ts';
+import { innerMtu } from './mtu.ts';
+import { LOCAL_OFPORT, OfportTable } from './ofports.ts';
+import type { OwnedTaps } from './owned-taps.ts';
+import { INVALID_PROTECTION } from './protections.ts';
+import type { Logger } from './vlog.ts';
+
+export interface AttachedBridge {
+  readonly id: number;
+  readonly state: BridgeState;
+}
+
+export interface AttachedPort {
+  readonly id: number;
+  readonly bridge: number;
+  readonly uuid: string;
+  readonly name: string;
+  readonly ofport: number;
+  /** What the engine was given; the port is replaced when it changes. */
+  readonly settings: string;
+  readonly device:
+    | { readonly kind: 'tap' | 'system'; readonly fds: readonly number[]; readonly facts: LinkFacts | undefined }
+    | { readonly kind: 'tunnel'; readonly egress: string | undefined };
+}
+
+export interface SwitchAttachOptions {
+  readonly engine: Engine;
+  readonly native: Native;
+  readonly taps: OwnedTaps;
+  readonly log: Logger;
+}
+
+/** A port that could not be made, for Interface.error. */
+export interface PortFailure {
+  readonly uuid: string;
+  readonly reason: string;
+}
+
+export class SwitchAttach {
+  readonly #options: SwitchAttachOptions;
+  readonly #bridges = new Map<string, AttachedBridge>();
+  readonly #ports = new Map<string, AttachedPort>();
+  readonly #failures = new Map<string, PortFailure>();
+  readonly #ofports = new OfportTable();
+  #nextBridge = 0;
+  #nextPort = 0;
+
+  constructor(options: SwitchAttachOptions) {
+    this.#options = options;
+  }
+
+  bridges(): ReadonlyMap<string, AttachedBridge> {
+    return this.#bridges;
+  }
+
+  /** By the UUID of the Interface row. */
+  ports(): ReadonlyMap<string, AttachedPort> {
+    return this.#ports;
+  }
+
+  failures(): ReadonlyMap<string, PortFailure> {
+    return this.#failures;
+  }
+
+  /**
+   * Makes bridges and ports what the configuration asks for.
+   * @param protectionOf id of the protection of a connection key
+   * @param ofportOf the ofport that the database has for an Interface, kept if it is free
+   */
+  async apply(
+    desired: DesiredState,
+    protectionOf: (connection: string) => number | undefined,
+    ofportOf: (uuid: string) => number | undefined,
+  ): Promise<void> {
+    await this.#removeGone(desired);
+    for (const bridge of desired.bridges) await this.#setBridge(bridge);
+    for (const port of desired.ports) await this.#setDevicePort(port, ofportOf(port.uuid));
+    for (const tunnel of desired.tunnels) await this.#setTunnelPort(tunnel, protectionOf, ofportOf(tunnel.uuid));
+    for (const bridge of desired.bridges) await this.#setMtus(bridge, desired);
+    await this.#options.taps.removeUnused(new Set(this.#tapNames()), this.#options.native);
+  }
+
+  async #removeGone(desired: DesiredState): Promise<void> {
+    const wanted = new Map<string, string>();
+    for (const port of [...desired.ports, ...desired.tunnels]) wanted.set(port.uuid, port.bridgeUuid);
+    for (const uuid of this.#failures.keys()) if (!wanted.has(uuid)) this.#failures.delete(uuid);
+    for (const [uuid, port] of this.#ports) {
+      const bridge = this.#bridges.get(wanted.get(uuid) ?? '');
+      if (bridge?.id !== port.bridge) await this.#removePort(port);
+    }
+    const bridges = new Set(desired.bridges.map((bridge) => bridge.uuid));
+    for (const [uuid, bridge] of this.#bridges) {
+      if (bridges.has(uuid)) continue;
+      this.#bridges.delete(uuid);
+      await this.#options.engine.apply({ op: 'remove-bridge', bridge: bridge.id });
+      this.#options.log.info(`bridge ${bridge.state.name}: removed`);
+    }
+  }
+
+  async #setBridge(state: BridgeState): Promise<void> {
+    const known = this.#bridges.get(state.uuid);
+    if (known !== undefined && known.state.ageingMs === state.ageingMs && known.state.fdbSize === state.fdbSize) {
+      this.#bridges.set(state.uuid, { ...known, state });
+      return;
+    }
+    const id = known?.id ?? this.#nextBridge++;
+    this.#bridges.set(state.uuid, { id, state });
+    const { name, ageingMs, fdbSize } = state;
+    await this.#options.engine.apply({ op: 'set-bridge', bridge: id, name, ageingMs, fdbSize });
+    if (known === undefined) this.#options.log.info(`bridge ${name}: added`);
+  }
+
+  async #setDevicePort(port: PortState, formerOfport: number | undefined): Promise<void> {
+    const bridge = this.#bridges.get(port.bridgeUuid);
+    if (bridge === undefined) return;
+    if (port.kind === 'unsupported') {
+      this.#fail(port.uuid, port.name, port.reason ?? 'this kind of port is not supported');
+      return;
+    }
+    const settings = JSON.stringify([port.kind, port.name]);
+    const known = this.#ports.get(port.uuid);
+    if (known?.settings === settings) {
+      await this.#setMac(port, bridge.state);
+      return;
+    }
+    if (known !== undefined) await this.#removePort(known);
+    try {
+      await this.#addDevicePort(port, bridge, settings, formerOfport);
+      this.#failures.delete(port.uuid);
+    } catch (error) {
+      this.#fail(port.uuid, port.name, error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  async #addDevicePort(
+    port: PortState,
+    bridge: AttachedBridge,
+    settings: string,
+    formerOfport: number | undefined,
+  ): Promise<void> {
+    const { engine, taps } = this.#options;
+    const system = port.kind === 'system';
+    // Noted before it exists, so that a crash in between leaves no TAP that nobody owns.
+    if (!system) taps.add(port.name);
+    const fds = system ? engine.openDevice(port.name) : engine.openTap(port.name, { persistent: true });
+    const id = this.#nextPort++;
+    await engine.apply({
+      op: system ? 'set-device-port' : 'set-tap-port',
+      port: id,
+      bridge: bridge.id,
+      name: port.name,
+      fds,
+    });
+    const ofport =
+      port.kind === 'local' ? LOCAL_OFPORT : this.#ofports.take(bridge.id, port.ofportRequest ?? formerOfport);
+    const device = { kind: system ? 'system' : 'tap', fds, facts: await linkFacts(port.name) } as const;
+    this.#ports.set(port.uuid, { id, bridge: bridge.id, uuid: port.uuid, name: port.name, ofport, settings, device });
+    await this.#setMac(port, bridge.state);
+    this.#options.log.info(`bridge ${bridge.state.name}: added interface ${port.name} on port ${ofport}`);
+  }
+
+  async #setMac(port: PortState, bridge: BridgeState): Promise<void> {
+    if (port.kind === 'system') return;
+    const mac = port.mac ?? (port.kind === 'local' ? bridge.hwaddr : undefined);
+    const facts = await linkFacts(port.name);
+    if (mac !== undefined && facts !== undefined && facts.mac !== mac) await setLink(port.name, { mac });
+  }
+
+  async #setTunnelPort(
+    tunnel: TunnelState,
+    protectionOf: (connection: string) => number | undefined,
+    formerOfport: number | undefined,
+  ): Promise<void> {
+    const bridge = this.#bridges.get(tunnel.bridgeUuid);
+    if (bridge === undefined) return;
+    const known = this.#ports.get(tunnel.uuid);
+    if (tunnel.settings === undefined) {
+      if (known !== undefined) await this.#removePort(known);
+      this.#failures.set(tunnel.uuid, { uuid: tunnel.uuid, reason: tunnel.reason ?? 'invalid' });
+      return;
+    }
+    this.#failures.delete(tunnel.uuid);
+    const protection = protectionOfTunnel(tunnel, protectionOf);
+    const engineTunnel: TunnelSettings = { ...tunnel.settings, protection };
+    const settings = JSON.stringify(engineTunnel);
+    if (known?.settings === settings) return;
+    const id = known?.id ?? this.#nextPort++;
+    await this.#options.engine.apply({
+      op: 'set-tunnel-port',
+      port: id,
+      bridge: bridge.id,
+      name: tunnel.name,
+      tunnel: engineTunnel,
+    });
+    const ofport = known?.ofport ?? this.#ofports.take(bridge.id, tunnel.ofportRequest ?? formerOfport);
+    const egress = (await routeTo(tunnel.settings.remote))?.device;
+    this.#ports.set(tunnel.uuid, {
+      id,
+      bridge: bridge.id,
+      uuid: tunnel.uuid,
+      name: tunnel.name,
+      ofport,
+      settings,
+      device: { kind: 'tunnel', egress },
+    });
+    if (known === undefined)
+      this.#options.log.info(`bridge ${bridge.state.name}: added interface ${tunnel.name} on port ${ofport}`);
+  }
+
+  /** A TAP without `mtu_request` gets what fits every tunnel of its bridge; without tunnels it keeps what it has. */
+  async #setMtus(bridge: BridgeState, desired: DesiredState): Promise<void> {
+    const derived = await this.#derivedMtu(desired.tunnels.filter((tunnel) => tunnel.bridgeUuid === bridge.uuid));
+    for (const port of desired.ports) {
+      const attached = this.#ports.get(port.uuid);
+      if (port.bridgeUuid !== bridge.uuid || attached?.device.kind !== 'tap') continue;
+      const facts = await linkFacts(port.name);
+      const mtu = port.mtu ?? derived;
+      if (facts === undefined) continue;
+      if (mtu !== undefined && facts.mtu !== mtu) await setLink(port.name, { mtu });
+      const current = mtu === undefined ? facts : { ...facts, mtu };
+      this.#ports.set(port.uuid, { ...attached, device: { ...attached.device, facts: current } });
+    }
+  }
+
+  async #derivedMtu(tunnels: readonly TunnelState[]): Promise<number | undefined> {
+    let smallest: number | undefined;
+    for (const tunnel of tunnels) {
+      if (tunnel.settings === undefined) continue;
+      const route = await routeTo(tunnel.settings.remote);
+      const underlay = route === undefined ? undefined : await linkFacts(route.device);
+      if (underlay === undefined) continue;
+      const mtu = innerMtu(underlay.mtu, tunnelOverhead(tunnel.settings), tunnel.wantsIpsec);
+      smallest = Math.min(smallest ?? mtu, mtu);
+    }
+    return smallest;
+  }
+
+  async #removePort(port: AttachedPort): Promise<void> {
+    this.#ports.delete(port.uuid);
+    this.#ofports.release(port.bridge, port.ofport);
+    await this.#options.engine.apply({ op: 'remove-port', port: port.id });
+    if (port.device.kind === 'tap') {
+      for (const fd of port.device.fds) this.#options.native.setTapPersistent(fd, false);
+      this.#options.taps.remove(port.name);
+    }
+    if (port.device.kind !== 'tunnel') for (const fd of port.device.fds) this.#options.native.close(fd);
+    this.#options.log.info(`removed interface ${port.name} (port ${port.ofport})`);
+  }
+
+  #fail(uuid: string, name: string, reason: string): void {
+    if (this.#failures.get(uuid)?.reason !== reason) this.#options.log.warn(`interface ${name}: ${reason}`);
+    this.#failures.set(uuid, { uuid, reason });
+  }
+
+  #tapNames(): string[] {
+    return [...this.#ports.values()].filter((port) => port.device.kind === 'tap').map((port) => port.name);
+  }
+
+  /** Takes every port down; with `keepTaps` the TAPs stay, with the addresses on them, for a successor. */
+  async stop(keepTaps: boolean): Promise<void> {
+    for (const port of this.#ports.values()) {
+      if (!keepTaps) await this.#removePort(port);
+      else if (port.device.kind !== 'tunnel') for (const fd of port.device.fds) this.#options.native.close(fd);
+    }
+    this.#ports.clear();
+  }
+}
+
+/** A tunnel that wants IPsec always has a protection: fail closed, whatever the configuration says. */
+function protectionOfTunnel(
+  tunnel: TunnelState,
+  protectionOf: (connection: string) => number | undefined,
+): number | undefined {
+  if (tunnel.wantsIpsec && tunnel.state === 'INVALID') return INVALID_PROTECTION;
+  const protection = tunnel.connection === undefined ? undefined : protectionOf(tunnel.connection);
+  return tunnel.wantsIpsec ? (protection ?? INVALID_PROTECTION) : protection;
+}
