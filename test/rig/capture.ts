@@ -1,0 +1,66 @@
+/** Captures what crosses a device, by tcpdump into a file of the rig; reading it is pcap.ts. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { assertOnlyEsp, countKinds, type Kind, type Packet, readPcap } from './pcap.ts';
+import { start } from './process.ts';
+import type { Rig } from './rig.ts';
+
+/** A capture that runs, or has run. */
+export type Capture = {
+  /** The file, also for tshark. */
+  readonly path: string;
+  /** All packets so far (each is flushed as it comes). */
+  packets(): Packet[];
+  counts(): Partial<Record<Kind, number>>;
+  /** Resolves when at least `count` packets satisfy `filter`. */
+  waitFor(filter: Kind | ((packet: Packet) => boolean), count?: number, ms?: number): Promise<Packet[]>;
+  /** See pcap.ts. */
+  assertOnlyEsp(): void;
+  /** Ends the capture and gives all of its packets. */
+  stop(): Promise<Packet[]>;
+};
+
+let serial = 0;
+
+/**
+ * Starts to capture on a device and resolves when tcpdump really listens.
+ * @param filter an expression of pcap-filter(7); default all.
+ */
+export async function startCapture(
+  rig: Rig,
+  { namespace, device }: { namespace: string; device: string },
+  filter = '',
+): Promise<Capture> {
+  const path = join(rig.directory, `capture-${++serial}.pcap`);
+  const options = ['-i', device, '-w', path, '-U', '--immediate-mode', '-s', '0', '-B', '16384', '-Z', 'root', '-n'];
+  const running = start(rig, {
+    name: `tcpdump (${namespace})`,
+    command: 'tcpdump',
+    args: [...options, ...(filter === '' ? [] : [filter])],
+    namespace,
+  });
+  await running.waitForOutput(/listening on/);
+  const packets = () => (existsSync(path) ? readPcap(path) : []);
+  return {
+    path,
+    packets,
+    counts: () => countKinds(packets()),
+    async waitFor(wanted, count = 1, ms) {
+      const matches = typeof wanted === 'string' ? (packet: Packet) => packet.kind === wanted : wanted;
+      return running.waitUntil(
+        `${count} packets of ${typeof wanted === 'string' ? wanted : 'the wanted kind'}`,
+        () => {
+          const found = packets().filter(matches);
+          if (found.length < count) throw new Error(`captured so far ${JSON.stringify(countKinds(packets()))}`);
+          return found;
+        },
+        ms,
+      );
+    },
+    assertOnlyEsp: () => assertOnlyEsp(packets()),
+    async stop() {
+      await running.stop();
+      return packets();
+    },
+  };
+}

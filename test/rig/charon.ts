@@ -1,0 +1,320 @@
+/**
+ * strongSwan's charon on a host of the rig, configured as ovs-monitor-ipsec configures it (facts of the reference:
+ * transport mode, PSK, identities are the addresses, one child of protocol GRE, or an `-in` and an `-out` child for
+ * the UDP tunnels), but through swanctl, since Debian's charon-systemd has no starter.
+ *
+ * What becomes of a negotiated SA is the `kernel`:
+ * - `null-sad`  preloads null-sad.c: every SA is "installed", IKE goes to its end, `installedSas` gives SPIs and keys;
+ * - `netlink`   the kernel's XFRM, which on a kernel without ESP refuses SAs (see README.md for what charon does then);
+ * - `libipsec`  charon's own ESP in userspace: in UDP and in tunnel mode only (libipsec.ts).
+ */
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Host } from './namespace.ts';
+import { type Outcome, type Running, run, start } from './process.ts';
+import type { Rig } from './rig.ts';
+import { rigAsset } from './root.ts';
+import { type InstalledSa, readInstalledSas } from './sad.ts';
+import { parseRawEvents, type RawSection, section, text } from './swanctl-raw.ts';
+
+const PROGRAMS = ['/usr/lib/ipsec/charon', '/usr/sbin/charon-systemd'];
+const PLUGINS =
+  'random nonce drbg aes sha1 sha2 hmac kdf gmp curve25519 openssl gcm ccm ctr chapoly pem pkcs1 pkcs8 pubkey x509 ' +
+  'constraints socket-default';
+const KERNEL_PLUGINS = {
+  'null-sad': 'kernel-netlink',
+  netlink: 'kernel-netlink',
+  libipsec: 'kernel-libipsec kernel-netlink',
+} as const;
+
+/** How OVS's tunnels look to IKE: the protocol, and the UDP port if there is one. */
+const SELECTORS = { gre: undefined, vxlan: 4789, geneve: 6081 } as const;
+
+/** One connection of charon's. */
+export type CharonConnection = {
+  readonly name: string;
+  readonly type: keyof typeof SELECTORS;
+  readonly remote: string;
+  readonly psk: string;
+  /** Default: the OVS suite, then charon's defaults, as the reference offers them. */
+  readonly ike?: string;
+  readonly esp?: string;
+  /** More lines of the connection and of each child, swanctl.conf(5): `{ encap: 'yes' }`, `{ rekey_time: '20s' }`. */
+  readonly connection?: Readonly<Record<string, string>>;
+  readonly child?: Readonly<Record<string, string>>;
+};
+
+/** A child SA as charon lists it. */
+export type CharonChild = {
+  readonly name: string;
+  readonly state: string;
+  readonly mode: string;
+  readonly spiIn: number;
+  readonly spiOut: number;
+  readonly encryption: string;
+  /** Empty if the child's keys come without a DH exchange of its own. */
+  readonly dhGroup: string;
+  readonly esn: boolean;
+  readonly udpEncapsulated: boolean;
+  readonly localSelectors: readonly string[];
+  readonly remoteSelectors: readonly string[];
+};
+
+/** An IKE SA as charon lists it. */
+export type CharonIke = {
+  readonly name: string;
+  readonly state: string;
+  readonly initiator: boolean;
+  readonly initiatorSpi: string;
+  readonly responderSpi: string;
+  readonly encryption: string;
+  readonly prf: string;
+  readonly dhGroup: string;
+  readonly children: readonly CharonChild[];
+};
+
+/** A charon that runs. */
+export type Charon = {
+  readonly running: Running;
+  readonly directory: string;
+  log(): string;
+  /** Runs swanctl with these words; failure is a result here, with its text. */
+  swanctl(...words: string[]): Promise<Outcome>;
+  /** Replaces all connections and secrets. */
+  configure(connections: readonly CharonConnection[]): Promise<void>;
+  /** Negotiates a child (and its IKE SA, if there is none); rejects if it fails, with charon's words. */
+  initiate(child: string): Promise<string>;
+  /** Rekeys a child, or with `ike` the IKE SA; resolves when a new one is in place. */
+  rekey(what: 'child' | 'ike', name: string): Promise<void>;
+  /** Deletes an IKE SA and its children. */
+  terminate(ike: string): Promise<void>;
+  listSas(): Promise<CharonIke[]>;
+  /** Resolves with an INSTALLED child of that name. */
+  waitForChild(name: string, ms?: number): Promise<CharonChild>;
+  /** With `null-sad`: every SA that the kernel would have got, oldest first. */
+  installedSas(): InstalledSa[];
+  stop(): Promise<void>;
+};
+
+/** The names of the children of a connection. */
+export function childNames({ name, type }: Pick<CharonConnection, 'name' | 'type'>): string[] {
+  return type === 'gre' ? [`${name}-1`] : [`${name}-in-1`, `${name}-out-1`];
+}
+
+const lines = (settings: Readonly<Record<string, string>>) =>
+  Object.entries(settings)
+    .map(([key, value]) => `${key} = ${value}`)
+    .join('\n');
+
+function childConfig(connection: CharonConnection, name: string): string {
+  const port = SELECTORS[connection.type];
+  const wide = port === undefined ? 'dynamic[gre]' : 'dynamic[udp]';
+  const narrow = port === undefined ? 'dynamic[gre]' : `dynamic[udp/${port}]`;
+  const inbound = name.endsWith('-in-1');
+  const settings = {
+    mode: 'transport',
+    local_ts: inbound ? narrow : wide,
+    remote_ts: inbound ? wide : narrow,
+    esp_proposals: connection.esp ?? 'aes256gcm16-modp2048,default',
+    start_action: 'none',
+    ...connection.child,
+  };
+  return `${name} {\n${lines(settings)}\n}`;
+}
+
+/**
+ * The swanctl.conf for a host with the given address. Connections to one peer with equal IKE settings are one, named
+ * after the first, with the children of all: so starter merges them for OVS, and as responder charon looks for a
+ * child in one connection only.
+ */
+export function swanctlConf(local: string, connections: readonly CharonConnection[]): string {
+  const merged = new Map<string, CharonConnection[]>();
+  for (const connection of connections) {
+    const { remote, psk, ike, connection: settings } = connection;
+    const key = JSON.stringify([remote, psk, ike, settings]);
+    merged.set(key, [...(merged.get(key) ?? []), connection]);
+  }
+  const groups = [...merged.values()];
+  const blocks = groups.map((group) => {
+    const first = group[0]!;
+    const settings = {
+      version: '2',
+      local_addrs: local,
+      remote_addrs: first.remote,
+      proposals: first.ike ?? 'aes256gcm16-prfsha256-modp2048,default',
+      ...first.connection,
+    };
+    const children = group.flatMap((connection) => childNames(connection).map((name) => childConfig(connection, name)));
+    return `${first.name} {
+${lines(settings)}
+local { auth = psk
+id = ${local} }
+remote { auth = psk
+id = ${first.remote} }
+children {
+${children.join('\n')}
+} }`;
+  });
+  const secrets = groups.map(
+    ([first]) => `ike-${first!.name} { id-1 = ${local}
+id-2 = ${first!.remote}
+secret = 0x${Buffer.from(first!.psk).toString('hex')} }`,
+  );
+  return `connections {\n${blocks.join('\n')}\n}\nsecrets {\n${secrets.join('\n')}\n}\n`;
+}
+
+function strongswanConf(directory: string, kernel: keyof typeof KERNEL_PLUGINS, verbose: boolean): string {
+  return `charon-systemd { journal { default = -1 } }
+charon {
+  load_modular = no
+  load = ${PLUGINS} ${KERNEL_PLUGINS[kernel]} updown vici counters
+  install_routes = ${kernel === 'libipsec' ? 'yes' : 'no'}
+  retransmit_timeout = 1.0
+  retransmit_tries = 3
+  filelog { log {
+    path = ${join(directory, 'charon.log')}
+    default = ${verbose ? 4 : 1}
+    ike = ${verbose ? 4 : 2}
+    knl = ${verbose ? 3 : 2}
+    flush_line = yes
+    time_add_ms = yes
+    time_format = %T
+  } }
+  plugins {
+    vici { socket = unix://${join(directory, 'vici.sock')} }
+    openssl { load_legacy = no }
+  }
+}
+swanctl { load = openssl }
+`;
+}
+
+function toChild(raw: RawSection): CharonChild {
+  const selectors = (name: string) => (Array.isArray(raw[name]) ? (raw[name] as string[]) : []);
+  return {
+    name: text(raw, 'name'),
+    state: text(raw, 'state'),
+    mode: text(raw, 'mode'),
+    spiIn: Number.parseInt(text(raw, 'spi-in') || '0', 16),
+    spiOut: Number.parseInt(text(raw, 'spi-out') || '0', 16),
+    encryption: [text(raw, 'encr-alg'), text(raw, 'encr-keysize')].filter(Boolean).join('-'),
+    dhGroup: text(raw, 'dh-group'),
+    esn: text(raw, 'esn') === '1',
+    udpEncapsulated: text(raw, 'encap') === 'yes',
+    localSelectors: selectors('local-ts'),
+    remoteSelectors: selectors('remote-ts'),
+  };
+}
+
+function toIke([name, raw]: readonly [string, RawSection]): CharonIke {
+  const children = Object.values(section(raw, 'child-sas')).map((child) => toChild(child as RawSection));
+  return {
+    name,
+    state: text(raw, 'state'),
+    initiator: text(raw, 'initiator') === 'yes',
+    initiatorSpi: text(raw, 'initiator-spi'),
+    responderSpi: text(raw, 'responder-spi'),
+    encryption: [text(raw, 'encr-alg'), text(raw, 'encr-keysize')].filter(Boolean).join('-'),
+    prf: text(raw, 'prf-alg'),
+    dhGroup: text(raw, 'dh-group'),
+    children,
+  };
+}
+
+/** Compiles null-sad.c into the rig's directory. @throws with the compiler's words, or if there is none. */
+async function buildNullSad(rig: Rig): Promise<string> {
+  const library = join(rig.directory, 'null-sad.so');
+  if (existsSync(library)) return library;
+  const source = rigAsset('null-sad.c');
+  await run({ command: 'cc', args: ['-O2', '-shared', '-fPIC', '-o', library, source, '-ldl'] });
+  return library;
+}
+
+/** Starts charon on `host` with the given connections. `verbose` logs packets and keys (test keys only). */
+export async function startCharon(
+  rig: Rig,
+  host: Host,
+  connections: readonly CharonConnection[],
+  { kernel = 'null-sad', verbose = false }: { kernel?: keyof typeof KERNEL_PLUGINS; verbose?: boolean } = {},
+): Promise<Charon> {
+  const program = PROGRAMS.find(existsSync);
+  if (program === undefined) throw new Error(`no charon here (${PROGRAMS.join(', ')}): install charon-systemd`);
+  const directory = join(rig.directory, `charon-${host.namespace}`);
+  mkdirSync(directory, { recursive: true });
+  const conf = join(directory, 'strongswan.conf');
+  const swanctlFile = join(directory, 'swanctl.conf');
+  const sadLog = join(directory, 'sad.log');
+  writeFileSync(conf, strongswanConf(directory, kernel, verbose));
+  const preload = kernel === 'null-sad' ? `LD_PRELOAD=${await buildNullSad(rig)} ` : '';
+  const env = { STRONGSWAN_CONF: conf, NULL_SAD_LOG: sadLog };
+  const running = start(rig, {
+    name: `charon (${host.namespace})`,
+    // A /run of its own, for the pidfile that charon insists on.
+    command: 'unshare',
+    args: ['--mount', 'sh', '-c', `mount -t tmpfs tmpfs /run && exec env ${preload}${program}`],
+    namespace: host.namespace,
+    env,
+  });
+  const swanctl = (...words: string[]) => {
+    const [verb = '--stats', ...rest] = words;
+    const args = [verb, ...rest, '--uri', `unix://${join(directory, 'vici.sock')}`];
+    return run({ name: `swanctl ${words.join(' ')}`, command: 'swanctl', args, env }, { expect: 'any' });
+  };
+  const listSas = async () => {
+    const { stdout } = await swanctl('--list-sas', '--raw');
+    return parseRawEvents(stdout, 'list-sa event').flatMap((event) =>
+      Object.entries(event).map(([name, raw]) => toIke([name, raw as RawSection])),
+    );
+  };
+  const demand = async (...words: string[]) => {
+    const { status, stdout, stderr } = await swanctl(...words);
+    if (status !== 0) throw new Error(`swanctl ${words.join(' ')} failed with ${status}\n${stdout}${stderr}`);
+    return stdout;
+  };
+  const charon: Charon = {
+    running,
+    directory,
+    log: () => {
+      const path = join(directory, 'charon.log');
+      return existsSync(path) ? readFileSync(path, 'utf8') : '';
+    },
+    swanctl,
+    async configure(next) {
+      writeFileSync(swanctlFile, swanctlConf(host.address, next), { mode: 0o600 });
+      await demand('--load-all', '--clear', '--file', swanctlFile);
+    },
+    initiate: (child) => demand('--initiate', '--child', child, '--timeout', '15'),
+    async rekey(what, name) {
+      const identity = (sas: readonly CharonIke[]) =>
+        what === 'ike'
+          ? sas.filter((sa) => sa.name === name && sa.state === 'ESTABLISHED').map((sa) => sa.initiatorSpi)
+          : sas
+              .flatMap((sa) => sa.children)
+              .filter((child) => child.name === name && child.state === 'INSTALLED')
+              .map((child) => child.spiIn);
+      const before = identity(await listSas());
+      await demand('--rekey', `--${what}`, name);
+      await running.waitUntil(`a new SA in place of ${name}`, async () =>
+        (identity(await listSas()) as unknown[]).some((spi) => !(before as unknown[]).includes(spi)),
+      );
+    },
+    async terminate(ike) {
+      await demand('--terminate', '--ike', ike, '--timeout', '10');
+    },
+    listSas,
+    waitForChild: (name, ms) =>
+      running.waitUntil(
+        `child SA ${name} installed`,
+        async () =>
+          (await listSas())
+            .flatMap((sa) => sa.children)
+            .find((child) => child.name === name && child.state === 'INSTALLED'),
+        ms,
+      ),
+    installedSas: () => readInstalledSas(sadLog),
+    stop: () => running.stop(),
+  };
+  await running.waitUntil('an answer on its vici socket', async () => (await swanctl('--stats')).status === 0);
+  await charon.configure(connections);
+  return charon;
+}

@@ -1,0 +1,130 @@
+/**
+ * Our own daemon on a host of the rig, started as an operator would start it: `bin/ovs-espd --pidfile --log-file=… DB`
+ * with a directory of its own, from an OVSDB (`unix:…`) or a config file (`file:…`).
+ */
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Host } from './namespace.ts';
+import { appctl, ovsEnvironment } from './ovsdb.ts';
+import { type Running, start } from './process.ts';
+import type { Rig } from './rig.ts';
+import { ROOT } from './root.ts';
+
+const LAUNCHER = join(ROOT, 'bin/ovs-espd');
+
+/** One tunnel of `fileConfig`: an Interface row's type and options. */
+export type TunnelSpec = {
+  readonly name: string;
+  readonly type: 'gre' | 'geneve' | 'vxlan';
+  readonly options: Readonly<Record<string, string>>;
+};
+
+/** A daemon that runs. */
+export type Espd = {
+  readonly running: Running;
+  readonly directory: string;
+  /** The log file so far. */
+  log(): string;
+  /** Runs `ovs-appctl -t ovs-espd WORDS…`. */
+  appctl(...words: string[]): Promise<string>;
+  /** `tunnels/show`, of one interface if named. */
+  tunnelsShow(name?: string): Promise<string>;
+  /** Resolves when `tunnels/show NAME` matches; default: what says that its SAs are up. */
+  waitForTunnel(name: string, pattern?: RegExp, ms?: number): Promise<void>;
+  /** TERM, as a service manager stops it; a set `status` is checked. */
+  stop(): Promise<void>;
+  /** KILL, as the worst that can happen. */
+  kill(): Promise<void>;
+};
+
+/**
+ * The content of a `file:` database: one bridge of `name` with the given tunnels, tables and columns as in OVSDB,
+ * rows by name in place of UUIDs.
+ */
+export function fileConfig(
+  bridge: string,
+  tunnels: readonly TunnelSpec[],
+  otherConfig: Readonly<Record<string, string>> = {},
+): string {
+  const names = [bridge, ...tunnels.map((tunnel) => tunnel.name)];
+  const database = {
+    Open_vSwitch: { other_config: otherConfig, bridges: [bridge] },
+    Bridge: { [bridge]: { ports: names } },
+    Port: Object.fromEntries(names.map((name) => [name, { interfaces: [name] }])),
+    Interface: Object.fromEntries([
+      [bridge, { type: 'internal' }],
+      ...tunnels.map(({ name, type, options }) => [name, { type, options }]),
+    ]),
+  };
+  return `${JSON.stringify(database, null, 2)}\n`;
+}
+
+/** True if the daemon can be started: built, with its launcher. */
+export function espdIsBuilt(): boolean {
+  return existsSync(LAUNCHER) && existsSync(join(ROOT, 'dist/control/main.js'));
+}
+
+/**
+ * Starts ovs-espd on `host` and resolves when it answers on its control socket.
+ *
+ * @param database a remote (`unix:…`), or `config`: the text of a `file:` database, written to the directory.
+ * @param directory the host's directory (of `startOvsdb`, so that ovs-appctl finds both); default: one of its own.
+ * @throws with the end of its output if it ends or does not answer within 15 s.
+ */
+export async function startEspd(
+  rig: Rig,
+  host: Host,
+  {
+    database,
+    config,
+    directory = join(rig.directory, `ovs-${host.namespace}`),
+    args = [],
+    env = {},
+  }: {
+    database?: string;
+    config?: string;
+    directory?: string;
+    args?: readonly string[];
+    env?: Readonly<Record<string, string>>;
+  },
+): Promise<Espd> {
+  mkdirSync(directory, { recursive: true });
+  const logFile = join(directory, 'ovs-espd.log');
+  let remote = database;
+  if (config !== undefined) {
+    const path = join(directory, 'espd-config.json');
+    writeFileSync(path, config, { mode: 0o600 });
+    remote = `file:${path}`;
+  }
+  const running = start(rig, {
+    name: `ovs-espd (${host.namespace})`,
+    command: process.execPath,
+    args: [LAUNCHER, '--pidfile', `--log-file=${logFile}`, ...args, ...(remote === undefined ? [] : [remote])],
+    namespace: host.namespace,
+    env: { ...ovsEnvironment(directory), ...env },
+  });
+  const ask = (...words: string[]) => appctl(directory, 'ovs-espd', words);
+  const log = () => (existsSync(logFile) ? readFileSync(logFile, 'utf8') : '');
+  const tunnelsShow = (name?: string) => ask('tunnels/show', ...(name === undefined ? [] : [name]));
+  await running.waitUntil('an answer on its control socket', () => ask('version'), 15_000);
+  return {
+    running,
+    directory,
+    log,
+    appctl: ask,
+    tunnelsShow,
+    async waitForTunnel(name, pattern = /SA state:\s+up/i, ms = 15_000) {
+      await running.waitUntil(
+        `tunnels/show ${name} matching ${pattern}`,
+        async () => {
+          const text = await tunnelsShow(name);
+          if (!pattern.test(text)) throw new Error(`it says\n${text}`);
+          return true;
+        },
+        ms,
+      );
+    },
+    stop: () => running.stop(15_000),
+    kill: () => running.kill(),
+  };
+}
