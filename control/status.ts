@@ -61,7 +61,7 @@ function tunnelView(tunnel: TunnelState, sources: StatusSources): TunnelView {
     ofport: port?.ofport,
     cfmFault: tunnel.cfmFault,
     policies: connection === undefined ? [] : policyLines(connection, sources),
-    protection: protectionText(
+    saState: saState(
       tunnel,
       protection?.state,
       protection === undefined ? undefined : sources.children.sendingChild(protection.id),
@@ -77,13 +77,13 @@ function tunnelView(tunnel: TunnelState, sources: StatusSources): TunnelView {
   };
 }
 
-function protectionText(tunnel: TunnelState, state: string | undefined, sending: InstalledChild | undefined): string {
+function saState(tunnel: TunnelState, state: string | undefined, sending: InstalledChild | undefined): string {
   if (tunnel.state === 'INVALID' || state === undefined || state === 'invalid')
-    return 'blocked: the configuration is invalid, nothing is sent or accepted';
-  if (sending !== undefined) return 'up: ESP';
+    return 'none (the configuration is invalid: nothing is sent or accepted)';
+  if (sending !== undefined) return 'up';
   return state === 'protected'
-    ? 'down: dropping until there is an SA again'
-    : 'not up yet: plaintext as ipsec_skb_mark says';
+    ? 'down (dropping until there is an SA again)'
+    : 'not up yet (plaintext as ipsec_skb_mark says)';
 }
 
 /** One line for each child's selectors, as `ip xfrm policy` begins its lines. */

@@ -53,7 +53,8 @@ export interface TunnelView {
   readonly cfmFault: boolean | undefined;
   /** Traffic selectors of the policies in force, as `src … dst … proto …`. */
   readonly policies: readonly string[];
-  readonly protection: string;
+  /** `up`, or why there is none and what that means for packets. */
+  readonly saState: string;
   readonly lastFailure: string | undefined;
   readonly ike: readonly IkeView[];
   readonly children: readonly ChildView[];
@@ -94,7 +95,7 @@ function tunnelBlock(tunnel: TunnelView): string {
     ['Custom Options', pythonDictionary(tunnel.customOptions)],
     ['Ofport', tunnel.ofport === undefined ? 'Not assigned' : String(tunnel.ofport)],
     ['CFM state', tunnel.cfmFault === undefined ? 'Disabled' : tunnel.cfmFault ? 'Down' : 'Up'],
-    ['Protection', tunnel.protection],
+    ['SA state', tunnel.saState],
     ['Last failure', tunnel.lastFailure],
   ];
   const lines = [`Interface name: ${tunnel.name} v${tunnel.version} (${state})`];
