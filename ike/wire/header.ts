@@ -22,7 +22,7 @@ export const HEADER_SIZE = 28;
 
 const FLAG_INITIATOR = 0x08;
 const FLAG_RESPONSE = 0x20;
-const MAJOR_VERSION = 2;
+export const MAJOR_VERSION = 2;
 const MINOR_VERSION = 0;
 
 /** The responder's SPI in the first message of an IKE SA. */
