@@ -7,14 +7,7 @@
  */
 
 import { DROP_REASONS, type DropName } from './drops.ts';
-
-/** Largest ids plus one. The SPI has 16 bits for the slot (steering.ts); more SAs than this are refused. */
-export interface CounterLimits {
-  readonly ports: number;
-  readonly sas: number;
-}
-
-export const DEFAULT_LIMITS: CounterLimits = { ports: 4096, sas: 16384 };
+import type { EngineLimits } from './limits.ts';
 
 /** Counters of a worker that belong to no id, in the order of their cells. */
 export const WORKER_COUNTERS = [
@@ -37,13 +30,17 @@ const SA_WIDTH = 2;
 /** Cells between the parts of two workers, so that they share no cache line (128 bytes: two lines are fetched). */
 const GUARD = 16;
 
-export function countersBytes(workers: number, limits: CounterLimits): number {
+export function countersBytes(workers: number, limits: EngineLimits): number {
   return 8 * workers * cellsPerWorker(limits);
 }
 
-function cellsPerWorker(limits: CounterLimits): number {
+function cellsPerWorker(limits: EngineLimits): number {
   const cells =
-    WORKER_COUNTERS.length + DROP_REASONS.length + PORT_WIDTH * limits.ports + 2 * SA_WIDTH * limits.sas + GUARD;
+    WORKER_COUNTERS.length +
+    DROP_REASONS.length +
+    (PORT_WIDTH + DROP_REASONS.length) * limits.ports +
+    2 * SA_WIDTH * limits.saSlots +
+    GUARD;
   return Math.ceil(cells / GUARD) * GUARD;
 }
 
@@ -52,10 +49,12 @@ export class WorkerCounters {
   readonly worker: Float64Array;
   readonly drops: Float64Array;
   readonly ports: Float64Array;
+  /** A row of drop reasons for each port. */
+  readonly portDrops: Float64Array;
   readonly inboundSas: Float64Array;
   readonly outboundSas: Float64Array;
 
-  constructor(shared: SharedArrayBuffer, worker: number, limits: CounterLimits) {
+  constructor(shared: SharedArrayBuffer, worker: number, limits: EngineLimits) {
     let at = 8 * worker * cellsPerWorker(limits);
     const take = (cells: number): Float64Array => {
       const view = new Float64Array(shared, at, cells);
@@ -65,23 +64,31 @@ export class WorkerCounters {
     this.worker = take(WORKER_COUNTERS.length);
     this.drops = take(DROP_REASONS.length);
     this.ports = take(PORT_WIDTH * limits.ports);
-    this.inboundSas = take(SA_WIDTH * limits.sas);
-    this.outboundSas = take(SA_WIDTH * limits.sas);
+    this.portDrops = take(DROP_REASONS.length * limits.ports);
+    this.inboundSas = take(SA_WIDTH * limits.saSlots);
+    this.outboundSas = take(SA_WIDTH * limits.saSlots);
   }
 
   received(port: number, bytes: number): void {
     const cell = port * PORT_WIDTH;
-    this.ports[cell + PORT_CELLS.rxPackets]! += 1;
-    this.ports[cell + PORT_CELLS.rxBytes]! += bytes;
+    this.ports[cell + PORT_CELLS.rxPackets] += 1;
+    this.ports[cell + PORT_CELLS.rxBytes] += bytes;
   }
 
   sent(port: number, bytes: number): void {
     const cell = port * PORT_WIDTH;
-    this.ports[cell + PORT_CELLS.txPackets]! += 1;
-    this.ports[cell + PORT_CELLS.txBytes]! += bytes;
+    this.ports[cell + PORT_CELLS.txPackets] += 1;
+    this.ports[cell + PORT_CELLS.txBytes] += bytes;
+  }
+
+  /** Counts a drop; `port` -1: it belongs to no port. */
+  dropped(reason: number, port: number): void {
+    this.drops[reason] += 1;
+    if (port >= 0) this.portDrops[port * DROP_REASONS.length + reason] += 1;
   }
 
   clearPort(port: number): void {
+    this.portDrops.fill(0, port * DROP_REASONS.length, (port + 1) * DROP_REASONS.length);
     this.ports.fill(0, port * PORT_WIDTH, (port + 1) * PORT_WIDTH);
   }
 
@@ -107,7 +114,7 @@ export interface SaCounters {
 export class CounterReader {
   private readonly parts: readonly WorkerCounters[];
 
-  constructor(shared: SharedArrayBuffer, workers: number, limits: CounterLimits) {
+  constructor(shared: SharedArrayBuffer, workers: number, limits: EngineLimits) {
     this.parts = Array.from({ length: workers }, (_, worker) => new WorkerCounters(shared, worker, limits));
   }
 
@@ -131,8 +138,18 @@ export class CounterReader {
   drops(): ReadonlyMap<DropName, readonly number[]> {
     const result = new Map<DropName, readonly number[]>();
     for (let reason = 1; reason < DROP_REASONS.length; reason++) {
-      const counts = this.parts.map((part) => part.drops[reason]!);
-      if (counts.some((count) => count > 0)) result.set(DROP_REASONS[reason]!.name, counts);
+      const counts = this.parts.map((part) => part.drops[reason]);
+      if (counts.some((count) => count > 0)) result.set(DROP_REASONS[reason].name, counts);
+    }
+    return result;
+  }
+
+  /** Drops of packets that came in through or were to leave through this port; tunnel packets count at the tunnel. */
+  portDrops(port: number): ReadonlyMap<DropName, number> {
+    const result = new Map<DropName, number>();
+    for (let reason = 1; reason < DROP_REASONS.length; reason++) {
+      const count = this.sum('portDrops', port * DROP_REASONS.length + reason);
+      if (count > 0) result.set(DROP_REASONS[reason].name, count);
     }
     return result;
   }
@@ -140,7 +157,7 @@ export class CounterReader {
   workers(): readonly Readonly<Record<WorkerCounter, number>>[] {
     return this.parts.map(
       (part) =>
-        Object.fromEntries(WORKER_COUNTERS.map((name, cell) => [name, part.worker[cell]!])) as Record<
+        Object.fromEntries(WORKER_COUNTERS.map((name, cell) => [name, part.worker[cell]])) as Record<
           WorkerCounter,
           number
         >,
@@ -155,9 +172,9 @@ export class CounterReader {
     for (const part of this.parts) part.clearSa(direction, slot);
   }
 
-  private sum(array: 'ports' | 'inboundSas' | 'outboundSas', cell: number): number {
+  private sum(array: 'ports' | 'portDrops' | 'inboundSas' | 'outboundSas', cell: number): number {
     let total = 0;
-    for (const part of this.parts) total += part[array][cell]!;
+    for (const part of this.parts) total += part[array][cell];
     return total;
   }
 }

@@ -1,0 +1,193 @@
+/**
+ * What the engine has been told, on the main thread: checks each command before a worker sees it, and gives a
+ * replacement worker the full state again, in an order that is never more open than what it replaces.
+ */
+
+import type { EngineCommand, InboundSa, MarkMatch, OutboundSa, ProtectionState } from './commands.ts';
+import { encapsulationOf } from './encap/encap.ts';
+import { IP_PROTOCOL, type UplinkDemand } from './io/uplink.ts';
+import type { EngineLimits } from './limits.ts';
+import { makeTunnel } from './tunnel-table.ts';
+
+type CommandOf<Op extends EngineCommand['op']> = Extract<EngineCommand, { op: Op }>;
+type PortCommand = CommandOf<'set-tap-port' | 'set-device-port' | 'set-tunnel-port'>;
+
+export class DesiredState {
+  private readonly limits: EngineLimits;
+  private readonly bridges = new Map<number, CommandOf<'set-bridge'>>();
+  private readonly ports = new Map<number, PortCommand>();
+  private readonly protections = new Map<number, ProtectionState>();
+  private readonly everProtected = new Set<number>();
+  private readonly inbound = new Map<number, InboundSa>();
+  private readonly outbound = new Map<number, OutboundSa>();
+  private readonly sending = new Map<number, number>();
+  private markPolicy: { drop: MarkMatch | undefined; uplinkMark: number } = { drop: undefined, uplinkMark: 0 };
+
+  constructor(limits: EngineLimits) {
+    this.limits = limits;
+  }
+
+  /**
+   * Checks the command against what is known, then remembers its effect. Throws one line, and changes nothing, when an id is out of
+   * range, names a thing that is not there, or the settings are such as the engine can't do.
+   */
+  record(command: EngineCommand): void {
+    switch (command.op) {
+      case 'set-bridge':
+        this.checkId('bridge', command.bridge, this.limits.bridges);
+        this.bridges.set(command.bridge, command);
+        return;
+      case 'remove-bridge':
+        this.bridges.delete(command.bridge);
+        return;
+      case 'flush-fdb':
+        return;
+      case 'set-tap-port':
+      case 'set-device-port':
+      case 'set-tunnel-port':
+        this.checkPort(command);
+        this.ports.set(command.port, command);
+        return;
+      case 'remove-port':
+        this.ports.delete(command.port);
+        return;
+      case 'set-mark-policy':
+        this.markPolicy = { drop: command.drop, uplinkMark: command.uplinkMark };
+        return;
+      case 'set-protection':
+        this.setProtection(command.protection, command.state);
+        return;
+      case 'remove-protection':
+        this.protections.delete(command.protection);
+        this.everProtected.delete(command.protection);
+        this.sending.delete(command.protection);
+        return;
+      case 'add-inbound-sa':
+        this.checkSa(command.sa);
+        this.inbound.set(command.sa.slot, copyOf(command.sa));
+        return;
+      case 'add-outbound-sa':
+        this.checkSa(command.sa);
+        this.outbound.set(command.sa.slot, copyOf(command.sa));
+        return;
+      case 'remove-inbound-sa':
+        this.inbound.get(command.slot)?.keyAndSalt.fill(0);
+        this.inbound.delete(command.slot);
+        return;
+      case 'remove-outbound-sa':
+        this.outbound.get(command.slot)?.keyAndSalt.fill(0);
+        this.outbound.delete(command.slot);
+        for (const [protection, slot] of this.sending) if (slot === command.slot) this.sending.delete(protection);
+        return;
+      case 'use-outbound-sa':
+        this.use(command.protection, command.slot);
+        return;
+    }
+  }
+
+  /** The commands that bring an empty worker to this state: protections before tunnels, SAs before their use. */
+  commands(): EngineCommand[] {
+    return [
+      { op: 'set-mark-policy', ...this.markPolicy },
+      ...this.bridges.values(),
+      ...[...this.protections].map(
+        ([protection, state]): EngineCommand => ({ op: 'set-protection', protection, state }),
+      ),
+      ...[...this.inbound.values()].map((sa): EngineCommand => ({ op: 'add-inbound-sa', sa })),
+      ...[...this.outbound.values()].map((sa): EngineCommand => ({ op: 'add-outbound-sa', sa })),
+      ...[...this.sending].map(([protection, slot]): EngineCommand => ({ op: 'use-outbound-sa', protection, slot })),
+      ...this.ports.values(),
+    ];
+  }
+
+  /** Descriptors of a TAP or device port; none for a tunnel port or an unknown one. */
+  portDescriptors(port: number): readonly number[] {
+    const known = this.ports.get(port);
+    return known === undefined || known.op === 'set-tunnel-port' ? [] : known.fds;
+  }
+
+  /** What the uplink must receive and send with for the tunnels there are. */
+  demand(): UplinkDemand {
+    const udpPorts = new Set<number>();
+    const marks = new Set<number>([this.markPolicy.uplinkMark >>> 0]);
+    let gre = false;
+    for (const port of this.ports.values()) {
+      if (port.op !== 'set-tunnel-port') continue;
+      const protocol = encapsulationOf(port.tunnel.type)?.protocol;
+      if (protocol === IP_PROTOCOL.gre) gre = true;
+      else if (protocol === IP_PROTOCOL.udp) udpPorts.add(port.tunnel.destinationPort);
+      if (port.tunnel.egressMark !== undefined) marks.add(port.tunnel.egressMark >>> 0);
+    }
+    return { gre, udpPorts: [...udpPorts].sort((a, b) => a - b), marks: [...marks].sort((a, b) => a - b) };
+  }
+
+  inboundSas(): IterableIterator<InboundSa> {
+    return this.inbound.values();
+  }
+
+  outboundSas(): IterableIterator<OutboundSa> {
+    return this.outbound.values();
+  }
+
+  private checkId(what: string, id: number, limit: number): void {
+    if (!Number.isInteger(id) || id < 0 || id >= limit)
+      throw new RangeError(`${what} id ${id}, expected 0 to ${limit - 1}`);
+  }
+
+  private checkPort(command: PortCommand): void {
+    this.checkId('port', command.port, this.limits.ports);
+    if (!this.bridges.has(command.bridge))
+      throw new Error(`port ${command.name}: bridge ${command.bridge} is not there; set the bridge first`);
+    if (command.op !== 'set-tunnel-port') {
+      if (command.fds.length === 0) throw new Error(`port ${command.name}: no descriptors; open the device first`);
+      return;
+    }
+    const { protection } = command.tunnel;
+    if (protection !== undefined && !this.protections.has(protection))
+      throw new Error(`tunnel ${command.name}: protection ${protection} is not there; set the protection first`);
+    const tunnel = makeTunnel(command.port, command.bridge, command.name, command.tunnel);
+    for (const other of this.ports.values()) {
+      if (other.op !== 'set-tunnel-port' || other.port === command.port || tunnel.state.port === 0) continue;
+      if (other.tunnel.destinationPort === tunnel.state.port && other.tunnel.type !== command.tunnel.type)
+        throw new Error(
+          `tunnel ${command.name}: UDP port ${tunnel.state.port} belongs to ${other.tunnel.type} tunnel ${other.name}; set another dst_port`,
+        );
+    }
+  }
+
+  private setProtection(id: number, state: ProtectionState): void {
+    this.checkId('protection', id, this.limits.protections);
+    if (state === 'protected') this.everProtected.add(id);
+    if (state === 'never-up' && this.everProtected.has(id))
+      throw new Error(`protection ${id} was protected and cannot become never-up; remove it first`);
+    this.protections.set(id, state);
+  }
+
+  private checkSa(sa: InboundSa | OutboundSa): void {
+    this.checkId('SA slot', sa.slot, this.limits.saSlots);
+    if (!this.protections.has(sa.protection))
+      throw new Error(`SA ${hex(sa.spi)}: protection ${sa.protection} is not there; set the protection first`);
+  }
+
+  private use(protection: number, slot: number | undefined): void {
+    if (slot === undefined) {
+      this.sending.delete(protection);
+      return;
+    }
+    const sa = this.outbound.get(slot);
+    if (sa === undefined || sa.protection !== protection)
+      throw new Error(`outbound SA slot ${slot} is no SA of protection ${protection}; add the SA first`);
+    this.sending.set(protection, slot);
+    this.everProtected.add(protection);
+    if (this.protections.get(protection) === 'never-up') this.protections.set(protection, 'protected');
+  }
+}
+
+/** The sender may wipe its keys when it likes. */
+function copyOf<Sa extends InboundSa>(sa: Sa): Sa {
+  return { ...sa, keyAndSalt: sa.keyAndSalt.slice() };
+}
+
+function hex(spi: number): string {
+  return `0x${(spi >>> 0).toString(16).padStart(8, '0')}`;
+}
