@@ -81,7 +81,7 @@ export interface TunnelState {
   readonly wantsIpsec: boolean;
   /**
    * Present whenever the encapsulation itself is well configured, so also on a tunnel that is INVALID for
-   * its IPsec settings: such a tunnel gets an `invalid` protection, and drops.
+   * its IPsec settings: such a tunnel gets an `invalid` protection of its own, and drops.
    */
   readonly settings: Omit<TunnelSettings, 'protection'> | undefined;
   /** Of a CONFIGURED tunnel that wants IPsec. */
@@ -89,6 +89,7 @@ export interface TunnelState {
   /**
    * The connection that this tunnel's packets travel under: its own, or, for a tunnel that did not ask for
    * IPsec, that of another with the same type, addresses and port, for the SPD cannot tell them apart.
+   * Undefined for INVALID tunnels.
    */
   readonly connection: string | undefined;
   /** `options:ipsec_X=V` as X → V, for tunnels/show. */
@@ -107,18 +108,16 @@ export interface TunnelState {
 
 /** One row of the SPD: all tunnel packets of one type and port between two addresses. */
 export interface ConnectionState {
+  /** For instance `gre:10.0.0.1-10.0.0.2` or `geneve:10.0.0.1-10.0.0.2:6081`. */
   readonly key: string;
   readonly type: TunnelType;
   readonly local: string;
   readonly remote: string;
   /** Destination port of geneve, vxlan and stt; 0 for gre. */
   readonly port: number;
-  /** `invalid`: every tunnel that asks for it is INVALID, so nothing may pass in either direction. */
-  readonly state: 'valid' | 'invalid';
-  /** Undefined when invalid. */
-  readonly auth: IpsecAuth | undefined;
-  readonly options: IpsecOptions | undefined;
-  /** Names of the tunnels that ask for it. The first one gives auth and options. */
+  readonly auth: IpsecAuth;
+  readonly options: IpsecOptions;
+  /** Names of the CONFIGURED tunnels that ask for it. The first one gives auth and options. */
   readonly tunnels: readonly string[];
 }
 

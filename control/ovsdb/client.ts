@@ -53,6 +53,8 @@ export class OvsdbClient extends EventEmitter<DatabaseEvents> implements Databas
   readonly #timers: Timers;
   readonly #locks: LockSet;
   readonly #inFlight = new Set<(result: TransactionResult) => void>();
+  /** All of the server's columns, and those that are monitored. */
+  #schema: DatabaseSchema = new Map();
   #columns: DatabaseSchema = new Map();
   #store = new RowStore(new Map());
   #lastTransaction = ZERO_UUID;
@@ -87,7 +89,7 @@ export class OvsdbClient extends EventEmitter<DatabaseEvents> implements Databas
   }
 
   hasColumn(table: string, column: string): boolean {
-    return this.#columns.get(table)?.has(column) ?? false;
+    return this.#schema.get(table)?.has(column) ?? false;
   }
 
   transact(operations: readonly Operation[]): Promise<TransactionResult> {
@@ -97,7 +99,7 @@ export class OvsdbClient extends EventEmitter<DatabaseEvents> implements Databas
     }
     return new Promise((resolve) => {
       this.#inFlight.add(resolve);
-      const params = [this.#databaseName, ...encodeOperations(this.#columns, operations)];
+      const params = [this.#databaseName, ...encodeOperations(this.#schema, operations)];
       session.call('transact', params, (reply) => {
         this.#inFlight.delete(resolve);
         resolve(readTransactionReply(reply, operations));
@@ -169,7 +171,8 @@ export class OvsdbClient extends EventEmitter<DatabaseEvents> implements Databas
         return;
       }
       this.#guard(session, () => {
-        const columns = chooseColumns(parseSchema(result), this.#options.columns);
+        this.#schema = parseSchema(result);
+        const columns = chooseColumns(this.#schema, this.#options.columns);
         if (!sameColumns(columns, this.#columns)) this.#lastTransaction = ZERO_UUID;
         this.#columns = columns;
         this.#monitor(session, 0);

@@ -84,7 +84,7 @@ export interface Database extends EventEmitter<DatabaseEvents> {
   /** Whether the replica is the state of a database that answers now. It stays readable in any case. */
   readonly synced: boolean;
   replica(): Replica;
-  /** False for columns that the server's schema lacks or that nobody asked to monitor. */
+  /** False for columns that the server's schema lacks. */
   hasColumn(table: string, column: string): boolean;
   /** Never rejects: failure is in the result. */
   transact(operations: readonly Operation[]): Promise<TransactionResult>;

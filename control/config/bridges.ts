@@ -1,0 +1,124 @@
+/** Bridge, Port and Interface rows as bridges, ports that are no tunnels, and the rows of tunnels. */
+import type { TunnelType } from '../../dataplane/commands.ts';
+import { mapOf, numberOf, type Replica, type Row, textOf, textsOf } from '../ovsdb/database.ts';
+import type { BridgeState, PortState } from './desired-state.ts';
+import { type Issue, quote } from './issue.ts';
+import { BRIDGE_KEYS } from './keys.ts';
+import { OptionReader } from './option-reader.ts';
+import { isTunnelType, type TunnelPlace } from './tunnel.ts';
+import { macAddress } from './value-formats.ts';
+
+const DEFAULT_AGEING_S = 300;
+const DEFAULT_TABLE_SIZE = 8192;
+
+export interface TunnelRow {
+  readonly type: TunnelType;
+  readonly row: Row;
+  readonly place: TunnelPlace;
+}
+
+export interface BridgesRead {
+  readonly bridges: readonly BridgeState[];
+  readonly ports: readonly PortState[];
+  readonly tunnelRows: readonly TunnelRow[];
+  readonly issues: readonly Issue[];
+}
+
+/** Walks from the root row down, so that rows nothing refers to count for nothing. */
+export function readBridges(replica: Replica, root: Row | undefined): BridgesRead {
+  const bridges: BridgeState[] = [];
+  const ports: PortState[] = [];
+  const tunnelRows: TunnelRow[] = [];
+  const issues: Issue[] = [];
+  for (const [bridgeUuid, bridgeRow] of referred(replica, 'Bridge', root, 'bridges')) {
+    const bridge = readBridge(bridgeUuid, bridgeRow, issues);
+    bridges.push(bridge);
+    for (const [portUuid, portRow] of referred(replica, 'Port', bridgeRow, 'ports')) {
+      warnOfVlans(portRow, issues);
+      const interfaces = referred(replica, 'Interface', portRow, 'interfaces');
+      for (const [index, [uuid, row]] of interfaces.entries()) {
+        const place = { uuid, portUuid, bridgeUuid, bridge: bridge.name };
+        const type = textOf(row, 'type') ?? '';
+        if (index === 0 && isTunnelType(type)) tunnelRows.push({ type, row, place });
+        else ports.push(readPort(row, place, index > 0));
+      }
+    }
+  }
+  return { bridges, ports, tunnelRows, issues };
+}
+
+/** The rows that a reference column names, sorted by their names. */
+function referred(replica: Replica, table: string, row: Row | undefined, column: string): [string, Row][] {
+  const rows = replica.get(table);
+  if (row === undefined || rows === undefined) return [];
+  const found: [string, Row][] = [];
+  for (const uuid of textsOf(row, column)) {
+    const target = rows.get(uuid);
+    if (target !== undefined) found.push([uuid, target]);
+  }
+  const name = ([, target]: [string, Row]): string => textOf(target, 'name') ?? '';
+  return found.sort((a, b) => (name(a) < name(b) ? -1 : 1));
+}
+
+function readBridge(uuid: string, row: Row, issues: Issue[]): BridgeState {
+  const name = textOf(row, 'name') ?? '';
+  const reader = new OptionReader(`bridge ${name}`, `ovs-vsctl set bridge ${name}`, mapOf(row, 'other_config'));
+  const state: BridgeState = {
+    uuid,
+    name,
+    ageingMs: (reader.readOrWarn(BRIDGE_KEYS.ageing) ?? DEFAULT_AGEING_S) * 1000,
+    fdbSize: reader.readOrWarn(BRIDGE_KEYS.tableSize) ?? DEFAULT_TABLE_SIZE,
+    hwaddr: reader.readOrWarn(BRIDGE_KEYS.hwaddr),
+    datapathId: reader.readOrWarn(BRIDGE_KEYS.datapathId),
+    datapathType: textOf(row, 'datapath_type') ?? '',
+  };
+  issues.push(...reader.warnings);
+  return state;
+}
+
+function warnOfVlans(row: Row, issues: Issue[]): void {
+  const name = textOf(row, 'name') ?? '';
+  for (const column of ['tag', 'trunks', 'vlan_mode']) {
+    const value = row[column];
+    if (value === undefined || (Array.isArray(value) && value.length === 0)) continue;
+    issues.push({
+      subject: `port ${name}`,
+      key: column,
+      value: String(value),
+      expected: 'none',
+      mend: `ignored: VLANs of ports are not supported yet; ovs-vsctl clear port ${name} ${column}`,
+    });
+  }
+}
+
+const KINDS: Readonly<Record<string, PortState['kind']>> = {
+  '': 'system',
+  system: 'system',
+  internal: 'internal',
+  tap: 'tap',
+};
+
+function readPort(row: Row, place: TunnelPlace, isBondMember: boolean): PortState {
+  const name = textOf(row, 'name') ?? '';
+  const type = textOf(row, 'type') ?? '';
+  const known = Object.hasOwn(KINDS, type) ? KINDS[type] : undefined;
+  let reason: string | undefined;
+  if (isBondMember) reason = 'bonds are not supported yet: only the first interface of a port is used';
+  else if (known === undefined) {
+    reason = `type ${quote(type)} is not supported, expected internal, system, tap, gre, geneve or vxlan; ovs-vsctl set interface ${name} type=…`;
+  }
+  const mac = textOf(row, 'mac');
+  const kind = known === 'internal' && name === place.bridge ? 'local' : known;
+  const { uuid, portUuid, bridgeUuid } = place;
+  return {
+    uuid,
+    portUuid,
+    bridgeUuid,
+    name,
+    kind: reason === undefined && kind !== undefined ? kind : 'unsupported',
+    reason,
+    mac: mac === undefined ? undefined : macAddress(mac),
+    mtu: numberOf(row, 'mtu_request'),
+    ofportRequest: numberOf(row, 'ofport_request'),
+  };
+}

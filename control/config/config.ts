@@ -1,0 +1,94 @@
+/**
+ * From the rows of a database to what they ask for: a pure function, so that everything about checking
+ * settings can be tested without a database, a network or a clock.
+ *
+ * A wrong value makes the one tunnel it belongs to INVALID; everything else goes on.
+ */
+import { mapOf, numberOf, type Replica, type Row } from '../ovsdb/database.ts';
+import { readBridges } from './bridges.ts';
+import { joinTunnels } from './connections.ts';
+import type { DesiredState, GlobalSettings, MarkPolicy } from './desired-state.ts';
+import type { ProposalParser } from './ipsec-options.ts';
+import type { Issue } from './issue.ts';
+import { SWITCH_KEYS } from './keys.ts';
+import { OptionReader } from './option-reader.ts';
+import { draftTunnel } from './tunnel.ts';
+
+export interface ConfigSurroundings {
+  /** Source address of the route to `remote`, or undefined: no route. */
+  readonly defaultLocalAddress: (remote: string) => string | undefined;
+  /** Reads `ipsec_ike` and `ipsec_esp`; throws Error with one line. */
+  readonly parseProposals: ProposalParser;
+  /** What was in force until now: it wins where two settings exclude each other. */
+  readonly previous?: DesiredState | undefined;
+}
+
+export function desiredState(replica: Replica, surroundings: ConfigSurroundings): DesiredState {
+  const [rootUuid, root] = [...(replica.get('Open_vSwitch') ?? [])][0] ?? [undefined, undefined];
+  const issues: Issue[] = [];
+  const reader = new OptionReader(
+    'Open_vSwitch',
+    'ovs-vsctl set Open_vSwitch .',
+    root === undefined ? new Map() : mapOf(root, 'other_config'),
+  );
+  const global = readGlobal(reader, issues);
+  const markPolicy = readMarkPolicy(reader, surroundings.previous?.markPolicy);
+  if (markPolicy.error !== undefined) issues.push(markPolicy.error);
+
+  const read = readBridges(replica, root);
+  const drafts = read.tunnelRows.map(({ type, row, place }) =>
+    draftTunnel(type, row, place, { ...surroundings, global }),
+  );
+  const joined = joinTunnels(drafts, surroundings.previous);
+  return {
+    rootUuid,
+    nextCfg: nextCfgOf(root),
+    bridges: read.bridges,
+    ports: read.ports,
+    tunnels: joined.tunnels,
+    connections: joined.connections,
+    markPolicy,
+    global,
+    issues: [...issues, ...read.issues, ...joined.issues],
+  };
+}
+
+function nextCfgOf(root: Row | undefined): number {
+  return root === undefined ? 0 : (numberOf(root, 'next_cfg') ?? 0);
+}
+
+function readGlobal(reader: OptionReader, issues: Issue[]): GlobalSettings {
+  const certificate = reader.take(SWITCH_KEYS.certificate) || undefined;
+  const privateKey = reader.take(SWITCH_KEYS.privateKey) || undefined;
+  const caCert = reader.take(SWITCH_KEYS.caCert) || undefined;
+  const skbMark = reader.take(SWITCH_KEYS.skbMark) || undefined;
+  const isComplete = certificate !== undefined && privateKey !== undefined;
+  if (!isComplete && (certificate ?? privateKey ?? caCert) !== undefined) {
+    const missing = certificate === undefined ? SWITCH_KEYS.certificate : SWITCH_KEYS.privateKey;
+    issues.push(
+      reader.issue(
+        missing,
+        undefined,
+        'both certificate and private_key, or none of the two and no ca_cert',
+        'set it or remove the others',
+      ),
+    );
+  }
+  return { certificate, privateKey, caCert, skbMark };
+}
+
+/** Fails closed: what can't be read leaves the former policy, or drops all plaintext where there was none. */
+function readMarkPolicy(reader: OptionReader, previous: MarkPolicy | undefined): MarkPolicy {
+  const row = SWITCH_KEYS.skbMark;
+  const text = reader.take(row) ?? '';
+  if (text === '') return { drop: undefined, error: undefined };
+  const drop = row.parse(text);
+  if (drop !== undefined) return { drop, error: undefined };
+  const meanwhile =
+    previous === undefined ? 'all plaintext tunnel packets are dropped (0/0)' : 'the former value stays in force';
+  const mend = `${meanwhile} until it is set right, for instance: ovs-vsctl set Open_vSwitch . other_config:${row.key}=${row.example}`;
+  return {
+    drop: previous === undefined ? { value: 0, mask: 0 } : previous.drop,
+    error: reader.issue(row, text, row.expected, mend),
+  };
+}

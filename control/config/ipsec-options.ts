@@ -1,0 +1,120 @@
+/**
+ * The IPsec side of a tunnel: who proves what to whom, in the order and the words of ovs-monitor-ipsec
+ * (people search for its sentences), and the `ipsec_*` options.
+ */
+import type { ProposalConfig } from '../../ike/types.ts';
+import type { GlobalSettings, IpsecAuth, IpsecOptions } from './desired-state.ts';
+import { IPSEC_KEYS, type OvsdbKey } from './keys.ts';
+import type { OptionReader } from './option-reader.ts';
+import { Secret } from './secret.ts';
+
+/** Reads `ipsec_ike` and `ipsec_esp`; throws Error with one line for what it does not know. */
+export type ProposalParser = (protocol: 'ike' | 'esp', text: string) => readonly ProposalConfig[];
+
+const DEFAULTS = {
+  ikeSeconds: 3 * 3600,
+  childSeconds: 3600,
+  marginSeconds: 9 * 60,
+  fuzzPercent: 100,
+  dpdSeconds: 30,
+  replayWindow: 1024,
+  pfs: true,
+} as const;
+
+/** The options that decide how peers authenticate, as they are in the row; empty counts as unset. */
+export interface AuthOptions {
+  readonly remoteIp: string;
+  readonly psk: string;
+  readonly remoteCert: string;
+  readonly remoteName: string;
+}
+
+export type AuthVerdict = { readonly auth: IpsecAuth } | { readonly reason: string };
+
+const CERT_FOR = 'when using CA-signed certificate or self-signed certificate to authenticate peers';
+
+/** The first rule of ovs-monitor-ipsec that is broken, or how to authenticate. */
+export function judgeAuth(options: AuthOptions, global: GlobalSettings): AuthVerdict {
+  const { remoteIp, psk, remoteCert, remoteName } = options;
+  const { certificate, privateKey, caCert } = global;
+  if (remoteIp === '') return { reason: "'remote_ip' is not set" };
+  if (psk !== '') {
+    if (
+      [certificate, privateKey, caCert, remoteCert, remoteName].some((value) => value !== undefined && value !== '')
+    ) {
+      return {
+        reason: "'certificate', 'private_key', 'ca_cert', 'remote_cert', and 'remote_name' must be unset with PSK",
+      };
+    }
+    return { auth: { method: 'psk', secret: Secret.ofText(psk) } };
+  }
+  if (remoteCert === '' && remoteName === '') return { reason: 'must choose a authentication method' };
+  if (certificate === undefined) return { reason: `must set 'certificate' as local certificate ${CERT_FOR}` };
+  if (privateKey === undefined) return { reason: `must set 'private_key' as local private key ${CERT_FOR}` };
+  if (remoteCert === '' && caCert === undefined) {
+    return {
+      reason:
+        "must set 'remote_cert' when using self-signed certificate authentication or 'ca_cert' when using CA-signed certificate authentication",
+    };
+  }
+  return {
+    reason:
+      'certificates are not supported yet: this version authenticates with pre-shared keys only; set options:psk and unset remote_cert, remote_name, certificate, private_key and ca_cert',
+  };
+}
+
+/** Reads the `ipsec_*` options; wrong ones are in the reader's `fault`, ignored ones in its warnings. */
+export function readIpsecOptions(reader: OptionReader, parseProposals: ProposalParser): IpsecOptions {
+  const ikeProposals = readProposals(reader, IPSEC_KEYS.ike, 'ike', parseProposals);
+  const espProposals = readProposals(reader, IPSEC_KEYS.esp, 'esp', parseProposals);
+  if (reader.read(IPSEC_KEYS.type) === 'tunnel') {
+    reader.refuse(IPSEC_KEYS.type, 'tunnel', 'transport', 'tunnel mode is not supported yet; remove the key');
+  }
+  const encapsulation = reader.read(IPSEC_KEYS.encapsulation);
+  if (encapsulation === 'yes' || encapsulation === 'true') {
+    reader.warn(IPSEC_KEYS.encapsulation, encapsulation, 'auto or no', 'ignored: forcing UDP is not supported yet');
+  }
+  const ikeSeconds = reader.read(IPSEC_KEYS.ikeLifetime) ?? DEFAULTS.ikeSeconds;
+  const childSeconds = reader.read(IPSEC_KEYS.childLifetime) ?? DEFAULTS.childSeconds;
+  const shorter = Math.min(ikeSeconds, childSeconds);
+  const fuzzPercent = reader.read(IPSEC_KEYS.fuzz) ?? DEFAULTS.fuzzPercent;
+  const margin = reader.read(IPSEC_KEYS.margin);
+  if (margin !== undefined && margin * (1 + fuzzPercent / 100) >= shorter) {
+    const stretched = Math.ceil(margin * (1 + fuzzPercent / 100));
+    reader.refuse(
+      IPSEC_KEYS.margin,
+      `${margin}s`,
+      `less than the shorter lifetime (${shorter}s) when stretched by ipsec_rekeyfuzz (to ${stretched}s)`,
+    );
+  }
+  const defaultMargin = Math.max(1, Math.min(DEFAULTS.marginSeconds, Math.floor(shorter / 10)));
+  return {
+    ikeProposals,
+    espProposals,
+    ikeSeconds,
+    childSeconds,
+    marginSeconds: margin ?? defaultMargin,
+    // A large fuzz on a default margin must not eat the whole life either.
+    fuzzPercent: margin === undefined ? Math.min(fuzzPercent, 400) : fuzzPercent,
+    dpdSeconds: reader.read(IPSEC_KEYS.dpdDelay) ?? DEFAULTS.dpdSeconds,
+    replayWindow: reader.read(IPSEC_KEYS.replayWindow) ?? DEFAULTS.replayWindow,
+    pfs: reader.read(IPSEC_KEYS.pfs) ?? DEFAULTS.pfs,
+  };
+}
+
+function readProposals(
+  reader: OptionReader,
+  row: OvsdbKey<string>,
+  protocol: 'ike' | 'esp',
+  parse: ProposalParser,
+): readonly ProposalConfig[] | undefined {
+  const text = reader.read(row);
+  if (text === undefined) return undefined;
+  try {
+    return parse(protocol, text);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    reader.refuse(row, text, `${row.expected} like ${row.example} (${why})`);
+    return undefined;
+  }
+}

@@ -1,0 +1,342 @@
+/**
+ * The OVSDB keys that ovs-espd reads: for each its column, the values it takes, its default, and its
+ * documentation. Checks, messages and documents are made from these rows, so a key is one row.
+ *
+ * The words `expected` and `example` make the line that a wrong value gives. `aliases` are spellings of
+ * strongSwan's and Libreswan's ipsec.conf that mean the same key.
+ */
+import type { TunnelType } from '../../dataplane/commands.ts';
+import {
+  datapathId,
+  duration,
+  integer,
+  macAddress,
+  markMatch,
+  oneOf,
+  percent,
+  trueOrFalse,
+  tunnelKey,
+  unicastAddress,
+  yesOrNo,
+} from './value-formats.ts';
+
+export interface OvsdbKey<T> {
+  readonly table: 'Open_vSwitch' | 'Bridge' | 'Interface';
+  /** A map column. */
+  readonly column: 'options' | 'other_config';
+  readonly key: string;
+  readonly aliases?: readonly string[];
+  /** Tunnel types that have it; undefined: all of them, or no matter of tunnels. */
+  readonly types?: readonly TunnelType[];
+  readonly parse: (text: string) => T | undefined;
+  /** A noun phrase for messages. */
+  readonly expected: string;
+  readonly example: string;
+  /** In words; undefined: none. */
+  readonly byDefault?: string;
+  readonly documentation: string;
+}
+
+const text = (value: string): string | undefined => (value === '' ? undefined : value);
+const UDP_TUNNELS: readonly TunnelType[] = ['geneve', 'vxlan'];
+/** Lifetimes in seconds, shortest and longest. */
+const LIFETIME = [10, 7 * 86_400] as const;
+
+function option<T>(key: string, row: Omit<OvsdbKey<T>, 'table' | 'column' | 'key'>): OvsdbKey<T> {
+  return { table: 'Interface', column: 'options', key, ...row };
+}
+
+/** Interface.options of a tunnel, but for the ipsec_* keys. */
+export const TUNNEL_KEYS = {
+  remoteIp: option('remote_ip', {
+    parse: unicastAddress,
+    expected: 'a unicast IPv4 address',
+    example: '10.0.0.2',
+    documentation: 'Address of the other end. Required. `flow` and IPv6 are not supported yet.',
+  }),
+  localIp: option('local_ip', {
+    parse: unicastAddress,
+    expected: 'a unicast IPv4 address of this host',
+    example: '10.0.0.1',
+    byDefault: 'the source address of the route to remote_ip',
+    documentation: 'Address of this end.',
+  }),
+  psk: option('psk', {
+    parse: text,
+    expected: 'a pre-shared key',
+    example: 'swordfish',
+    documentation: 'Asks for IPsec with this pre-shared key, the UTF-8 bytes of the text. Never shown again.',
+  }),
+  remoteCert: option('remote_cert', {
+    parse: text,
+    expected: 'the path of a PEM certificate',
+    example: '/etc/keys/peer-cert.pem',
+    documentation: 'Asks for IPsec with the pinned certificate of the peer. Not supported yet: the tunnel is INVALID.',
+  }),
+  remoteName: option('remote_name', {
+    parse: text,
+    expected: "the common name in the peer's certificate",
+    example: 'host2',
+    documentation: 'Asks for IPsec with a certificate of that name from ca_cert. Not supported yet: INVALID.',
+  }),
+  key: option('key', {
+    parse: tunnelKey(0xffff_ffff),
+    expected: '0 to 4294967295, or flow',
+    example: '100',
+    byDefault: 'no key (GRE), VNI 0 (Geneve, VXLAN)',
+    documentation: 'in_key and out_key in one. At most 16777215 for Geneve and VXLAN.',
+  }),
+  inKey: option('in_key', {
+    parse: tunnelKey(0xffff_ffff),
+    expected: '0 to 4294967295, or flow',
+    example: '100',
+    documentation: 'Key that received packets must have; `flow` takes any.',
+  }),
+  outKey: option('out_key', {
+    parse: tunnelKey(0xffff_ffff),
+    expected: '0 to 4294967295, or flow',
+    example: '100',
+    documentation: 'Key of sent packets.',
+  }),
+  checksum: option('csum', {
+    parse: trueOrFalse,
+    expected: 'true or false',
+    example: 'true',
+    byDefault: 'false',
+    documentation: 'Send the GRE checksum, or the checksum of the outer UDP header.',
+  }),
+  dontFragment: option('df_default', {
+    parse: trueOrFalse,
+    expected: 'true or false',
+    example: 'false',
+    byDefault: 'true',
+    documentation: "The outer header's don't-fragment bit.",
+  }),
+  tos: option('tos', {
+    parse: (value) => (value === 'inherit' ? ('inherit' as const) : tosByte(value)),
+    expected: '0 to 252 with the two ECN bits zero',
+    example: '0x28',
+    byDefault: '0',
+    documentation: 'DSCP byte of the outer header. `inherit` is not supported yet: 0 is sent, with a warning.',
+  }),
+  ttl: option('ttl', {
+    parse: (value) => (value === 'inherit' ? ('inherit' as const) : integer(0, 255)(value)),
+    expected: '1 to 255, or 0 for the default',
+    example: '64',
+    byDefault: '64',
+    documentation: 'TTL of the outer header. `inherit` is not supported yet: 64 is sent, with a warning.',
+  }),
+  destinationPort: option('dst_port', {
+    types: UDP_TUNNELS,
+    parse: integer(1, 65_535),
+    expected: '1 to 65535',
+    example: '6081',
+    byDefault: '6081 (Geneve), 4789 (VXLAN)',
+    documentation: 'Destination port of the outer UDP header; the IPsec policy follows it.',
+  }),
+  extensions: option('exts', {
+    types: ['vxlan'],
+    parse: (value) => text(value),
+    expected: 'no extension',
+    example: '',
+    documentation: 'VXLAN extensions (gbp, gpe). Not supported yet: the tunnel is INVALID.',
+  }),
+  packetType: option('packet_type', {
+    parse: oneOf('legacy_l2'),
+    expected: 'legacy_l2',
+    example: 'legacy_l2',
+    byDefault: 'legacy_l2',
+    documentation: 'Tunnels carry Ethernet frames only.',
+  }),
+  egressMark: option('egress_pkt_mark', {
+    parse: integer(0, 0xffff_ffff),
+    expected: '0 to 4294967295',
+    example: '1',
+    byDefault: 'the mark of the uplink, else 0',
+    documentation: "Mark of this tunnel's packets, which ipsec_skb_mark is compared with.",
+  }),
+} as const;
+
+function tosByte(value: string): number | undefined {
+  const byte = integer(0, 255)(value);
+  return byte === undefined || (byte & 3) !== 0 ? undefined : byte;
+}
+
+/** Interface.options that set IPsec details: `ipsec_X` for `X` of an ipsec.conf. */
+export const IPSEC_KEYS = {
+  ike: option('ipsec_ike', {
+    parse: text,
+    expected: 'IKE proposals',
+    example: 'aes256gcm16-prfsha256-modp2048',
+    byDefault: "the daemon's default proposals",
+    documentation: 'Proposals of the IKE SA in the spelling of strongSwan or Libreswan.',
+  }),
+  esp: option('ipsec_esp', {
+    parse: text,
+    expected: 'ESP proposals',
+    example: 'aes256gcm16',
+    byDefault: "the daemon's default proposals",
+    documentation: 'Proposals of the child SAs in the spelling of strongSwan or Libreswan.',
+  }),
+  type: option('ipsec_type', {
+    parse: oneOf('transport', 'tunnel'),
+    expected: 'transport',
+    example: 'transport',
+    byDefault: 'transport',
+    documentation: 'ESP mode. Tunnel mode is not supported yet: the tunnel is INVALID.',
+  }),
+  encapsulation: option('ipsec_encapsulation', {
+    aliases: ['ipsec_forceencaps'],
+    parse: oneOf('yes', 'no', 'auto', 'true', 'false'),
+    expected: 'yes, no or auto',
+    example: 'auto',
+    byDefault: 'auto',
+    documentation: 'UDP encapsulation of ESP. `yes` is not supported yet and ignored with a warning.',
+  }),
+  ikeLifetime: option('ipsec_ikelifetime', {
+    aliases: ['ipsec_ike-lifetime'],
+    parse: duration(...LIFETIME),
+    expected: '10s to 7d',
+    example: '3h',
+    byDefault: '3h',
+    documentation: 'Life of an IKE SA; it is rekeyed a jittered margin before.',
+  }),
+  childLifetime: option('ipsec_salifetime', {
+    aliases: ['ipsec_lifetime', 'ipsec_keylife', 'ipsec_ipsec-lifetime'],
+    parse: duration(...LIFETIME),
+    expected: '10s to 7d',
+    example: '1h',
+    byDefault: '1h',
+    documentation: 'Life of a child SA; it is rekeyed a jittered margin before.',
+  }),
+  margin: option('ipsec_margintime', {
+    aliases: ['ipsec_rekeymargin', 'ipsec_margin-time'],
+    parse: duration(1, 86_400),
+    expected: '1s to 1d, with its fuzz less than the lifetimes',
+    example: '9m',
+    byDefault: '9m, at most a tenth of the shorter lifetime',
+    documentation: 'How long before its end an SA is rekeyed.',
+  }),
+  fuzz: option('ipsec_rekeyfuzz', {
+    parse: percent(0, 1000),
+    expected: '0% to 1000%',
+    example: '100%',
+    byDefault: '100%',
+    documentation: 'By how much of itself the margin is stretched at random.',
+  }),
+  dpdDelay: option('ipsec_dpddelay', {
+    aliases: ['ipsec_dpd-delay'],
+    parse: duration(0, 86_400),
+    expected: '0s (never) to 1d',
+    example: '30s',
+    byDefault: '30s',
+    documentation: 'Idle time after which the peer is checked for life (RFC 7296 §2.4).',
+  }),
+  replayWindow: option('ipsec_replay_window', {
+    aliases: ['ipsec_replay-window'],
+    parse: integer(64, 4096),
+    expected: '64 to 4096 packets',
+    example: '1024',
+    byDefault: '1024',
+    documentation: 'Anti-replay window (RFC 4303 §3.4.3).',
+  }),
+  pfs: option('ipsec_pfs', {
+    parse: yesOrNo,
+    expected: 'yes or no',
+    example: 'yes',
+    byDefault: 'yes',
+    documentation: 'Fresh Diffie-Hellman when a child SA is rekeyed.',
+  }),
+} as const;
+
+export const BRIDGE_KEYS = {
+  ageing: {
+    table: 'Bridge',
+    column: 'other_config',
+    key: 'mac-aging-time',
+    parse: integer(15, 3600),
+    expected: '15 to 3600 seconds',
+    example: '300',
+    byDefault: '300',
+    documentation: 'How long a learned address is kept without traffic.',
+  },
+  tableSize: {
+    table: 'Bridge',
+    column: 'other_config',
+    key: 'mac-table-size',
+    parse: integer(10, 1_000_000),
+    expected: '10 to 1000000',
+    example: '8192',
+    byDefault: '8192',
+    documentation: 'How many addresses are learned at most.',
+  },
+  hwaddr: {
+    table: 'Bridge',
+    column: 'other_config',
+    key: 'hwaddr',
+    parse: macAddress,
+    expected: 'a unicast MAC address',
+    example: '02:00:00:00:00:01',
+    byDefault: "the device's own",
+    documentation: "MAC address of the bridge's local port.",
+  },
+  datapathId: {
+    table: 'Bridge',
+    column: 'other_config',
+    key: 'datapath-id',
+    parse: datapathId,
+    expected: '16 hexadecimal digits, not all zero',
+    example: '0000000000000001',
+    byDefault: 'made of the MAC address',
+    documentation: 'What Bridge.datapath_id shows.',
+  },
+} as const satisfies Record<string, OvsdbKey<unknown>>;
+
+export const SWITCH_KEYS = {
+  skbMark: {
+    table: 'Open_vSwitch',
+    column: 'other_config',
+    key: 'ipsec_skb_mark',
+    parse: markMatch,
+    expected: 'value/mask, each 0 to 4294967295, decimal or 0x',
+    example: '0/1',
+    byDefault: 'unset: no plaintext is dropped for its mark',
+    documentation:
+      'Plaintext tunnel packets with mark & mask = value & mask are dropped, whatever tunnel they belong to.',
+  },
+  certificate: {
+    table: 'Open_vSwitch',
+    column: 'other_config',
+    key: 'certificate',
+    parse: text,
+    expected: 'the path of a PEM certificate',
+    example: '/etc/keys/host1-cert.pem',
+    documentation: 'Certificate of this host. Not supported yet.',
+  },
+  privateKey: {
+    table: 'Open_vSwitch',
+    column: 'other_config',
+    key: 'private_key',
+    parse: text,
+    expected: 'the path of a PEM private key',
+    example: '/etc/keys/host1-privkey.pem',
+    documentation: 'Private key of that certificate. Not supported yet.',
+  },
+  caCert: {
+    table: 'Open_vSwitch',
+    column: 'other_config',
+    key: 'ca_cert',
+    parse: text,
+    expected: 'the path of a PEM certificate',
+    example: '/etc/keys/cacert.pem',
+    documentation: 'Certificate authority of the peers. Not supported yet.',
+  },
+} as const satisfies Record<string, OvsdbKey<unknown>>;
+
+/** All rows, for documents. */
+export const ALL_KEYS: readonly OvsdbKey<unknown>[] = [
+  ...Object.values(SWITCH_KEYS),
+  ...Object.values(BRIDGE_KEYS),
+  ...Object.values(TUNNEL_KEYS),
+  ...Object.values(IPSEC_KEYS),
+];

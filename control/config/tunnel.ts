@@ -1,0 +1,195 @@
+/**
+ * One Interface row of a tunnel type as a draft of TunnelState. What depends on other tunnels (the same
+ * port twice, shared connections) is connections.ts.
+ */
+import type { TunnelKey, TunnelType } from '../../dataplane/commands.ts';
+import { booleanOf, mapOf, numberOf, type Row, textOf } from '../ovsdb/database.ts';
+import type { GlobalSettings, IpsecAuth, IpsecOptions, TunnelState } from './desired-state.ts';
+import { judgeAuth, type ProposalParser, readIpsecOptions } from './ipsec-options.ts';
+import type { Issue } from './issue.ts';
+import { type OvsdbKey, TUNNEL_KEYS } from './keys.ts';
+import { OptionReader } from './option-reader.ts';
+
+const TUNNEL_TYPES: ReadonlySet<string> = new Set(['gre', 'geneve', 'vxlan', 'stt'] satisfies TunnelType[]);
+const DEFAULT_PORT: Readonly<Record<TunnelType, number>> = { gre: 0, geneve: 6081, vxlan: 4789, stt: 7471 };
+const LARGEST_VNI = 0xff_ffff;
+const DEFAULT_TTL = 64;
+const IPSEC_PREFIX = 'ipsec_';
+
+export function isTunnelType(type: string): type is TunnelType {
+  return TUNNEL_TYPES.has(type);
+}
+
+export interface TunnelPlace {
+  readonly uuid: string;
+  readonly portUuid: string;
+  readonly bridgeUuid: string;
+  readonly bridge: string;
+}
+
+export interface TunnelSurroundings {
+  readonly global: GlobalSettings;
+  /** Source address of the route to `remote`, or undefined: no route. */
+  readonly defaultLocalAddress: (remote: string) => string | undefined;
+  readonly parseProposals: ProposalParser;
+}
+
+/** A tunnel by itself; `ipsec` lacks its connection, and `state` may still turn INVALID. */
+export interface TunnelDraft {
+  readonly tunnel: Omit<TunnelState, 'ipsec' | 'connection'>;
+  readonly ipsec: { readonly auth: IpsecAuth; readonly options: IpsecOptions } | undefined;
+  readonly issues: readonly Issue[];
+}
+
+export function draftTunnel(
+  type: TunnelType,
+  row: Row,
+  place: TunnelPlace,
+  surroundings: TunnelSurroundings,
+): TunnelDraft {
+  const name = textOf(row, 'name') ?? '';
+  const options = mapOf(row, 'options');
+  const reader = new OptionReader(`interface ${name}`, `ovs-vsctl set interface ${name}`, options);
+  const text = (key: OvsdbKey<unknown>): string => reader.take(key) ?? '';
+
+  const wantsIpsec = ['psk', 'remote_cert', 'remote_name'].some((key) => options.has(key));
+  const psk = text(TUNNEL_KEYS.psk);
+  const remoteCert = text(TUNNEL_KEYS.remoteCert);
+  const remoteName = text(TUNNEL_KEYS.remoteName);
+  const remoteIp = text(TUNNEL_KEYS.remoteIp);
+  const localIp = text(TUNNEL_KEYS.localIp);
+
+  // 1. Authentication, by the rules of ovs-monitor-ipsec. 2. Encapsulation. 3. The ipsec_* options.
+  const verdict = wantsIpsec ? judgeAuth({ remoteIp, psk, remoteCert, remoteName }, surroundings.global) : undefined;
+  const settings = readSettings(type, reader, surroundings);
+  const encapsulationFault = reader.fault;
+  const ipsecOptions = wantsIpsec ? readIpsecOptions(reader, surroundings.parseProposals) : undefined;
+  const reason = verdict !== undefined && 'reason' in verdict ? verdict.reason : reader.fault;
+  reader.warnOfTheRest('options', `an option of ${type} tunnels`, (key) => !wantsIpsec && key.startsWith(IPSEC_PREFIX));
+
+  return {
+    tunnel: {
+      name,
+      ...place,
+      type,
+      state: reason === undefined ? 'CONFIGURED' : 'INVALID',
+      reason,
+      wantsIpsec,
+      settings: encapsulationFault === undefined ? settings : undefined,
+      customOptions: customOptions(options),
+      localIp: localIp || undefined,
+      remoteIp: remoteIp || undefined,
+      pskSet: psk !== '',
+      remoteCert: remoteCert || undefined,
+      remoteName: remoteName || undefined,
+      ofport: numberOf(row, 'ofport'),
+      cfmFault: booleanOf(row, 'cfm_fault'),
+      ofportRequest: numberOf(row, 'ofport_request'),
+    },
+    ipsec:
+      reason === undefined && verdict !== undefined && 'auth' in verdict && ipsecOptions !== undefined
+        ? { auth: verdict.auth, options: ipsecOptions }
+        : undefined,
+    issues: reader.warnings,
+  };
+}
+
+function customOptions(options: ReadonlyMap<string, string>): ReadonlyMap<string, string> {
+  const custom = [...options].filter(([key]) => key.startsWith(IPSEC_PREFIX));
+  return new Map(custom.map(([key, value]) => [key.slice(IPSEC_PREFIX.length), value]));
+}
+
+/** The encapsulation; undefined or not to be used when the reader has a fault. */
+function readSettings(
+  type: TunnelType,
+  reader: OptionReader,
+  surroundings: TunnelSurroundings,
+): TunnelState['settings'] {
+  const addresses = readAddresses(reader, surroundings.defaultLocalAddress);
+  if (type === 'stt') reader.refuseFor('type "stt" is not supported yet, expected gre, geneve or vxlan');
+  const both = readKey(type, reader, TUNNEL_KEYS.key);
+  const inKey = readKey(type, reader, TUNNEL_KEYS.inKey) ?? both ?? { kind: 'none' };
+  const outKey = readKey(type, reader, TUNNEL_KEYS.outKey) ?? both ?? { kind: 'none' };
+  const checksum = reader.read(TUNNEL_KEYS.checksum) ?? false;
+  const dontFragment = reader.read(TUNNEL_KEYS.dontFragment) ?? true;
+  const ttl = orDefault(reader, TUNNEL_KEYS.ttl, DEFAULT_TTL) || DEFAULT_TTL;
+  const tos = orDefault(reader, TUNNEL_KEYS.tos, 0);
+  const destinationPort = readIfOf(type, reader, TUNNEL_KEYS.destinationPort) ?? DEFAULT_PORT[type];
+  const extensions = readIfOf(type, reader, TUNNEL_KEYS.extensions);
+  if (extensions !== undefined) {
+    reader.refuse(TUNNEL_KEYS.extensions, extensions, 'no extension', 'VXLAN extensions are not supported yet');
+  }
+  reader.read(TUNNEL_KEYS.packetType);
+  const egressMark = reader.read(TUNNEL_KEYS.egressMark);
+  if (addresses === undefined) return undefined;
+  return { type, ...addresses, inKey, outKey, checksum, dontFragment, ttl, tos, destinationPort, egressMark };
+}
+
+function readAddresses(
+  reader: OptionReader,
+  defaultLocalAddress: (remote: string) => string | undefined,
+): { readonly local: string; readonly remote: string } | undefined {
+  const { remoteIp, localIp } = TUNNEL_KEYS;
+  const remoteText = reader.take(remoteIp) ?? '';
+  const localText = reader.take(localIp) ?? '';
+  if (remoteText === '') {
+    reader.refuseFor("'remote_ip' is not set");
+    return undefined;
+  }
+  for (const [key, text] of [
+    [remoteIp, remoteText],
+    [localIp, localText],
+  ] as const) {
+    if (text === 'flow') {
+      reader.refuse(key, text, key.expected, 'flow-based tunnels are not supported yet');
+      return undefined;
+    }
+  }
+  const remote = reader.read(remoteIp);
+  if (remote === undefined) return undefined;
+  const given = localText === '' ? undefined : reader.read(localIp);
+  if (localText !== '' && given === undefined) return undefined;
+  if (given !== undefined && given.family !== remote.family) {
+    reader.refuse(
+      localIp,
+      given.text,
+      `an IPv${remote.family} address, as remote_ip ${remote.text} is one`,
+      'give both ends addresses of one family',
+    );
+    return undefined;
+  }
+  if (remote.family === 6) {
+    reader.refuse(remoteIp, remote.text, remoteIp.expected, 'tunnels over IPv6 are not supported yet');
+    return undefined;
+  }
+  const local = given?.text ?? defaultLocalAddress(remote.text);
+  if (local === undefined) {
+    reader.refuse(localIp, undefined, `one while there is no route to remote_ip ${remote.text}`);
+    return undefined;
+  }
+  if (local === remote.text) {
+    reader.refuse(remoteIp, remote.text, 'an address other than local_ip');
+    return undefined;
+  }
+  return { local, remote: remote.text };
+}
+
+function readKey(type: TunnelType, reader: OptionReader, row: OvsdbKey<TunnelKey>): TunnelKey | undefined {
+  const key = reader.read(row);
+  if (key?.kind === 'fixed' && type !== 'gre' && key.key > LARGEST_VNI) {
+    reader.refuse(row, String(key.key), `0 to ${LARGEST_VNI} for ${type}, or flow`);
+  }
+  return key;
+}
+
+/** Undefined for a tunnel type that does not have the key; then it ends among the unknown ones. */
+function readIfOf<T>(type: TunnelType, reader: OptionReader, row: OvsdbKey<T>): T | undefined {
+  return row.types === undefined || row.types.includes(type) ? reader.read(row) : undefined;
+}
+
+function orDefault(reader: OptionReader, row: OvsdbKey<number | 'inherit'>, byDefault: number): number {
+  const value = reader.read(row);
+  if (value !== 'inherit') return value ?? byDefault;
+  reader.warn(row, value, row.expected, `ignored: inherit is not supported yet, ${byDefault} is used`);
+  return byDefault;
+}
