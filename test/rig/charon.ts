@@ -10,6 +10,7 @@
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { type IkeSecrets, parseIkeSecrets } from './charon-secrets.ts';
 import type { Host } from './namespace.ts';
 import { type Outcome, type Running, run, start } from './process.ts';
 import type { Rig } from './rig.ts';
@@ -93,6 +94,8 @@ export type Charon = {
   waitForChild(name: string, ms?: number): Promise<CharonChild>;
   /** With `null-sad`: every SA that the kernel would have got, oldest first. */
   installedSas(): InstalledSa[];
+  /** With `verbose`: the keys of every IKE SA, in the order in which they were derived. */
+  ikeSecrets(): IkeSecrets[];
   stop(): Promise<void>;
 };
 
@@ -173,9 +176,9 @@ charon {
   retransmit_tries = 3
   filelog { log {
     path = ${join(directory, 'charon.log')}
-    default = ${verbose ? 4 : 1}
+    default = 1
     ike = ${verbose ? 4 : 2}
-    knl = ${verbose ? 3 : 2}
+    knl = 2
     flush_line = yes
     time_add_ms = yes
     time_format = %T
@@ -183,6 +186,7 @@ charon {
   plugins {
     vici { socket = unix://${join(directory, 'vici.sock')} }
     openssl { load_legacy = no }
+    kernel-netlink { set_proto_port_transport_sa = yes }
   }
 }
 swanctl { load = openssl }
@@ -230,7 +234,7 @@ async function buildNullSad(rig: Rig): Promise<string> {
   return library;
 }
 
-/** Starts charon on `host` with the given connections. `verbose` logs packets and keys (test keys only). */
+/** Starts charon on `host` with the given connections. `verbose` logs the keys, too (test keys only). */
 export async function startCharon(
   rig: Rig,
   host: Host,
@@ -312,6 +316,7 @@ export async function startCharon(
         ms,
       ),
     installedSas: () => readInstalledSas(sadLog),
+    ikeSecrets: () => parseIkeSecrets(charon.log()),
     stop: () => running.stop(),
   };
   await running.waitUntil('an answer on its vici socket', async () => (await swanctl('--stats')).status === 0);

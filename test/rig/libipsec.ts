@@ -9,7 +9,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Charon, startCharon } from './charon.ts';
-import { type Lan, ip } from './namespace.ts';
+import { ip, type Lan } from './namespace.ts';
 import type { Rig } from './rig.ts';
 import { waitForPing } from './traffic.ts';
 

@@ -9,7 +9,7 @@
  *   owner's pid, and only what belongs to a dead pid is swept.
  */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -92,9 +92,7 @@ export function removeNamespace(name: string): void {
 function ownerIsDead(name: string): boolean {
   const pid = OWNED.exec(name)?.[1];
   if (pid === undefined) return false;
-  // A pid that was given away again to some other program is dead as an owner, too.
-  const commandLine = `/proc/${pid}/cmdline`;
-  return !existsSync(commandLine) || !readFileSync(commandLine, 'utf8').includes('node');
+  return !existsSync(`/proc/${pid}`);
 }
 
 /** Removes namespaces and directories whose owner was killed before it could clean up. Gives their names. */

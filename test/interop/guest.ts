@@ -1,0 +1,167 @@
+/**
+ * A guest with a kernel that has ESP: the reference system, OVS's kernel datapath with ovs-monitor-ipsec and
+ * strongSwan's charon, as facts say it is. Boots one (built once by build-guest.sh) on a wire of the rig and runs
+ * commands in it through the agent of guest-init.sh.
+ *
+ *     guest ── virtio-net ── TAP ── br-wire (namespace `wire`) ── veth ── a host of the rig, or another guest's TAP
+ */
+import { existsSync } from 'node:fs';
+import { createConnection, type Socket } from 'node:net';
+import { join } from 'node:path';
+import type { Wire } from '../rig/namespace.ts';
+import { type Running, run, start } from '../rig/process.ts';
+import type { Rig } from '../rig/rig.ts';
+import { ROOT } from '../rig/root.ts';
+
+const BOOT_MS = 120_000;
+const RUN = '/run/openvswitch';
+const MONITOR = '/usr/share/openvswitch/scripts/ovs-monitor-ipsec';
+
+/** A guest that answers. */
+export type Guest = {
+  /** Its address on the wire. */
+  readonly address: string;
+  readonly kernel: string;
+  readonly running: Running;
+  /** Runs a script with bash in the guest; gives its output. @throws if its status is not 0 (or not `any`). */
+  sh(script: string, options?: { ms?: number; expect?: number | 'any' }): Promise<string>;
+  /** Runs a script until its status is 0. */
+  until(what: string, script: string, ms?: number): Promise<string>;
+  stop(): Promise<void>;
+};
+
+/** Gives the directory with the guest's image, after building it if it is not in the cache. */
+export async function guestImage(): Promise<string> {
+  const script = join(ROOT, 'test/interop/build-guest.sh');
+  const { stdout } = await run({ command: script, name: 'build-guest.sh' }, { ms: 900_000 });
+  return stdout.trim();
+}
+
+/** The serial line of the agent: one request, one answer, in turn. */
+function agentLine(socket: Socket) {
+  let buffer = '';
+  let waiting: ((line: string) => void) | undefined;
+  socket.setEncoding('utf8').on('data', (text: string) => {
+    buffer += text;
+    for (let end = buffer.indexOf('\n'); end >= 0; end = buffer.indexOf('\n')) {
+      const line = buffer.slice(0, end).trim();
+      buffer = buffer.slice(end + 1);
+      waiting?.(line);
+    }
+  });
+  const nextLine = (pattern: RegExp, ms: number) =>
+    new Promise<RegExpExecArray>((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`no line ${pattern} from the guest within ${ms} ms`)), ms);
+      waiting = (line) => {
+        const match = pattern.exec(line);
+        if (match === null) return;
+        clearTimeout(timer);
+        waiting = undefined;
+        resolve(match);
+      };
+    });
+  return { nextLine, send: (line: string) => socket.write(`${line}\n`) };
+}
+
+/** Boots a guest on `wire` and gives its eth0 the address; resolves when commands can be run in it. */
+export async function bootGuest(
+  rig: Rig,
+  wire: Wire,
+  { addressWithPrefix, serial, mtu = 1500 }: { addressWithPrefix: string; serial: number; mtu?: number },
+): Promise<Guest> {
+  const image = await guestImage();
+  const socketPath = join(rig.directory, `guest-${serial}.sock`);
+  const mac = `52:54:00:00:00:${serial.toString(16).padStart(2, '0')}`;
+  const running = start(rig, {
+    name: `guest ${serial}`,
+    command: join(ROOT, 'test/interop/run-guest.sh'),
+    args: [image, await wire.addTap(), mac, socketPath],
+    namespace: wire.namespace,
+  });
+  await running.waitUntil('the socket of its agent', () => existsSync(socketPath));
+  const socket = createConnection(socketPath);
+  rig.defer(`agent line of guest ${serial}`, () => void socket.destroy());
+  socket.on('error', () => socket.destroy());
+  const agent = agentLine(socket);
+  const ended = running.ended.then(() => {
+    throw new Error(`guest ${serial} has gone\n${running.output().slice(-2000)}`);
+  });
+  const orEnded = <T>(promise: Promise<T>) => Promise.race([promise, ended]);
+  // Nobody may be waiting when it is stopped on purpose.
+  ended.catch(() => undefined);
+  const [, kernel = ''] = await orEnded(agent.nextLine(/^READY (\S+)/, BOOT_MS));
+  let turn: Promise<unknown> = Promise.resolve();
+  const ask = (script: string, ms: number) => {
+    const answer = turn.then(async () => {
+      const reply = agent.nextLine(/^RC (\d+) (\S*)$/, ms);
+      agent.send(Buffer.from(script).toString('base64'));
+      const [, status, output] = await orEnded(reply);
+      return { status: Number(status), output: Buffer.from(output ?? '', 'base64').toString() };
+    });
+    turn = answer.catch(() => undefined);
+    return answer;
+  };
+  const guest: Guest = {
+    address: addressWithPrefix.split('/')[0] as string,
+    kernel,
+    running,
+    async sh(script, { ms = 60_000, expect = 0 } = {}) {
+      const { status, output } = await ask(script, ms);
+      if (expect !== 'any' && status !== expect) {
+        throw new Error(`guest ${serial}: '${script}' ended with ${status}, expected ${expect}\n${output}`);
+      }
+      return output;
+    },
+    until: (what, script, ms = 60_000) =>
+      running.waitUntil(
+        what,
+        async () => {
+          const { status, output } = await ask(script, ms);
+          if (status !== 0) throw new Error(output);
+          return output || ' ';
+        },
+        ms,
+      ),
+    stop: () => running.stop(2_000),
+  };
+  await guest.sh(`ip address add ${addressWithPrefix} dev eth0 && ip link set eth0 mtu ${mtu} up`);
+  return guest;
+}
+
+/** Starts OVS with its kernel datapath and ovs-monitor-ipsec with strongSwan; resolves when charon answers. */
+export async function startReferenceSystem(guest: Guest): Promise<void> {
+  const db = `${RUN}/db.sock`;
+  await guest.sh(`set -e
+    mkdir -p ${RUN} /var/log/openvswitch /etc/openvswitch /var/lib/openvswitch
+    ovsdb-tool create /etc/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema
+    ovsdb-server /etc/openvswitch/conf.db --remote=punix:${db} --pidfile --detach --log-file -vconsole:off 3>&-
+    ovs-vsctl --no-wait init
+    ovs-vswitchd unix:${db} --pidfile --detach --log-file -vconsole:off
+    python3 ${MONITOR} --pidfile=${RUN}/ovs-monitor-ipsec.pid --ike-daemon=strongswan --log-file --detach unix:${db}`);
+  // charon starts slowly under emulation: what counts is that it answers.
+  await guest.until('an answer of charon', 'ipsec status >/dev/null', 120_000);
+}
+
+/** One tunnel as the OVS IPsec tutorial makes it: a bridge with an address, and a port of the given type and PSK. */
+export function tutorialCommands({
+  address,
+  type,
+  local,
+  remote,
+  psk = 'swordfish',
+  options = '',
+}: {
+  address: string;
+  type: 'gre' | 'geneve' | 'vxlan';
+  local: string;
+  remote: string;
+  psk?: string;
+  options?: string;
+}): string[] {
+  return [
+    'ovs-vsctl add-br br-ipsec',
+    `ip addr add ${address} dev br-ipsec`,
+    'ip link set br-ipsec up',
+    `ovs-vsctl add-port br-ipsec tun -- set interface tun type=${type} options:local_ip=${local} options:remote_ip=${remote} options:psk=${psk} ${options}`.trim(),
+  ];
+}
