@@ -45,7 +45,7 @@ class PacketQueue {
   /** Takes the oldest packet; -1 if it is longer than capacity. The queue must not be empty. */
   shift(into: Uint8Array, offset: number, capacity: number): number {
     const length = this.lengths[this.head]!;
-    if (length <= capacity) copyBytes(this.bytes, this.head * this.slotBytes, into, offset, length);
+    copyBytes(this.bytes, this.head * this.slotBytes, into, offset, Math.min(length, capacity));
     this.head = (this.head + 1) % this.lengths.length;
     this.count--;
     return length <= capacity ? length : -1;

@@ -131,7 +131,7 @@ export class RawSocketBackend implements UplinkBackend, Uplink {
       const packet = this.queue.shift()!;
       const row = first + filled++;
       columns.length[row] = packet.length <= capacity ? packet.length : -1;
-      if (packet.length <= capacity) columns.arena.set(packet, columns.offset[row]!);
+      columns.arena.set(packet.subarray(0, capacity), columns.offset[row]);
     }
     return filled;
   }

@@ -60,7 +60,7 @@ export interface Uplink {
   use(descriptors: UplinkDescriptors): void;
   /**
    * Receives into rows first..first+count-1 of `columns`, each up to `capacity` bytes at offset[i], and sets length[i]; -1: it
-   * was longer. Returns rows filled.
+   * was longer, and its beginning stands in the slot. Returns rows filled.
    */
   receive(columns: FrameColumns, first: number, count: number, capacity: number): number;
   /**
@@ -68,6 +68,6 @@ export interface Uplink {
    * toIndex is not used: the destination stands in the IPv4 header.
    */
   send(list: FrameList, mark: number): void;
-  /** Calls back on this thread when something can be received; returns a function that stops it. */
+  /** Calls back on this thread when something arrives, not for what had arrived before; returns a function that stops it. */
   watch(callback: () => void): () => void;
 }
