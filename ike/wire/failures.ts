@@ -12,8 +12,9 @@ export type FailureAnswer = 'nothing' | 'INVALID_SYNTAX' | 'INVALID_MAJOR_VERSIO
  */
 export const PARSE_FAILURES = {
   'short-header': 'nothing',
+  'newer-version': 'INVALID_MAJOR_VERSION',
+  'older-version': 'nothing',
   'bad-length': 'nothing',
-  'unsupported-version': 'INVALID_MAJOR_VERSION',
   'zero-initiator-spi': 'nothing',
   'payload-overrun': 'INVALID_SYNTAX',
   'too-many-payloads': 'INVALID_SYNTAX',

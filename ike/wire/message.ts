@@ -58,6 +58,8 @@ export type OpenResult =
   | { readonly ok: true; readonly payloads: readonly Payload[] }
   | { readonly ok: false; readonly reason: ParseFailure };
 
+export type { IvSource };
+
 /** Pad Length, the last byte of the plaintext (RFC 7296 §3.14). */
 const PAD_LENGTH = 1;
 
@@ -67,7 +69,8 @@ export function parseMessage(bytes: Uint8Array): ParseResult {
   const { header, nextPayload } = parseHeader(bytes);
   const refuse = (reason: ParseFailure): ParseResult => ({ ok: false, reason, header });
   // The version stands first: a later one may count its length otherwise (§2.5).
-  if (header.majorVersion !== MAJOR_VERSION) return refuse('unsupported-version');
+  if (header.majorVersion > MAJOR_VERSION) return refuse('newer-version');
+  if (header.majorVersion < MAJOR_VERSION) return refuse('older-version');
   if (header.length !== bytes.length) return refuse('bad-length');
   if (header.initiatorSpi === ZERO_SPI) return refuse('zero-initiator-spi');
   const chain = parseChain(bytes, HEADER_SIZE, bytes.length, nextPayload);
