@@ -1,0 +1,323 @@
+/**
+ * The command line: one table of options, from which the parser, `--help` and completion are made.
+ *
+ * Spelled as the other OVS daemons spell theirs, and taking everything that ovs-monitor-ipsec takes, so
+ * that ovs-espd can stand in its place: what only concerns strongSwan or Libreswan is taken and
+ * reported as ignored.
+ */
+import { parseArgs } from 'node:util';
+import { ConfigurationError } from './config/issue.ts';
+import { type Directories, defaultDatabase, inDirectory } from './directories.ts';
+
+const PROGRAM = 'ovs-espd';
+
+export interface OptionRow {
+  readonly name: string;
+  readonly short?: string;
+  /** `none`: a flag. `optional`: only as --name=VALUE. `required`: --name=VALUE or --name VALUE. */
+  readonly argument: 'none' | 'optional' | 'required';
+  /** What the argument is called in --help. */
+  readonly argumentName?: string;
+  /** The only values it takes. */
+  readonly values?: readonly string[];
+  readonly group: 'Daemon' | 'Engine' | 'Logging' | 'PKI (for ssl:)' | 'Other' | 'Ignored, for ovs-monitor-ipsec';
+  readonly help: string;
+}
+
+const IGNORED = 'Ignored, for ovs-monitor-ipsec';
+
+export const OPTIONS: readonly OptionRow[] = [
+  { name: 'detach', argument: 'none', group: 'Daemon', help: 'run in background as daemon' },
+  { name: 'monitor', argument: 'none', group: 'Daemon', help: 'accepted; leave restarting to the service manager' },
+  { name: 'no-chdir', argument: 'none', group: 'Daemon', help: "do not chdir to '/'" },
+  {
+    name: 'pidfile',
+    argument: 'optional',
+    argumentName: 'FILE',
+    group: 'Daemon',
+    help: `create pidfile (default: RUNDIR/${PROGRAM}.pid)`,
+  },
+  {
+    name: 'overwrite-pidfile',
+    argument: 'none',
+    group: 'Daemon',
+    help: 'with --pidfile, start even if already running',
+  },
+  {
+    name: 'unixctl',
+    argument: 'required',
+    argumentName: 'SOCKET',
+    group: 'Daemon',
+    help: 'override default control socket name',
+  },
+  { name: 'no-cleanup', argument: 'none', group: 'Daemon', help: 'leave TAP devices and SAs of peers when stopping' },
+  {
+    name: 'workers',
+    argument: 'required',
+    argumentName: 'N',
+    group: 'Engine',
+    help: 'packet workers; 0 runs the engine on the main thread',
+  },
+  {
+    name: 'aead',
+    argument: 'required',
+    argumentName: 'BACKEND',
+    values: ['native', 'node', 'noble'],
+    group: 'Engine',
+    help: 'who encrypts (default: native)',
+  },
+  {
+    name: 'uplink-io',
+    argument: 'required',
+    argumentName: 'BACKEND',
+    values: ['mmsg', 'raw-socket'],
+    group: 'Engine',
+    help: 'how packets leave and come (default: mmsg)',
+  },
+  {
+    name: 'log-file',
+    argument: 'optional',
+    argumentName: 'FILE',
+    group: 'Logging',
+    help: `enable logging to FILE (default: LOGDIR/${PROGRAM}.log)`,
+  },
+  {
+    name: 'verbose',
+    short: 'v',
+    argument: 'optional',
+    argumentName: 'SPEC',
+    group: 'Logging',
+    help: 'set logging levels; without SPEC the maximum',
+  },
+  {
+    name: 'private-key',
+    short: 'p',
+    argument: 'required',
+    argumentName: 'FILE',
+    group: 'PKI (for ssl:)',
+    help: 'file with private key',
+  },
+  {
+    name: 'certificate',
+    short: 'c',
+    argument: 'required',
+    argumentName: 'FILE',
+    group: 'PKI (for ssl:)',
+    help: 'file with certificate for private key',
+  },
+  {
+    name: 'ca-cert',
+    short: 'C',
+    argument: 'required',
+    argumentName: 'FILE',
+    group: 'PKI (for ssl:)',
+    help: 'file with peer CA certificate',
+  },
+  { name: 'help', short: 'h', argument: 'none', group: 'Other', help: 'display this help message' },
+  { name: 'version', short: 'V', argument: 'none', group: 'Other', help: 'display version information' },
+  {
+    name: 'root-prefix',
+    argument: 'required',
+    argumentName: 'DIR',
+    group: IGNORED,
+    help: 'prefix of the files of the IKE daemon',
+  },
+  { name: 'ike-daemon', argument: 'required', argumentName: 'NAME', group: IGNORED, help: 'strongswan or libreswan' },
+  { name: 'no-restart-ike-daemon', argument: 'none', group: IGNORED, help: 'do not restart the IKE daemon' },
+  {
+    name: 'ipsec-conf',
+    argument: 'required',
+    argumentName: 'FILE',
+    group: IGNORED,
+    help: 'configuration of Libreswan',
+  },
+  {
+    name: 'root-ipsec-conf',
+    argument: 'required',
+    argumentName: 'FILE',
+    group: IGNORED,
+    help: 'main configuration of Libreswan',
+  },
+  { name: 'ipsec-d', argument: 'required', argumentName: 'DIR', group: IGNORED, help: 'NSS database of Libreswan' },
+  { name: 'ipsec-secrets', argument: 'required', argumentName: 'FILE', group: IGNORED, help: 'secrets of Libreswan' },
+  {
+    name: 'ipsec-ctl',
+    argument: 'required',
+    argumentName: 'FILE',
+    group: IGNORED,
+    help: 'control socket of Libreswan',
+  },
+  {
+    name: 'command-timeout',
+    argument: 'required',
+    argumentName: 'SECONDS',
+    group: IGNORED,
+    help: 'time for commands of the IKE daemon',
+  },
+  { name: 'use-default-crypto', argument: 'none', group: IGNORED, help: 'proposals of the IKE daemon' },
+];
+
+export type AeadBackend = 'native' | 'node' | 'noble';
+export type UplinkBackend = 'mmsg' | 'raw-socket';
+
+export interface CommandLine {
+  /** `unix:…`, `tcp:…`, `ssl:…` or `file:…`, as spelled; parseRemote checks it. */
+  readonly database: string;
+  /** Full path, or undefined: no pidfile. */
+  readonly pidfile: string | undefined;
+  readonly overwritePidfile: boolean;
+  readonly detach: boolean;
+  readonly monitor: boolean;
+  readonly noChdir: boolean;
+  /** Full path, or undefined: no log file. */
+  readonly logFile: string | undefined;
+  /** For Vlog.set, in order; '' is the maximum. */
+  readonly verbose: readonly string[];
+  /** Full path of the control socket. */
+  readonly unixctl: string;
+  /** Undefined: the daemon chooses. */
+  readonly workers: number | undefined;
+  readonly aead: AeadBackend;
+  readonly uplinkIo: UplinkBackend;
+  readonly noCleanup: boolean;
+  readonly tls: { readonly privateKey?: string; readonly certificate?: string; readonly caCert?: string };
+  /** Options that were given and have no effect, with `--`. */
+  readonly ignored: readonly string[];
+}
+
+export type ParsedCommandLine =
+  | { readonly action: 'help' | 'version' }
+  | { readonly action: 'run'; readonly settings: CommandLine };
+
+const MOST_WORKERS = 64;
+
+/** @throws ConfigurationError with one line for anything that is not in the table. */
+export function parseCommandLine(
+  args: readonly string[],
+  directories: Directories,
+  pid: number = process.pid,
+): ParsedCommandLine {
+  const { given, positionals } = readOptions(args);
+  if (given.has('help')) return { action: 'help' };
+  if (given.has('version')) return { action: 'version' };
+  if (positionals.length > 1) {
+    throw fault('DATABASE', positionals.slice(0, 3).join(' '), 'at most one', `see ${PROGRAM} --help`);
+  }
+  const last = (name: string): string | undefined => given.get(name)?.at(-1);
+  const file = (name: string, directory: string, byDefault: string): string | undefined => {
+    const value = last(name);
+    return value === undefined ? undefined : inDirectory(directory, value === '' ? byDefault : value);
+  };
+  const tlsFile = (name: string, key: 'privateKey' | 'certificate' | 'caCert') =>
+    last(name) === undefined ? {} : { [key]: last(name) };
+  return {
+    action: 'run',
+    settings: {
+      database: positionals[0] ?? defaultDatabase(directories),
+      pidfile: file('pidfile', directories.run, `${PROGRAM}.pid`),
+      overwritePidfile: given.has('overwrite-pidfile'),
+      detach: given.has('detach'),
+      monitor: given.has('monitor'),
+      noChdir: given.has('no-chdir'),
+      logFile: file('log-file', directories.log, `${PROGRAM}.log`),
+      verbose: given.get('verbose') ?? [],
+      unixctl: file('unixctl', directories.run, '') ?? `${directories.run}/${PROGRAM}.${pid}.ctl`,
+      workers: workersOf(last('workers')),
+      aead: (last('aead') ?? 'native') as AeadBackend,
+      uplinkIo: (last('uplink-io') ?? 'mmsg') as UplinkBackend,
+      noCleanup: given.has('no-cleanup'),
+      tls: {
+        ...tlsFile('private-key', 'privateKey'),
+        ...tlsFile('certificate', 'certificate'),
+        ...tlsFile('ca-cert', 'caCert'),
+      },
+      ignored: OPTIONS.filter((row) => row.group === IGNORED && given.has(row.name)).map((row) => `--${row.name}`),
+    },
+  };
+}
+
+/** Every option given, with its values in order; '' for one without. */
+function readOptions(args: readonly string[]): { given: Map<string, string[]>; positionals: string[] } {
+  const config = Object.fromEntries(
+    OPTIONS.map((row) => [
+      row.name,
+      {
+        type: row.argument === 'required' ? ('string' as const) : ('boolean' as const),
+        ...(row.short === undefined ? {} : { short: row.short }),
+      },
+    ]),
+  );
+  // parseArgs knows no optional arguments: -vSPEC is spelled out, and tokens are read in place of its values.
+  const spelled = args.map((arg) => (/^-v./.test(arg) ? `--verbose=${arg.slice(2)}` : arg));
+  const { tokens } = parseArgs({ args: spelled, options: config, strict: false, allowPositionals: true, tokens: true });
+  const given = new Map<string, string[]>();
+  const positionals: string[] = [];
+  for (const token of tokens) {
+    if (token.kind === 'positional') positionals.push(token.value);
+    if (token.kind !== 'option') continue;
+    const row = OPTIONS.find((option) => option.name === token.name);
+    if (row === undefined)
+      throw fault(token.rawName, undefined, 'an option of the list', `see ${PROGRAM} --help`, 'unknown');
+    given.set(row.name, [...(given.get(row.name) ?? []), argumentOf(row, token.rawName, token.value)]);
+  }
+  return { given, positionals };
+}
+
+function argumentOf(row: OptionRow, rawName: string, value: string | undefined): string {
+  const spelling = `spell it ${rawName}${rawName.startsWith('--') ? '=' : ' '}${row.argumentName ?? ''}`;
+  if (row.argument === 'none' && value !== undefined) throw fault(rawName, value, 'no argument', `spell it ${rawName}`);
+  if (row.argument === 'required' && (value === undefined || value === '')) {
+    throw fault(rawName, undefined, 'an argument', spelling);
+  }
+  if (row.values !== undefined && !row.values.includes(value ?? '')) {
+    throw fault(rawName, value, row.values.join(' or '), spelling);
+  }
+  return value ?? '';
+}
+
+function workersOf(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const number = /^\d{1,3}$/.test(text) ? Number(text) : -1;
+  if (number < 0 || number > MOST_WORKERS)
+    throw fault('--workers', text, `0 to ${MOST_WORKERS}`, 'for instance --workers=2');
+  return number;
+}
+
+function fault(
+  key: string,
+  value: string | undefined,
+  expected: string,
+  mend: string,
+  what?: string,
+): ConfigurationError {
+  return new ConfigurationError({
+    subject: PROGRAM,
+    key: what === undefined ? key : `${what} option ${key}`,
+    value,
+    expected,
+    mend,
+  });
+}
+
+/** The text of --help. */
+export function helpText(directories: Directories): string {
+  const lines = [
+    `${PROGRAM}: IPsec for Open vSwitch tunnels in userspace`,
+    `usage: ${PROGRAM} [OPTIONS] [DATABASE]`,
+    'where DATABASE is unix:PATH, tcp:HOST:PORT, ssl:HOST:PORT or file:PATH',
+    `      (default: "${defaultDatabase(directories)}").`,
+  ];
+  for (const group of new Set(OPTIONS.map((row) => row.group))) {
+    lines.push('', `${group}:`);
+    for (const row of OPTIONS.filter((option) => option.group === group)) lines.push(helpLine(row));
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+function helpLine(row: OptionRow): string {
+  const name = row.argumentName ?? '';
+  const argument = { none: '', optional: `[=${name}]`, required: `=${name}` }[row.argument];
+  const values = row.values === undefined ? '' : `: ${row.values.join(', ')}`;
+  const left = `${row.short === undefined ? '' : `-${row.short}, `}--${row.name}${argument}`;
+  return `  ${left.padEnd(28)}  ${row.help}${values}`;
+}

@@ -1,0 +1,208 @@
+/**
+ * The text of a file database as rows. It is JSON of the tables, columns and keys of the Open_vSwitch
+ * schema, in a form fit for hands: maps are objects, sets are arrays, names stand for UUIDs, and rows
+ * that follow from others may be left out (README.md of this folder has it in full).
+ */
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { quote } from '../config/issue.ts';
+import type { Atom, Row, Value } from './database.ts';
+import { type AtomType, type ColumnType, defaultValue, isUuid } from './schema.ts';
+import { SWITCH_SCHEMA } from './switch-columns.ts';
+
+/** The file can't be taken: one line, without the file's name and without any value that may be secret. */
+export class FileDatabaseError extends Error {
+  override readonly name = 'FileDatabaseError';
+}
+
+export interface FileRow {
+  readonly row: Row;
+  /** Columns that the file itself states. */
+  readonly stated: ReadonlySet<string>;
+}
+
+export type FileTables = ReadonlyMap<string, ReadonlyMap<string, FileRow>>;
+
+// --- the shape, made from the columns
+
+const ATOMS: Readonly<Record<AtomType, z.ZodType<Atom>>> = {
+  string: z.union([z.string(), z.number(), z.boolean()], 'expected a text').transform(String),
+  uuid: z.string('expected a name or UUID'),
+  integer: z.int('expected an integer'),
+  real: z.number('expected a number'),
+  boolean: z.boolean('expected true or false'),
+};
+
+function shapeOf(type: ColumnType): z.ZodType<Value> {
+  const atom = ATOMS[type.key];
+  if (type.value !== undefined) {
+    return z
+      .record(z.string(), ATOMS[type.value], 'expected an object')
+      .transform((map) => new Map(Object.entries(map)));
+  }
+  if (type.max === 1) return type.min === 1 ? atom : atom.nullable().transform((value) => value ?? undefined);
+  return z.union([z.array(atom), atom.transform((single) => [single])], `expected an array of ${type.key}s`);
+}
+
+function rowShape(table: string): z.ZodType<Record<string, Value>> {
+  const columns = [...(SWITCH_SCHEMA.get(table) ?? [])].map(([column, type]) => [column, shapeOf(type).optional()]);
+  const shape: Record<string, z.ZodType<Value>> = Object.fromEntries(columns);
+  return z.strictObject({ _uuid: z.string().refine(isUuid, 'expected a UUID').optional(), ...shape }) as z.ZodType<
+    Record<string, Value>
+  >;
+}
+
+const ROOT = 'Open_vSwitch';
+const FILE_SHAPE = z.strictObject({
+  [ROOT]: z
+    .union([rowShape(ROOT).transform((row) => [row]), z.array(rowShape(ROOT)).length(1, 'expected one row')])
+    .optional(),
+  Bridge: z.array(rowShape('Bridge')).optional(),
+  Port: z.array(rowShape('Port')).optional(),
+  Interface: z.array(rowShape('Interface')).optional(),
+});
+
+/** Reads the whole text. @throws FileDatabaseError */
+export function parseFileRows(text: string): FileTables {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw new FileDatabaseError(`bad JSON${lineOfError(text, error)}`);
+  }
+  const parsed = FILE_SHAPE.safeParse(json);
+  if (!parsed.success) throw new FileDatabaseError(describeIssue(parsed.error.issues[0]));
+  const file: Readonly<Record<string, readonly Record<string, Value>[] | undefined>> = parsed.data;
+  return new RowBuilder(file).build();
+}
+
+/** `at line 3`. V8's message quotes the text, which may hold a psk, so only the place is taken from it. */
+function lineOfError(text: string, error: unknown): string {
+  const message = error instanceof Error ? error.message : '';
+  const position = /at position (\d+)/.exec(message)?.[1];
+  const snippet = /, (?:\.\.\.)?"(.*?)"(?:\.\.\.)? is not valid JSON$/s.exec(message)?.[1];
+  if (message.includes('end of JSON input')) return ': it ends too early';
+  const at = position === undefined ? (snippet === undefined ? -1 : text.indexOf(snippet)) : Number(position);
+  if (at < 0) return '';
+  return ` ${position === undefined ? 'near' : 'at'} line ${text.slice(0, at).split('\n').length}`;
+}
+
+function describeIssue(issue: z.core.$ZodIssue | undefined): string {
+  if (issue === undefined) return 'does not have the shape of a database';
+  // Within a union the branch that came furthest says it best.
+  if (issue.code === 'invalid_union') {
+    const deepest = issue.errors.flat().sort((a, b) => b.path.length - a.path.length)[0];
+    if (deepest !== undefined && deepest.path.length > 0) {
+      return describeIssue({ ...deepest, path: [...issue.path, ...deepest.path] } as z.core.$ZodIssue);
+    }
+  }
+  const where = issue.path.map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`)).join('');
+  const what =
+    issue.code === 'unrecognized_keys' ? `unknown ${issue.keys.map((key) => quote(key)).join(', ')}` : issue.message;
+  return `${where.slice(1) || 'the file'}: ${what}`;
+}
+
+// --- rows out of it
+
+/** Fills in what follows: UUIDs from names, ports from bridges, interfaces from ports, bridges of the root. */
+class RowBuilder {
+  readonly #file: Readonly<Record<string, readonly Record<string, Value>[] | undefined>>;
+  readonly #tables = new Map<string, Map<string, FileRow>>();
+  readonly #byName = new Map<string, string>();
+
+  constructor(file: Readonly<Record<string, readonly Record<string, Value>[] | undefined>>) {
+    this.#file = file;
+    for (const table of SWITCH_SCHEMA.keys()) this.#tables.set(table, new Map());
+  }
+
+  build(): FileTables {
+    for (const table of ['Interface', 'Port', 'Bridge'])
+      for (const row of this.#file[table] ?? []) this.#add(table, row);
+    for (const row of this.#file.Port ?? []) {
+      const interfaces = namesOf(row, 'interfaces') ?? [String(row.name)];
+      this.#refer('Port', row, 'interfaces', 'Interface', interfaces, (name) => this.#addInterface(name, ''));
+    }
+    for (const row of this.#file.Bridge ?? []) {
+      const bridge = String(row.name);
+      // As ovs-vsctl add-br: a bridge has a local port of its own name.
+      const ports = [...new Set([bridge, ...(namesOf(row, 'ports') ?? [])])];
+      this.#refer('Bridge', row, 'ports', 'Port', ports, (name) =>
+        this.#addPort(name, name === bridge ? 'internal' : ''),
+      );
+      this.#makeInternal(bridge);
+    }
+    const root = this.#file[ROOT]?.[0] ?? {};
+    this.#add(ROOT, { ...root, name: ROOT });
+    const bridges = namesOf(root, 'bridges') ?? (this.#file.Bridge ?? []).map((row) => String(row.name));
+    this.#refer(ROOT, { ...root, name: ROOT }, 'bridges', 'Bridge', bridges, (name) => {
+      throw new FileDatabaseError(`${ROOT}.bridges: there is no Bridge ${quote(name)}`);
+    });
+    return this.#tables;
+  }
+
+  #add(table: string, given: Readonly<Record<string, Value>>): string {
+    const { _uuid, name, ...columns } = given;
+    if (typeof name !== 'string' || name === '') throw new FileDatabaseError(`${table}: a row has no name`);
+    const uuid = typeof _uuid === 'string' ? _uuid : uuidOf(table, name);
+    if (this.#byName.has(`${table} ${name}`) || this.#tables.get(table)?.has(uuid)) {
+      throw new FileDatabaseError(`${table}: two rows are ${quote(name)}`);
+    }
+    const row: Record<string, Value> = {};
+    for (const [column, type] of SWITCH_SCHEMA.get(table) ?? []) row[column] = columns[column] ?? defaultValue(type);
+    if (table !== ROOT) row.name = name;
+    this.#byName.set(`${table} ${name}`, uuid);
+    this.#tables.get(table)?.set(uuid, { row, stated: new Set(Object.keys(given)) });
+    return uuid;
+  }
+
+  #refer(
+    table: string,
+    owner: Readonly<Record<string, Value>>,
+    column: string,
+    target: string,
+    names: readonly string[],
+    make: (name: string) => string,
+  ): void {
+    const uuids = names.map((name) => {
+      if (isUuid(name)) {
+        if (this.#tables.get(target)?.has(name)) return name;
+        throw new FileDatabaseError(`${table}.${column}: there is no ${target} ${name}`);
+      }
+      return this.#byName.get(`${target} ${name}`) ?? make(name);
+    });
+    const uuid = this.#byName.get(`${table} ${String(owner.name)}`)!;
+    const held = this.#tables.get(table)?.get(uuid);
+    if (held === undefined) return;
+    const stated = new Set([...held.stated, column]);
+    this.#tables.get(table)?.set(uuid, { row: { ...held.row, [column]: uuids }, stated });
+  }
+
+  #addPort(name: string, type: string): string {
+    const uuid = this.#add('Port', { name });
+    this.#refer('Port', { name }, 'interfaces', 'Interface', [name], (missing) => this.#addInterface(missing, type));
+    return uuid;
+  }
+
+  #addInterface(name: string, type: string): string {
+    return this.#add('Interface', { name, type });
+  }
+
+  /** The interface named after its bridge is internal unless the file says otherwise. */
+  #makeInternal(bridge: string): void {
+    const uuid = this.#byName.get(`Interface ${bridge}`);
+    const held = uuid === undefined ? undefined : this.#tables.get('Interface')?.get(uuid);
+    if (uuid === undefined || held === undefined || held.row.type !== '') return;
+    this.#tables.get('Interface')?.set(uuid, { ...held, row: { ...held.row, type: 'internal' } });
+  }
+}
+
+function namesOf(row: Readonly<Record<string, Value>>, column: string): string[] | undefined {
+  const value = row[column];
+  return Array.isArray(value) ? value.map(String) : undefined;
+}
+
+/** The same name keeps its UUID from one reading to the next. */
+function uuidOf(table: string, name: string): string {
+  const hex = createHash('sha256').update(`${table}\0${name}`).digest('hex');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
+}
