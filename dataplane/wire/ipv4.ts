@@ -103,3 +103,19 @@ export function writeIpv4(
   writeInt32(bytes, offset + IPV4_DESTINATION, destination);
   writeUint16(bytes, offset + IPV4_CHECKSUM, checksumOf(sumBytes(bytes, offset, IPV4_HEADER_LENGTH, 0)));
 }
+
+/** A dotted-quad address as int32 in network order. Throws RangeError: this is for configuration, not packets. */
+export function ipv4FromText(text: string): number {
+  const parts = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text);
+  let address = 0;
+  for (let i = 1; i <= 4; i++) {
+    const octet = parts === null ? 256 : Number(parts[i]);
+    if (octet > 255) throw new RangeError(`address ${JSON.stringify(text)}: expected IPv4 as 192.0.2.1`);
+    address = (address << 8) | octet;
+  }
+  return address;
+}
+
+export function ipv4ToText(address: number): string {
+  return `${address >>> 24}.${(address >>> 16) & 0xff}.${(address >>> 8) & 0xff}.${address & 0xff}`;
+}
