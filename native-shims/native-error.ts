@@ -28,7 +28,7 @@ const HINTS: readonly Hint[] = [
   {
     attempted: /^open T(AP|UN) /,
     codes: ['EBUSY'],
-    mend: 'another process has this device open, or it is no TUN/TAP device: stop that process or choose another name',
+    mend: 'another process has this device open: stop it or choose another name',
   },
   {
     attempted: /^(bind UDP|listen TCP) /,
@@ -49,6 +49,11 @@ const HINTS: readonly Hint[] = [
     attempted: /^lock pidfile /,
     codes: ['EAGAIN', 'EACCES'],
     mend: 'another instance is running: stop it first',
+  },
+  {
+    attempted: /^open pidfile /,
+    codes: ['EACCES', 'EPERM', 'EROFS', 'ENOENT'],
+    mend: 'choose a path in a directory that exists and that this user may write',
   },
   { attempted: /^/, codes: ['EPERM', 'EACCES'], mend: ROOT },
 ];

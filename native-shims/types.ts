@@ -66,6 +66,7 @@ export type AeadName = 'aes128gcm16' | 'aes192gcm16' | 'aes256gcm16' | 'chacha20
  * salt (bound to the key) then the 8 bytes at ivOffset. Seal: `textLength` plaintext bytes at textOffset are
  * encrypted in place and the 16-byte tag written behind them. Open: the same backwards; `result` gets 1
  * where the tag was right and 0 where it was not (then the text is left zeroed).
+ * Seal sets `result` too: 0, and a zeroed text, should OpenSSL fail.
  */
 export interface AeadColumns {
   readonly arena: Uint8Array;

@@ -1,8 +1,9 @@
 import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadNative } from '../../native-shims/index.ts';
-import { column } from './columns.ts';
+import { column, guardedArena } from './columns.ts';
 import { type Compiled, compileShims } from './compiled.ts';
 
 const native = loadNative();
@@ -31,11 +32,13 @@ describe('in worker threads', () => {
        port.postMessage(count);`,
       { fd, ready },
     );
+    // Asked for now, since the last message and the exit may come in one turn of the loop.
+    const exit = once(worker, 'exit');
     expect(await once(worker, 'message')).toEqual(['polling']);
     native.signalEventFd(fd);
     expect(await once(worker, 'message')).toEqual([1]);
     expect(ready[0]).toBe(1);
-    await once(worker, 'exit');
+    await exit;
     native.close(fd);
   });
 
@@ -71,6 +74,42 @@ describe('in worker threads', () => {
       key,
     );
     expect(await once(worker, 'message')).toEqual([`aeadDropKey: there is no key ${key}`]);
+  });
+
+  it('columns that another thread changes in the middle of a call still reach nothing outside the arena', async () => {
+    const { arena, intact } = guardedArena(4096);
+    const columns = { arena, offset: column(64), length: column(64) };
+    const stop = column(1);
+    const worker = startWorker(
+      `port.postMessage('changing');
+       const values = [0, 2048, 4095, 0x7fffffff, -1, -0x80000000];
+       for (let i = 0; Atomics.load(data.stop, 0) === 0; i++) {
+         data.offset[i & 63] = values[i % 6] & -(i & 64 ? 1 : 0);
+         data.length[i & 63] = values[(i >> 3) % 6] & -(i & 128 ? 1 : 0);
+       }`,
+      { offset: columns.offset, length: columns.length, stop },
+    );
+    const exit = once(worker, 'exit');
+    await once(worker, 'message');
+    const zero = openSync('/dev/zero', 'r');
+    const calls = [
+      () => native.checksumBatch(columns, column(64), 0, 64),
+      () => native.readFrames(zero, columns, 0, 64, 2048),
+    ];
+    const seen = new Set<string>();
+    for (let i = 0; i < 20_000; i++) {
+      try {
+        calls[i & 1]();
+        seen.add('works');
+      } catch (error) {
+        seen.add((error as Error).name);
+      }
+    }
+    Atomics.store(stop, 0, 1);
+    await exit;
+    closeSync(zero);
+    expect(intact()).toBe(true);
+    expect([...seen].filter((name) => name !== 'works' && name !== 'RangeError')).toEqual([]);
   });
 
   it('workers with active watches and keys are terminated, or end by themselves, without a crash', async () => {
