@@ -5,11 +5,11 @@
  * that ovs-espd can stand in its place: what only concerns strongSwan or Libreswan is taken and
  * reported as ignored.
  */
+import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { ConfigurationError } from './config/issue.ts';
-import { type Directories, defaultDatabase, inDirectory } from './directories.ts';
-
-const PROGRAM = 'ovs-espd';
+import { type Directories, defaultDatabase, directoriesOf, inDirectory } from './directories.ts';
+import { PROGRAM, VERSION } from './version.ts';
 
 export interface OptionRow {
   readonly name: string;
@@ -161,6 +161,8 @@ export type AeadBackend = 'native' | 'node' | 'noble';
 export type UplinkBackend = 'mmsg' | 'raw-socket';
 
 export interface CommandLine {
+  readonly kind: 'run';
+  readonly directories: Directories;
   /** `unix:…`, `tcp:…`, `ssl:…` or `file:…`, as spelled; parseRemote checks it. */
   readonly database: string;
   /** Full path, or undefined: no pidfile. */
@@ -175,31 +177,31 @@ export interface CommandLine {
   readonly verbose: readonly string[];
   /** Full path of the control socket. */
   readonly unixctl: string;
-  /** Undefined: the daemon chooses. */
-  readonly workers: number | undefined;
+  /** 0: the engine runs on the main thread. Default: one for each processor but one, 1 to 4. */
+  readonly workers: number;
   readonly aead: AeadBackend;
   readonly uplinkIo: UplinkBackend;
   readonly noCleanup: boolean;
   readonly tls: { readonly privateKey?: string; readonly certificate?: string; readonly caCert?: string };
-  /** Options that were given and have no effect, with `--`. */
+  /** One line for each option that was given and has no effect. */
   readonly ignored: readonly string[];
 }
 
 export type ParsedCommandLine =
-  | { readonly action: 'help' | 'version' }
-  | { readonly action: 'run'; readonly settings: CommandLine };
+  /** --help and --version: print it and exit 0. */
+  { readonly kind: 'text'; readonly text: string } | CommandLine;
 
 const MOST_WORKERS = 64;
 
 /** @throws ConfigurationError with one line for anything that is not in the table. */
 export function parseCommandLine(
   args: readonly string[],
-  directories: Directories,
-  pid: number = process.pid,
+  environment: Readonly<Record<string, string | undefined>>,
 ): ParsedCommandLine {
+  const directories = directoriesOf(environment);
   const { given, positionals } = readOptions(args);
-  if (given.has('help')) return { action: 'help' };
-  if (given.has('version')) return { action: 'version' };
+  if (given.has('help')) return { kind: 'text', text: helpText(directories) };
+  if (given.has('version')) return { kind: 'text', text: `${PROGRAM} (Open vSwitch) ${VERSION}\n` };
   if (positionals.length > 1) {
     throw fault('DATABASE', positionals.slice(0, 3).join(' '), 'at most one', `see ${PROGRAM} --help`);
   }
@@ -211,28 +213,29 @@ export function parseCommandLine(
   const tlsFile = (name: string, key: 'privateKey' | 'certificate' | 'caCert') =>
     last(name) === undefined ? {} : { [key]: last(name) };
   return {
-    action: 'run',
-    settings: {
-      database: positionals[0] ?? defaultDatabase(directories),
-      pidfile: file('pidfile', directories.run, `${PROGRAM}.pid`),
-      overwritePidfile: given.has('overwrite-pidfile'),
-      detach: given.has('detach'),
-      monitor: given.has('monitor'),
-      noChdir: given.has('no-chdir'),
-      logFile: file('log-file', directories.log, `${PROGRAM}.log`),
-      verbose: given.get('verbose') ?? [],
-      unixctl: file('unixctl', directories.run, '') ?? `${directories.run}/${PROGRAM}.${pid}.ctl`,
-      workers: workersOf(last('workers')),
-      aead: (last('aead') ?? 'native') as AeadBackend,
-      uplinkIo: (last('uplink-io') ?? 'mmsg') as UplinkBackend,
-      noCleanup: given.has('no-cleanup'),
-      tls: {
-        ...tlsFile('private-key', 'privateKey'),
-        ...tlsFile('certificate', 'certificate'),
-        ...tlsFile('ca-cert', 'caCert'),
-      },
-      ignored: OPTIONS.filter((row) => row.group === IGNORED && given.has(row.name)).map((row) => `--${row.name}`),
+    kind: 'run',
+    directories,
+    database: positionals[0] ?? defaultDatabase(directories),
+    pidfile: file('pidfile', directories.run, `${PROGRAM}.pid`),
+    overwritePidfile: given.has('overwrite-pidfile'),
+    detach: given.has('detach'),
+    monitor: given.has('monitor'),
+    noChdir: given.has('no-chdir'),
+    logFile: file('log-file', directories.log, `${PROGRAM}.log`),
+    verbose: given.get('verbose') ?? [],
+    unixctl: file('unixctl', directories.run, '') ?? `${directories.run}/${PROGRAM}.${process.pid}.ctl`,
+    workers: workersOf(last('workers')),
+    aead: (last('aead') ?? 'native') as AeadBackend,
+    uplinkIo: (last('uplink-io') ?? 'mmsg') as UplinkBackend,
+    noCleanup: given.has('no-cleanup'),
+    tls: {
+      ...tlsFile('private-key', 'privateKey'),
+      ...tlsFile('certificate', 'certificate'),
+      ...tlsFile('ca-cert', 'caCert'),
     },
+    ignored: OPTIONS.filter((row) => row.group === IGNORED && given.has(row.name)).map(
+      (row) => `option --${row.name} is ignored: there is no other IKE daemon to control`,
+    ),
   };
 }
 
@@ -275,8 +278,8 @@ function argumentOf(row: OptionRow, rawName: string, value: string | undefined):
   return value ?? '';
 }
 
-function workersOf(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
+function workersOf(text: string | undefined): number {
+  if (text === undefined) return Math.min(4, Math.max(1, availableParallelism() - 1));
   const number = /^\d{1,3}$/.test(text) ? Number(text) : -1;
   if (number < 0 || number > MOST_WORKERS)
     throw fault('--workers', text, `0 to ${MOST_WORKERS}`, 'for instance --workers=2');

@@ -7,40 +7,38 @@ import { fstatSync, mkdirSync, statSync, unlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Native } from '../native-shims/types.ts';
 
-export interface PidfileOptions {
+export class Pidfile {
   readonly path: string;
-  /** --overwrite-pidfile: start even if another daemon holds it. */
-  readonly overwrite: boolean;
-  readonly native: Pick<Native, 'lockPidfile'>;
-  readonly pid?: number;
-}
+  readonly #ino: number;
+  readonly #dev: number;
 
-export interface Pidfile {
-  readonly path: string;
-  /** Deletes the file if it is still ours. Safe to call twice. */
-  remove(): void;
-}
-
-/** Writes and locks it. @throws Error with one line when another daemon holds it or it can't be written. */
-export function createPidfile(options: PidfileOptions): Pidfile {
-  const { path, overwrite, native, pid = process.pid } = options;
-  let fd: number;
-  try {
-    mkdirSync(dirname(path), { recursive: true });
-    // A new file takes the place of the old one, whose holder keeps the lock on what is now nameless.
-    if (overwrite) unlinkIfThere(path);
-    fd = native.lockPidfile(path, `${pid}\n`);
-  } catch (error) {
-    throw new Error(describe(path, error));
+  private constructor(path: string, fd: number) {
+    this.path = path;
+    const { ino, dev } = fstatSync(fd);
+    this.#ino = ino;
+    this.#dev = dev;
   }
-  const { ino, dev } = fstatSync(fd);
-  return {
-    path,
-    remove: () => {
-      const now = statSync(path, { throwIfNoEntry: false });
-      if (now?.ino === ino && now.dev === dev) unlinkIfThere(path);
-    },
-  };
+
+  /**
+   * Writes and locks it. `overwrite` (--overwrite-pidfile) starts even if another daemon holds it.
+   * @throws Error with one line when another daemon holds it or it can't be written
+   */
+  static take(path: string, native: Pick<Native, 'lockPidfile'>, overwrite: boolean, pid = process.pid): Pidfile {
+    try {
+      mkdirSync(dirname(path), { recursive: true });
+      // A new file takes the place of the old one, whose holder keeps the lock on what is now nameless.
+      if (overwrite) unlinkIfThere(path);
+      return new Pidfile(path, native.lockPidfile(path, `${pid}\n`));
+    } catch (error) {
+      throw new Error(describe(path, error));
+    }
+  }
+
+  /** Deletes the file if it is still ours. Safe to call twice. */
+  remove(): void {
+    const now = statSync(this.path, { throwIfNoEntry: false });
+    if (now?.ino === this.#ino && now.dev === this.#dev) unlinkIfThere(this.path);
+  }
 }
 
 function describe(path: string, error: unknown): string {

@@ -14,6 +14,9 @@ import { SWITCH_KEYS } from './keys.ts';
 import { OptionReader } from './option-reader.ts';
 import { draftTunnel } from './tunnel.ts';
 
+/** What has to be in the replica. */
+export { COLUMNS } from '../ovsdb/switch-columns.ts';
+
 export interface ConfigSurroundings {
   /** Source address of the route to `remote`, or undefined: no route. */
   readonly defaultLocalAddress: (remote: string) => string | undefined;

@@ -193,7 +193,7 @@ export class OvsdbClient extends EventEmitter<DatabaseEvents> implements Databas
     if (method === 'monitor_cond_since') params.push(this.#lastTransaction);
     session.call(method, params, ({ result, error }) => {
       if (error !== null) {
-        if (isObject(error) && error.error === 'unknown method') {
+        if (isUnknownMethod(error)) {
           this.#monitor(session, choice + 1);
           return;
         }
@@ -303,6 +303,11 @@ function sameColumns(a: DatabaseSchema, b: DatabaseSchema): boolean {
 
 function plain(schema: DatabaseSchema): unknown {
   return [...schema].map(([table, columns]) => [table, [...columns]]);
+}
+
+/** ovsdb-server says it as a bare string, other servers as an error object. */
+function isUnknownMethod(error: unknown): boolean {
+  return error === 'unknown method' || (isObject(error) && error.error === 'unknown method');
 }
 
 function errorText(error: unknown): string {

@@ -86,7 +86,7 @@ const WRITTEN: typeof READ = {
 };
 
 /** What to give OvsdbClient as `columns`. */
-export const MONITORED_COLUMNS: ColumnChoice = Object.fromEntries(
+export const COLUMNS: ColumnChoice = Object.fromEntries(
   Object.entries(READ).map(([table, columns]) => [table, Object.keys(columns)]),
 );
 
