@@ -64,6 +64,15 @@ interface GroupRow {
   readonly create: (random: RandomSource) => KeyExchange;
 }
 
+/** Draws until the scalar is in 1..n-1; for these curves nearly always the first (P-521: its top 7 bits are cut). */
+const SCALAR_TRIES = 128;
+const UNCOMPRESSED_POINT = 0x04;
+
+const X25519_BYTES = 32;
+/** DER in front of a raw key: PKCS #8 and SubjectPublicKeyInfo of id-X25519 (RFC 8410 §3, §7). */
+const X25519_PKCS8 = Buffer.from('302e020100300506032b656e04220420', 'hex');
+const X25519_SPKI = Buffer.from('302a300506032b656e032100', 'hex');
+
 /**
  * Private exponents are twice the larger strength estimate of RFC 3526 §8 (160, 210, 240 bits), rounded up to bytes:
  * a longer one costs time and adds nothing.
@@ -133,10 +142,6 @@ function checkRange(group: number, value: Uint8Array, prime: Uint8Array): void {
   }
 }
 
-/** Draws until the scalar is in 1..n-1; for these curves nearly always the first (P-521: its top 7 bits are cut). */
-const SCALAR_TRIES = 128;
-const UNCOMPRESSED_POINT = 0x04;
-
 function ecp(group: number, curve: string, bits: number): GroupRow {
   const coordinateBytes = Math.ceil(bits / 8);
   const create = (random: RandomSource): KeyExchange => {
@@ -181,11 +186,6 @@ function setScalar(attempt: () => void): void {
     }
   }
 }
-
-const X25519_BYTES = 32;
-/** DER in front of a raw key: PKCS #8 and SubjectPublicKeyInfo of id-X25519 (RFC 8410 §3, §7). */
-const X25519_PKCS8 = Buffer.from('302e020100300506032b656e04220420', 'hex');
-const X25519_SPKI = Buffer.from('302a300506032b656e032100', 'hex');
 
 function x25519(): GroupRow {
   const group = GROUP.CURVE_25519;
