@@ -17,6 +17,9 @@ const BOOT_MS = 120_000;
 const RUN = '/run/openvswitch';
 const MONITOR = '/usr/share/openvswitch/scripts/ovs-monitor-ipsec';
 
+const DIAGNOSIS = `ipsec statusall; ip xfrm policy; ip -s xfrm state; cat /proc/net/xfrm_stat | grep -v ' 0$'
+ovs-vsctl show; ip -s -br link; ovs-appctl dpctl/dump-flows; tail -20 /var/log/openvswitch/ovs-monitor-ipsec.log; dmesg | tail -5`;
+
 /** A guest that answers. */
 export type Guest = {
   /** Its address on the wire. */
@@ -27,6 +30,8 @@ export type Guest = {
   sh(script: string, options?: { ms?: number; expect?: number | 'any' }): Promise<string>;
   /** Runs a script until its status is 0. */
   until(what: string, script: string, ms?: number): Promise<string>;
+  /** What its IKE daemon, kernel and OVS say: for the report of a failed test. Shows keys. */
+  diagnosis(): Promise<string>;
   stop(): Promise<void>;
 };
 
@@ -122,6 +127,7 @@ export async function bootGuest(
         },
         ms,
       ),
+    diagnosis: () => guest.sh(DIAGNOSIS, { expect: 'any' }),
     stop: () => running.stop(2_000),
   };
   await guest.sh(`ip address add ${addressWithPrefix} dev eth0 && ip link set eth0 mtu ${mtu} up`);

@@ -8,7 +8,7 @@ import { startOvsdb } from '../rig/ovsdb.ts';
 import { run } from '../rig/process.ts';
 import { canMakeNamespaces, createRig, missingPrograms, type Rig } from '../rig/rig.ts';
 import { ping, waitForPing } from '../rig/traffic.ts';
-import { bootGuest, startReferenceSystem, tutorialCommands } from './guest.ts';
+import { bootGuest, type Guest, startReferenceSystem, tutorialCommands } from './guest.ts';
 
 const missing = missingPrograms('qemu-system-x86_64', 'debootstrap', 'mkfs.ext4', 'busybox', 'tcpdump', 'ovs-vsctl');
 const reason = !process.env.OVS_ESPD_INTEROP
@@ -23,7 +23,21 @@ const TYPES = ['gre', 'geneve', 'vxlan'] as const;
 const MINUTES = 60_000;
 
 let rig: Rig;
-afterEach(() => rig?.close(), MINUTES);
+const guests: Guest[] = [];
+afterEach(async (context) => {
+  if (context.task.result?.state === 'fail') {
+    for (const guest of guests) process.stderr.write(`${guest.address}:\n${await guest.diagnosis()}\n`);
+  }
+  guests.length = 0;
+  await rig?.close();
+}, MINUTES);
+
+async function referenceGuest(...words: Parameters<typeof bootGuest>): Promise<Guest> {
+  const guest = await bootGuest(...words);
+  guests.push(guest);
+  await startReferenceSystem(guest);
+  return guest;
+}
 
 describe.skipIf(reason !== '')(`The reference system${skipped(reason)}`, () => {
   it(
@@ -33,15 +47,17 @@ describe.skipIf(reason !== '')(`The reference system${skipped(reason)}`, () => {
       const wire = await createWire(rig);
       const capture = await startCapture(rig, wire, 'not ip6');
       const [a, b] = await Promise.all([
-        bootGuest(rig, wire, { addressWithPrefix: '10.1.0.1/24', serial: 1 }),
-        bootGuest(rig, wire, { addressWithPrefix: '10.1.0.2/24', serial: 2 }),
+        referenceGuest(rig, wire, { addressWithPrefix: '10.1.0.1/24', serial: 1 }),
+        referenceGuest(rig, wire, { addressWithPrefix: '10.1.0.2/24', serial: 2 }),
       ]);
-      await Promise.all([startReferenceSystem(a), startReferenceSystem(b)]);
       const ends = [
         { guest: a, peer: b, address: '192.0.0.1/24' },
         { guest: b, peer: a, address: '192.0.0.2/24' },
       ];
       for (const { guest, peer, address } of ends) {
+        // Without IPv6's own chatter only the ping sets off a trap, on one side: two reference systems that start at
+        // the same moment cross their negotiations, which is theirs to solve and not what is tested here.
+        await guest.sh('sysctl -qw net.ipv6.conf.default.disable_ipv6=1');
         const words = { address, type: 'gre', local: guest.address, remote: peer.address } as const;
         await guest.sh(tutorialCommands(words).join(' && '));
       }
@@ -67,8 +83,7 @@ describe.skipIf(ours !== '')(`ovs-espd beside the reference system${skipped(ours
       const wire = await createWire(rig);
       const host = await wire.addHost('host', '10.1.0.1/24');
       const capture = await startCapture(rig, wire, 'not ip6');
-      const guest = await bootGuest(rig, wire, { addressWithPrefix: '10.1.0.2/24', serial: 2 });
-      await startReferenceSystem(guest);
+      const guest = await referenceGuest(rig, wire, { addressWithPrefix: '10.1.0.2/24', serial: 2 });
       const ovsdb = await startOvsdb(rig, host);
       const espd = await startEspd(rig, host, { database: ovsdb.remote, directory: ovsdb.directory });
       const here = { address: '192.0.0.1/24', type, local: host.address, remote: guest.address };
@@ -81,7 +96,8 @@ describe.skipIf(ours !== '')(`ovs-espd beside the reference system${skipped(ours
       await guest.until('a tunnel in ipsec status', 'ipsec status | grep -q "tun-"', 2 * MINUTES);
       await waitForPing(host.namespace, '192.0.0.2', MINUTES);
       await espd.waitForTunnel('tun');
-      const before = (await capture.waitFor('esp', 2)).length === 0 ? 0 : capture.packets().length;
+      await capture.waitFor('esp', 2);
+      const before = capture.packets().length;
       expect((await ping(host.namespace, '192.0.0.2')).received).toBe(3);
       expect(await guest.sh('ping -n -c 3 192.0.0.1')).toContain('3 packets transmitted, 3 received');
       const after = (await capture.stop()).slice(before);

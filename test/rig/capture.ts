@@ -25,14 +25,30 @@ let serial = 0;
 /**
  * Starts to capture on a device and resolves when tcpdump really listens.
  * @param filter an expression of pcap-filter(7); default all.
+ * @param snapLength bytes to keep of each frame, default all: set it (128) where gigabits flow.
  */
 export async function startCapture(
   rig: Rig,
   { namespace, device }: { namespace: string; device: string },
   filter = '',
+  { snapLength = 0 }: { snapLength?: number } = {},
 ): Promise<Capture> {
   const path = join(rig.directory, `capture-${++serial}.pcap`);
-  const options = ['-i', device, '-w', path, '-U', '--immediate-mode', '-s', '0', '-B', '16384', '-Z', 'root', '-n'];
+  const options = [
+    '-i',
+    device,
+    '-w',
+    path,
+    '-U',
+    '--immediate-mode',
+    '-s',
+    String(snapLength),
+    '-B',
+    '16384',
+    '-Z',
+    'root',
+    '-n',
+  ];
   const running = start(rig, {
     name: `tcpdump (${namespace})`,
     command: 'tcpdump',

@@ -225,13 +225,15 @@ function toIke([name, raw]: readonly [string, RawSection]): CharonIke {
   };
 }
 
-/** Compiles null-sad.c into the rig's directory. @throws with the compiler's words, or if there is none. */
-async function buildNullSad(rig: Rig): Promise<string> {
+const nullSads = new WeakMap<Rig, Promise<string>>();
+
+/** Compiles null-sad.c into the rig's directory, once. @throws with the compiler's words, or if there is none. */
+function nullSad(rig: Rig): Promise<string> {
   const library = join(rig.directory, 'null-sad.so');
-  if (existsSync(library)) return library;
-  const source = rigAsset('null-sad.c');
-  await run({ command: 'cc', args: ['-O2', '-shared', '-fPIC', '-o', library, source, '-ldl'] });
-  return library;
+  const args = ['-O2', '-shared', '-fPIC', '-o', library, rigAsset('null-sad.c'), '-ldl'];
+  const built = nullSads.get(rig) ?? run({ command: 'cc', args }).then(() => library);
+  nullSads.set(rig, built);
+  return built;
 }
 
 /** Starts charon on `host` with the given connections. `verbose` logs the keys, too (test keys only). */
@@ -249,7 +251,7 @@ export async function startCharon(
   const swanctlFile = join(directory, 'swanctl.conf');
   const sadLog = join(directory, 'sad.log');
   writeFileSync(conf, strongswanConf(directory, kernel, verbose));
-  const preload = kernel === 'null-sad' ? `LD_PRELOAD=${await buildNullSad(rig)} ` : '';
+  const preload = kernel === 'null-sad' ? `LD_PRELOAD=${await nullSad(rig)} ` : '';
   const env = { STRONGSWAN_CONF: conf, NULL_SAD_LOG: sadLog };
   const running = start(rig, {
     name: `charon (${host.namespace})`,

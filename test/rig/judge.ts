@@ -5,7 +5,7 @@
  * for each call. The names of the algorithms are those that tshark 4.0 knows; what it cannot do: the ICV of ESN
  * packets shows as bad (it assumes 8 bytes of AAD).
  */
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { run } from './process.ts';
 import type { Rig } from './rig.ts';
@@ -40,6 +40,9 @@ export type IkeKeys = {
 const ESP_GCM = 'AES-GCM with 16 octet ICV [RFC4106]';
 const IKE_GCM_256 = 'AES-GCM-256 with 16 octet ICV [RFC5282]';
 const PREFERENCES = ['esp.enable_encryption_decode:TRUE', 'esp.enable_authentication_check:TRUE'];
+
+/** Debian's scapy belongs to Debian's Python; another one may come first on PATH. */
+const PYTHON = existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3';
 
 const hex = (bytes: Buffer | undefined) => (bytes === undefined || bytes.length === 0 ? '' : bytes.toString('hex'));
 const row = (...cells: string[]) => `${cells.map((cell) => `"${cell}"`).join(',')}\n`;
@@ -105,7 +108,7 @@ export type ScapyRequest = {
 
 async function scapy(op: 'seal' | 'open', { key, iv, packet, ...rest }: ScapyRequest): Promise<Buffer> {
   const bytes = { key: hex(key), packet: hex(packet), ...(iv === undefined ? {} : { iv: hex(iv) }) };
-  const command = { command: 'python3', args: [rigAsset('scapy-esp.py')], name: `scapy ${op}` };
+  const command = { command: PYTHON, args: [rigAsset('scapy-esp.py')], name: `scapy ${op}` };
   const { stdout } = await run(command, { input: JSON.stringify({ op, ...bytes, ...rest }) });
   const answer = JSON.parse(stdout) as { packet?: string; error?: string };
   if (answer.packet === undefined) throw new Error(`scapy could not ${op} the packet: ${answer.error}`);
@@ -122,8 +125,8 @@ export function scapyOpen(request: Omit<ScapyRequest, 'iv'>): Promise<Buffer> {
   return scapy('open', request);
 }
 
-/** True if python3 has scapy. */
+/** True if Python has scapy, and the `cryptography` that its IPsec layer needs. */
 export async function scapyIsThere(): Promise<boolean> {
-  const probe = { command: 'python3', args: ['-c', 'import scapy.layers.ipsec'] };
+  const probe = { command: PYTHON, args: ['-c', 'import scapy.layers.ipsec, cryptography'] };
   return (await run(probe, { expect: 'any' }).catch(() => ({ status: 1 }))).status === 0;
 }

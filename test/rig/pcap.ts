@@ -3,7 +3,7 @@
  * then ESP, GRE, UDP by the ports of IKE and of the tunnels, ICMP. A judge of its own, on purpose without the
  * decoders of the product under test. Incomplete records at the end of a growing file are left for the next look.
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 
 const FILE_HEADER = 24;
 const RECORD_HEADER = 16;
@@ -41,8 +41,10 @@ export type Packet = {
   /** Of ESP, also in UDP. */
   readonly spi: number;
   readonly sequence: number;
-  /** The whole frame from the Ethernet header on. */
+  /** From the Ethernet header on, as far as it was captured. */
   readonly frame: Buffer;
+  /** Length of the frame on the wire, even if the capture kept less of it. */
+  readonly wireLength: number;
 };
 
 const IP_PROTOCOL_KINDS: Readonly<Record<number, Kind>> = { 1: 'icmp', 47: 'gre', 50: 'esp', 58: 'icmpv6' };
@@ -50,7 +52,7 @@ const TCP = 6;
 const UDP = 17;
 const TUNNEL_PORTS: Readonly<Record<number, Kind>> = { 4789: 'vxlan', 6081: 'geneve' };
 
-type Layer = Omit<Packet, 'time' | 'frame'>;
+type Layer = Omit<Packet, 'time' | 'frame' | 'wireLength'>;
 const NOTHING: Layer = {
   kind: 'other',
   source: '',
@@ -143,7 +145,7 @@ export function parsePcap(bytes: Buffer): Packet[] {
     const end = at + RECORD_HEADER + length;
     if (end > bytes.length) break;
     const frame = bytes.subarray(at + RECORD_HEADER, end);
-    packets.push({ ...classify(frame), time: word(at) + word(at + 4) / fraction, frame });
+    packets.push({ ...classify(frame), time: word(at) + word(at + 4) / fraction, frame, wireLength: word(at + 12) });
     at = end;
   }
   return packets;
@@ -152,6 +154,26 @@ export function parsePcap(bytes: Buffer): Packet[] {
 /** Reads a capture file from disk. */
 export function readPcap(path: string): Packet[] {
   return parsePcap(readFileSync(path));
+}
+
+/** Writes Ethernet frames to a capture file, for tshark; `timeOf` gives seconds since the epoch, default the index. */
+export function writePcap(path: string, frames: readonly Buffer[], timeOf = (index: number) => index): void {
+  const header = Buffer.alloc(FILE_HEADER);
+  header.writeUInt32LE(MAGIC_MICROSECONDS, 0);
+  header.writeUInt16LE(2, 4);
+  header.writeUInt16LE(4, 6);
+  header.writeUInt32LE(0x40000, 16);
+  header.writeUInt32LE(LINKTYPE_ETHERNET, 20);
+  const records = frames.flatMap((frame, index) => {
+    const record = Buffer.alloc(RECORD_HEADER);
+    const time = timeOf(index);
+    record.writeUInt32LE(Math.floor(time), 0);
+    record.writeUInt32LE(Math.floor((time % 1) * 1e6), 4);
+    record.writeUInt32LE(frame.length, 8);
+    record.writeUInt32LE(frame.length, 12);
+    return [record, frame];
+  });
+  writeFileSync(path, Buffer.concat([header, ...records]));
 }
 
 /** How many packets there are of each kind. */
