@@ -81,10 +81,10 @@ export async function throughputMain(argv: readonly string[]): Promise<number> {
   const columns = words('column', values.column, COLUMNS);
   const shape = { rounds: positive('rounds', values.rounds), seconds: positive('seconds', values.seconds), columns };
   const args = values['espd-args'].split(' ').filter(Boolean);
+  const peers = [...words('type', values.type, TYPES).map((type) => ovsEspd(type, args)), strongswanLibipsec];
   const missing = missingPrograms(...PROGRAMS);
   if (!canMakeNamespaces()) throw new Error('network namespaces need root: run this benchmark as root');
   if (missing.length > 0) throw new Error(`missing ${missing.join(', ')}: run npm run bench, which installs them`);
-  const peers = [...words('type', values.type, TYPES).map((type) => ovsEspd(type, args)), strongswanLibipsec];
   const before = environment();
   const samples = await runInterleaved(peers, shape, (sample, done, total) => {
     const { peer, column, gigabitsPerSecond } = sample;

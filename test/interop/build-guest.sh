@@ -102,5 +102,7 @@ mkfs.ext4 -q -d "$root" "$work/root.img" 2G >>"$cache/build.log" 2>&1
 mkdir -p "$final"
 mv "$work/initrd.img" "$work/vmlinuz" "$final/"
 mv "$work/root.img" "$final/root.img"
+# What an older version of this script built is of no use any more; a guest that runs keeps its open files.
+find "$cache" -maxdepth 1 -name "guest-$suite-*" ! -path "$final" -exec rm -rf {} +
 say "ready: $final"
 printf '%s\n' "$final"
