@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { startCapture } from '../rig/capture.ts';
 import { type CharonConnection, startCharon } from '../rig/charon.ts';
-import { scapyIsThere, scapyOpen, scapySeal, tshark } from '../rig/judge.ts';
+import { scapyIsThere, scapyOpen, scapySeal, sendDatagram, tshark } from '../rig/judge.ts';
 import { startLibipsecPair } from '../rig/libipsec.ts';
 import { createLan } from '../rig/namespace.ts';
 import { startOvsdb } from '../rig/ovsdb.ts';
@@ -149,6 +149,31 @@ describe.skipIf(forScapy.length > 0)(named('scapy', forScapy), () => {
     const opened = await scapyOpen({ spi: 0x1001, key, packet: sealed });
     expect(opened.subarray(20)).toEqual(datagram.subarray(20));
   });
+
+  const forWire = lacking('swanctl', 'charon-systemd', 'cc', 'tcpdump');
+  it.skipIf(forWire.length > 0)(
+    named("seals with charon's keys, and tshark finds GRE in it on the wire", forWire),
+    async () => {
+      const { lan, capture, a, b } = await twoCharons([GRE]);
+      await a.initiate('tun-1');
+      const child = await b.waitForChild('tun-1');
+      const sa = b.installedSas().find(({ spi }) => spi === child.spiOut);
+      // GRE (TEB), an ARP request within: who has 192.0.2.1, tell 192.0.2.2.
+      const arp = 'ffffffffffff02000000000208060001080006040001020000000002c0000202000000000000c0000201';
+      const packet = Buffer.from(`4500004200000000402f00000a0100020a01000100006558${arp}`, 'hex');
+      const sealed = await scapySeal({ spi: child.spiOut, sequence: 1, key: sa!.encryptionKey, packet });
+      await sendDatagram(lan.b.namespace, sealed);
+      await capture.waitFor(({ kind, spi }) => kind === 'esp' && spi === child.spiOut);
+      await capture.stop();
+      const fields = ['esp.icv_good', 'frame.protocols', 'arp.dst.proto_ipv4'] as const;
+      const esp = [{ spi: sa!.spi, key: sa!.encryptionKey }];
+      // The kernel has no ESP and says so by ICMP, with the packet quoted: that one is not looked at.
+      const rows = await tshark(rig, capture.path, { fields, filter: 'esp && !icmp', esp });
+      expect(rows).toHaveLength(1);
+      expect(rows[0]).toMatchObject({ 'esp.icv_good': '1', 'arp.dst.proto_ipv4': '192.0.2.1' });
+      expect(rows[0]!['frame.protocols']).toMatch(/:esp:gre:eth:ethertype:arp$/);
+    },
+  );
 
   it('refuses a packet of which one bit was changed', async () => {
     rig = createRig();

@@ -125,6 +125,17 @@ export function scapyOpen(request: Omit<ScapyRequest, 'iv'>): Promise<Buffer> {
   return scapy('open', request);
 }
 
+const SEND_RAW = `import socket, sys
+data = bytes.fromhex(sys.stdin.read())
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+raw.sendto(data, (socket.inet_ntoa(data[16:20]), 0))`;
+
+/** Sends an IPv4 datagram as it is from a namespace; the kernel sets its header checksum. */
+export async function sendDatagram(namespace: string, datagram: Buffer): Promise<void> {
+  const command = { command: PYTHON, args: ['-c', SEND_RAW], namespace, name: 'sending a raw datagram' };
+  await run(command, { input: hex(datagram) });
+}
+
 /** True if Python has scapy, and the `cryptography` that its IPsec layer needs. */
 export async function scapyIsThere(): Promise<boolean> {
   const probe = { command: PYTHON, args: ['-c', 'import scapy.layers.ipsec, cryptography'] };
