@@ -45,7 +45,7 @@ export class OptionReader {
     if (found === undefined) return undefined;
     const value = row.parse(found.text);
     if (value === undefined) {
-      this.warn(row, found.text, row.expected, `the default (${row.byDefault}) is used until ${this.#mend(row)}`);
+      this.warn(row, found.text, row.expected, `the default (${row.byDefault}) is used; ${this.#mend(row)}`);
     }
     return value;
   }
