@@ -2,11 +2,12 @@
  * Counters of the packet path, in one SharedArrayBuffer that every worker writes its own part of.
  *
  * A worker adds with plain stores, because nobody else writes its cells; whoever reads sums over the
- * workers. 64-bit floats count exactly to 2^53. Reading costs the packet path nothing. A cell belongs to an id
- * (port, SA slot), not to a name: the main thread clears it when the id is given to something new.
+ * workers. 64-bit floats count exactly to 2^53. Reading costs the packet path nothing. A cell belongs to a port's
+ * id, not to its name: the main thread clears it when the id is given to something new.
  */
 
 import { DROP_REASONS, type DropName } from './drops.ts';
+import type { InboundStatus, OutboundStatus, SaMemory } from './esp/sa-memory.ts';
 import type { EngineLimits } from './limits.ts';
 
 /** Counters of a worker that belong to no id, in the order of their cells. */
@@ -18,15 +19,13 @@ export const WORKER_COUNTERS = [
   'packetsSent',
   'framesWritten',
 ] as const;
+export const [TURNS, POLLS, FRAMES_READ, PACKETS_RECEIVED, PACKETS_SENT, FRAMES_WRITTEN] = [0, 1, 2, 3, 4, 5];
 export type WorkerCounter = (typeof WORKER_COUNTERS)[number];
 
 /** Cells of a port: what came in through it, what left through it. */
 export const PORT_CELLS = { rxPackets: 0, rxBytes: 1, txPackets: 2, txBytes: 3 } as const;
-/** Cells of an SA in one direction. */
-export const SA_CELLS = { packets: 0, bytes: 1 } as const;
 
 const PORT_WIDTH = 4;
-const SA_WIDTH = 2;
 /** Cells between the parts of two workers, so that they share no cache line (128 bytes: two lines are fetched). */
 const GUARD = 16;
 
@@ -36,11 +35,7 @@ export function countersBytes(workers: number, limits: EngineLimits): number {
 
 function cellsPerWorker(limits: EngineLimits): number {
   const cells =
-    WORKER_COUNTERS.length +
-    DROP_REASONS.length +
-    (PORT_WIDTH + DROP_REASONS.length) * limits.ports +
-    2 * SA_WIDTH * limits.saSlots +
-    GUARD;
+    WORKER_COUNTERS.length + DROP_REASONS.length + (PORT_WIDTH + DROP_REASONS.length) * limits.ports + GUARD;
   return Math.ceil(cells / GUARD) * GUARD;
 }
 
@@ -51,8 +46,6 @@ export class WorkerCounters {
   readonly ports: Float64Array;
   /** A row of drop reasons for each port. */
   readonly portDrops: Float64Array;
-  readonly inboundSas: Float64Array;
-  readonly outboundSas: Float64Array;
 
   constructor(shared: SharedArrayBuffer, worker: number, limits: EngineLimits) {
     let at = 8 * worker * cellsPerWorker(limits);
@@ -65,8 +58,10 @@ export class WorkerCounters {
     this.drops = take(DROP_REASONS.length);
     this.ports = take(PORT_WIDTH * limits.ports);
     this.portDrops = take(DROP_REASONS.length * limits.ports);
-    this.inboundSas = take(SA_WIDTH * limits.saSlots);
-    this.outboundSas = take(SA_WIDTH * limits.saSlots);
+  }
+
+  add(cell: number, count: number): void {
+    this.worker[cell] += count;
   }
 
   received(port: number, bytes: number): void {
@@ -91,11 +86,6 @@ export class WorkerCounters {
     this.portDrops.fill(0, port * DROP_REASONS.length, (port + 1) * DROP_REASONS.length);
     this.ports.fill(0, port * PORT_WIDTH, (port + 1) * PORT_WIDTH);
   }
-
-  clearSa(direction: 'in' | 'out', slot: number): void {
-    const cells = direction === 'in' ? this.inboundSas : this.outboundSas;
-    cells.fill(0, slot * SA_WIDTH, (slot + 1) * SA_WIDTH);
-  }
 }
 
 export interface PortCounters {
@@ -105,16 +95,13 @@ export interface PortCounters {
   readonly txBytes: number;
 }
 
-export interface SaCounters {
-  readonly packets: number;
-  readonly bytes: number;
-}
-
-/** Reads what all workers have counted. */
+/** Reads what all workers have counted, SAs included, whose counters live in their own memory (esp/sa-memory.ts). */
 export class CounterReader {
   private readonly parts: readonly WorkerCounters[];
+  private readonly sas: SaMemory;
 
-  constructor(shared: SharedArrayBuffer, workers: number, limits: EngineLimits) {
+  constructor(shared: SharedArrayBuffer, workers: number, limits: EngineLimits, sas: SaMemory) {
+    this.sas = sas;
     this.parts = Array.from({ length: workers }, (_, worker) => new WorkerCounters(shared, worker, limits));
   }
 
@@ -128,10 +115,11 @@ export class CounterReader {
     };
   }
 
-  sa(direction: 'in' | 'out', slot: number): SaCounters {
-    const array = direction === 'in' ? 'inboundSas' : 'outboundSas';
-    const cell = slot * SA_WIDTH;
-    return { packets: this.sum(array, cell + SA_CELLS.packets), bytes: this.sum(array, cell + SA_CELLS.bytes) };
+  /** Packets, bytes, last sequence number and flags of the SA in a slot. */
+  sa(direction: 'in', slot: number): InboundStatus;
+  sa(direction: 'out', slot: number): OutboundStatus;
+  sa(direction: 'in' | 'out', slot: number): InboundStatus | OutboundStatus {
+    return direction === 'in' ? this.sas.inboundStatus(slot) : this.sas.outboundStatus(slot);
   }
 
   /** Drops by reason, one number for each worker; reasons that never happened are left out. */
@@ -168,11 +156,7 @@ export class CounterReader {
     for (const part of this.parts) part.clearPort(port);
   }
 
-  clearSa(direction: 'in' | 'out', slot: number): void {
-    for (const part of this.parts) part.clearSa(direction, slot);
-  }
-
-  private sum(array: 'ports' | 'portDrops' | 'inboundSas' | 'outboundSas', cell: number): number {
+  private sum(array: 'ports' | 'portDrops', cell: number): number {
     let total = 0;
     for (const part of this.parts) total += part[array][cell];
     return total;

@@ -106,6 +106,10 @@ export class DesiredState {
     return known === undefined || known.op === 'set-tunnel-port' ? [] : known.fds;
   }
 
+  allDescriptors(): readonly number[] {
+    return [...this.ports.keys()].flatMap((port) => this.portDescriptors(port));
+  }
+
   /** What the uplink must receive and send with for the tunnels there are. */
   demand(): UplinkDemand {
     const udpPorts = new Set<number>();
@@ -119,14 +123,6 @@ export class DesiredState {
       if (port.tunnel.egressMark !== undefined) marks.add(port.tunnel.egressMark >>> 0);
     }
     return { gre, udpPorts: [...udpPorts].sort((a, b) => a - b), marks: [...marks].sort((a, b) => a - b) };
-  }
-
-  inboundSas(): IterableIterator<InboundSa> {
-    return this.inbound.values();
-  }
-
-  outboundSas(): IterableIterator<OutboundSa> {
-    return this.outbound.values();
   }
 
   private checkId(what: string, id: number, limit: number): void {
@@ -184,7 +180,7 @@ export class DesiredState {
 }
 
 /** The sender may wipe its keys when it likes. */
-function copyOf<Sa extends InboundSa>(sa: Sa): Sa {
+function copyOf<Sa extends { readonly keyAndSalt: Uint8Array }>(sa: Sa): Sa {
   return { ...sa, keyAndSalt: sa.keyAndSalt.slice() };
 }
 

@@ -104,7 +104,6 @@ export const DROP_REASONS = [
   { name: 'stt-unsupported', sentence: 'An STT packet came in; this engine cannot decapsulate it.' },
   { name: 'no-tunnel', sentence: 'No tunnel port matches the type, addresses and key of the packet.' },
   { name: 'wrong-protection', sentence: 'The SA of the packet belongs to another protection than its tunnel.' },
-  { name: 'ecn-illegal', sentence: 'The outer header says CE but the inner packet is not ECN-capable (RFC 6040 4.2).' },
   { name: 'inner-too-short', sentence: 'The decapsulated frame was shorter than an Ethernet header.' },
 ] as const satisfies readonly DropReason[];
 

@@ -14,6 +14,8 @@ const STATES: Readonly<Record<ProtectionState, number>> = {
   invalid: PROTECTION_STATE.invalid,
 };
 
+const NO_SA = -1;
+
 export class Protections {
   /** PROTECTION_STATE of each id; `none` is an id that nobody has set. */
   readonly state: Int32Array;
@@ -26,7 +28,7 @@ export class Protections {
 
   constructor(limit: number) {
     this.state = new Int32Array(limit);
-    this.outboundSa = new Int32Array(limit).fill(-1);
+    this.outboundSa = new Int32Array(limit).fill(NO_SA);
     this.everUp = new Uint8Array(limit);
     this.wantedAt = new Float64Array(limit).fill(Number.NEGATIVE_INFINITY);
   }
@@ -40,14 +42,14 @@ export class Protections {
   /** Forgets the id. A tunnel that still names it is treated as invalid: it sends and accepts nothing. */
   remove(id: number): void {
     this.state[id] = PROTECTION_STATE.none;
-    this.outboundSa[id] = -1;
+    this.outboundSa[id] = NO_SA;
     this.everUp[id] = 0;
     this.wantedAt[id] = Number.NEGATIVE_INFINITY;
   }
 
   /** From now on packets leave on this SA; undefined: on none. */
   use(id: number, slot: number | undefined): void {
-    this.outboundSa[id] = slot ?? -1;
+    this.outboundSa[id] = slot ?? NO_SA;
     if (slot === undefined) return;
     this.everUp[id] = 1;
     if (this.state[id] === PROTECTION_STATE.neverUp) this.state[id] = PROTECTION_STATE.protected;
@@ -56,7 +58,12 @@ export class Protections {
   /** State for the policy: -1 is no IPsec; an id that is not set (any more) counts as invalid. */
   stateOf(id: number): number {
     if (id < 0) return PROTECTION_STATE.none;
-    const state = this.state[id]!;
+    const state = this.state[id];
     return state === PROTECTION_STATE.none ? PROTECTION_STATE.invalid : state;
+  }
+
+  /** The outbound SA is about to go: whoever sends on it sends on none. */
+  stopUsing(slot: number): void {
+    for (let id = 0; id < this.outboundSa.length; id++) if (this.outboundSa[id] === slot) this.outboundSa[id] = NO_SA;
   }
 }

@@ -7,13 +7,12 @@
  * without IPsec that shares them with a protected one travels under its protection.
  */
 
-import { parseIpv4 } from './addresses.ts';
 import { TUNNEL_TYPES } from './batch.ts';
 import type { TunnelSettings, TunnelType } from './commands.ts';
 import { encapState, encapsulationOf } from './encap/encap.ts';
 import type { EncapState, Encapsulation } from './encap/encapsulation.ts';
 import { TupleIndex } from './tuple-index.ts';
-import { IPV4_DONT_FRAGMENT } from './wire/ipv4.ts';
+import { IPV4_DONT_FRAGMENT, ipv4FromText } from './wire/ipv4.ts';
 
 /** In the key word of an index tuple: a tunnel that accepts any key. Exact keys stand in a tuple of their own kind. */
 const EXACT_KEY = 0;
@@ -47,6 +46,15 @@ export function typeNumber(type: TunnelType): number {
   return TUNNEL_TYPES.indexOf(type);
 }
 
+export const GRE = typeNumber('gre');
+
+const POPPERS: readonly (Encapsulation | undefined)[] = TUNNEL_TYPES.map(encapsulationOf);
+
+/** The encapsulation of a type number that the table has given out. */
+export function popperOf(type: number): Encapsulation {
+  return POPPERS[type]!;
+}
+
 /** Reads one tunnel's settings. Throws one line for what the engine cannot do. */
 export function makeTunnel(port: number, bridge: number, name: string, settings: TunnelSettings): Tunnel {
   const encapsulation = encapsulationOf(settings.type);
@@ -77,9 +85,11 @@ export function makeTunnel(port: number, bridge: number, name: string, settings:
 }
 
 function address(name: string, side: string, text: string): number {
-  const value = parseIpv4(text);
-  if (value === undefined) throw new Error(`tunnel ${name}: ${side} address ${text}, expected IPv4 like 192.0.2.1`);
-  return value;
+  try {
+    return ipv4FromText(text);
+  } catch (error) {
+    throw new Error(`tunnel ${name}: ${side} ${(error as Error).message}`);
+  }
 }
 
 export class TunnelTable {

@@ -57,6 +57,7 @@ export default function runWorker(task: WorkerTask): void {
       pipeline.countPoll();
       native.poll(fds, ready, fds.length, POLL_MS);
       if (ready[0] !== NO_EVENTS) native.drainEventFd(eventFd);
+      pipeline.markReady(ready, 1);
     }
   } finally {
     pipeline.close();

@@ -182,6 +182,7 @@ export class MemoryUplink implements UplinkBackend, Uplink {
 /** A port whose frames come from a test and go to it. */
 export class MemoryPort implements FramePort {
   readonly descriptor = -1;
+  readonly failure = undefined;
   private readonly inbox: PacketQueue;
   private readonly outbox: PacketQueue;
   private callback: (() => void) | undefined;

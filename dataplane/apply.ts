@@ -1,0 +1,104 @@
+/**
+ * Carries out commands in a worker: each changes its tables between two batches. The main thread has checked
+ * them (desired-state.ts) and has prepared what is shared: counters, sequence numbers, replay windows, the FDB.
+ */
+
+import { FrameList } from './batch.ts';
+import { DevicePort, TapPort } from './io/port.ts';
+import type { WorkerCommand } from './runner.ts';
+import { makeTunnel } from './tunnel-table.ts';
+import type { WorkerState } from './worker-state.ts';
+
+/** Throws only for what the main thread could not know, for instance a key that OpenSSL refuses. */
+export function applyCommand(state: WorkerState, command: WorkerCommand): void {
+  switch (command.op) {
+    case 'set-bridge':
+    case 'remove-bridge':
+    case 'flush-fdb':
+      // The FDB is shared and the main thread's to change; a bridge is nothing else but its ports.
+      return;
+    case 'set-tap-port':
+    case 'set-device-port':
+      setLocalPort(state, command);
+      return;
+    case 'set-tunnel-port':
+      removePort(state, command.port);
+      state.tunnels.set(makeTunnel(command.port, command.bridge, command.name, command.tunnel));
+      state.bridgePorts.add(command.bridge, command.port);
+      assignSenders(state);
+      return;
+    case 'remove-port':
+      removePort(state, command.port);
+      assignSenders(state);
+      return;
+    case 'set-mark-policy':
+      state.markRule = {
+        set: command.drop !== undefined,
+        value: command.drop?.value ?? 0,
+        mask: command.drop?.mask ?? 0,
+      };
+      state.uplinkMark = command.uplinkMark | 0;
+      assignSenders(state);
+      return;
+    case 'set-protection':
+      state.protections.set(command.protection, command.state);
+      return;
+    case 'remove-protection':
+      state.protections.remove(command.protection);
+      return;
+    case 'add-inbound-sa':
+      state.inboundSas.add(command.sa);
+      return;
+    case 'remove-inbound-sa':
+      state.inboundSas.remove(command.slot);
+      return;
+    case 'add-outbound-sa':
+      state.outboundSas.add(command.sa);
+      return;
+    case 'use-outbound-sa':
+      state.protections.use(command.protection, command.slot);
+      return;
+    case 'remove-outbound-sa':
+      state.protections.stopUsing(command.slot);
+      state.outboundSas.remove(command.slot);
+      return;
+    case 'set-uplink':
+      state.uplink.use(command.uplink);
+      return;
+  }
+}
+
+type LocalPortCommand = Extract<WorkerCommand, { op: 'set-tap-port' | 'set-device-port' }>;
+
+function setLocalPort(state: WorkerState, command: LocalPortCommand): void {
+  removePort(state, command.port);
+  const { workers } = state.shared;
+  const own = command.fds[state.worker];
+  // One descriptor for several workers: one of them reads it, a different one for each port.
+  const reads = command.fds.length === 1 ? command.port % workers === state.worker : own !== undefined;
+  const fd = command.fds.length === 1 ? command.fds[0] : (own ?? command.fds[0]);
+  const frames =
+    state.memoryPorts?.get(fd) ??
+    (command.op === 'set-tap-port' ? new TapPort(state.native, fd) : new DevicePort(state.native, fd));
+  const list = new FrameList(state.arena.bytes, state.shared.arena.rows);
+  state.localPorts[command.port] = { port: command.port, bridge: command.bridge, frames, reads, list };
+  state.bridgePorts.add(command.bridge, command.port);
+}
+
+function removePort(state: WorkerState, port: number): void {
+  state.localPorts[port] = undefined;
+  state.tunnels.remove(port);
+  state.bridgePorts.remove(port);
+}
+
+/** One list for each mark that a tunnel of the moment sends with. */
+function assignSenders(state: WorkerState): void {
+  const marks: number[] = [];
+  for (const tunnel of state.tunnels.list()) {
+    const mark = (tunnel.egressMark ?? state.uplinkMark) | 0;
+    let index = marks.indexOf(mark);
+    if (index < 0) index = marks.push(mark) - 1;
+    state.senderOfPort[tunnel.port] = index;
+  }
+  state.senders = marks.map((mark) => ({ mark, list: new FrameList(state.arena.bytes, state.shared.arena.rows) }));
+}

@@ -1,0 +1,238 @@
+/**
+ * The packet engine, as the main thread sees it: commands in, events out, counters at any time.
+ *
+ * It keeps the desired state, opens every descriptor that workers use, and prepares what they share before it tells
+ * them of it: sequence numbers and replay windows of an SA, counters of a port, addresses learned. It knows nothing
+ * of OVSDB or IKE. With `workers` 0 it runs on the main thread (inline.ts), else on a pool of threads (pool.ts).
+ */
+
+import type { Native } from '../native-shims/types.ts';
+import { type ArenaSize, DEFAULT_ARENA } from './arena.ts';
+import type { EngineCommand, EngineEvent } from './commands.ts';
+import { CounterReader } from './counters.ts';
+import { DesiredState } from './desired-state.ts';
+import { SaMemory } from './esp/sa-memory.ts';
+import { InlineRunner } from './inline.ts';
+import { MmsgBackend, MmsgUplink } from './io/mmsg.ts';
+import type { FramePort } from './io/port.ts';
+import { loadRawSocket, RawSocketBackend } from './io/raw-socket.ts';
+import type { UplinkBackend, UplinkDescriptors } from './io/uplink.ts';
+import { DEFAULT_LIMITS, type EngineLimits } from './limits.ts';
+import { WorkerPool } from './pool.ts';
+import type { Runner, RunnerHost, WorkerCommand } from './runner.ts';
+import { type AeadName, fdbSize, makeSharedState, type SharedState, saMemorySize } from './shared-state.ts';
+import { MAX_WORKERS, SpiAllocator } from './steering.ts';
+import { Fdb, type FdbEntry } from './switch/fdb.ts';
+
+export interface EngineOptions {
+  /** Packet worker threads, 0 to 64; 0: the main thread does it. */
+  readonly workers: number;
+  readonly native: Native;
+  readonly aead: AeadName;
+  /** A backend instead of a name is for tests; it must bring its own uplink, with `workers` 0. */
+  readonly uplinkIo: 'mmsg' | 'raw-socket' | UplinkBackend;
+  /** Cryptographic random bytes. */
+  random(bytes: number): Uint8Array;
+  /** Monotonic milliseconds of the clock that the workers read too; default native.monotonicMs. */
+  now?(): number;
+  onEvent(event: EngineEvent): void;
+  log?(message: string): void;
+  readonly limits?: EngineLimits;
+  readonly arena?: ArenaSize;
+  /** Ports without a descriptor, by the number given as one in set-tap-port; for tests, with `workers` 0. */
+  readonly memoryPorts?: ReadonlyMap<number, FramePort>;
+}
+
+/** How often aged addresses are taken out of the FDB; look-ups do not see them anyway. */
+const SWEEP_MS = 5000;
+
+export class Engine {
+  private readonly options: EngineOptions;
+  private readonly shared: SharedState;
+  private readonly desired: DesiredState;
+  private readonly backend: UplinkBackend;
+  private readonly sas: SaMemory;
+  private readonly learned: Fdb;
+  private readonly reader: CounterReader;
+  private readonly spis: SpiAllocator;
+  private readonly sweeper: NodeJS.Timeout;
+  private runner: Runner | undefined;
+  private uplink: readonly UplinkDescriptors[];
+  /** The uplink's sockets are changed by one command at a time. */
+  private lastApplied: Promise<void> = Promise.resolve();
+
+  private constructor(options: EngineOptions, backend: UplinkBackend) {
+    const limits = options.limits ?? DEFAULT_LIMITS;
+    const workers = Math.max(1, options.workers);
+    this.options = options;
+    this.backend = backend;
+    this.shared = makeSharedState(workers, limits, options.arena ?? DEFAULT_ARENA, options.aead);
+    this.desired = new DesiredState(limits);
+    this.sas = new SaMemory(saMemorySize(workers, limits), this.shared.sas);
+    this.learned = new Fdb(fdbSize(limits), this.shared.fdb);
+    this.reader = new CounterReader(this.shared.counters, workers, limits, this.sas);
+    this.spis = new SpiAllocator({ workers, slots: limits.saSlots, random: options.random, now: () => this.now() });
+    this.uplink = backend.open(this.desired.demand());
+    this.sweeper = setInterval(() => this.learned.sweep(this.now()), SWEEP_MS).unref();
+  }
+
+  /** Opens the uplink and starts the workers. Throws one line: no privilege, no addon, a worker file that is not built. */
+  static async create(options: EngineOptions): Promise<Engine> {
+    if (!Number.isInteger(options.workers) || options.workers < 0 || options.workers > MAX_WORKERS)
+      throw new RangeError(`workers ${options.workers}, expected 0 to ${MAX_WORKERS}`);
+    const engine = new Engine(options, await openBackend(options));
+    try {
+      engine.runner = await engine.start();
+    } catch (error) {
+      await engine.stop();
+      throw error;
+    }
+    return engine;
+  }
+
+  /**
+   * Opens a TAP, creates it if need be: one descriptor for each worker, to be given back in set-tap-port. Throws NativeError.
+   */
+  openTap(name: string, options: { persistent: boolean }): readonly number[] {
+    const { native } = this.options;
+    const fds: number[] = [];
+    try {
+      for (let worker = 0; worker < this.shared.workers; worker++) {
+        const { workers } = this.shared;
+        fds.push(native.openTap(name, { kind: 'tap', multiQueue: workers > 1, vnetHeader: false, ...options }));
+      }
+    } catch (error) {
+      for (const fd of fds) native.close(fd);
+      throw error;
+    }
+    return fds;
+  }
+
+  /** Opens an existing device, promiscuous: one descriptor, which one worker reads. Throws NativeError. */
+  openDevice(name: string): readonly number[] {
+    const receiveBuffer = 8 << 20;
+    return [this.options.native.openPacketSocket(name, { receiveBuffer, sendBuffer: receiveBuffer })];
+  }
+
+  /**
+   * Carries out a command in every worker; commands take effect in the order of the calls. Rejects with one line, and
+   * changes nothing, when the command is wrong. A port that is removed or set anew has its old descriptors closed.
+   */
+  apply(command: EngineCommand): Promise<void> {
+    const applied = this.lastApplied.then(() => this.carryOut(command));
+    this.lastApplied = applied.catch(() => undefined);
+    return applied;
+  }
+
+  /** A fresh inbound SPI; its low 16 bits are the slot of the SA. Throws when there is none left. */
+  allocateSpi(): number {
+    return this.spis.allocate();
+  }
+
+  /** Gives an SPI back, after its SA is removed or if it was never used. */
+  releaseSpi(spi: number): void {
+    this.spis.release(spi);
+  }
+
+  /** Counters of ports, SAs, drops and workers. Reading costs the packet path nothing. */
+  counters(): CounterReader {
+    return this.reader;
+  }
+
+  /** What the switch has learned, of all bridges. */
+  fdb(): readonly FdbEntry[] {
+    return this.learned.entries(this.now());
+  }
+
+  /** Ends the workers, closes every descriptor. */
+  async stop(): Promise<void> {
+    clearInterval(this.sweeper);
+    await this.lastApplied;
+    await this.runner?.stop();
+    this.runner = undefined;
+    this.backend.close();
+    for (const fd of this.desired.allDescriptors()) this.closePort(fd);
+  }
+
+  private now(): number {
+    return this.options.now?.() ?? this.options.native.monotonicMs();
+  }
+
+  private async start(): Promise<Runner> {
+    const { native, memoryPorts } = this.options;
+    const host: RunnerHost = {
+      onEvent: (event) => this.options.onEvent(event),
+      stateOf: (worker) => [{ op: 'set-uplink', uplink: this.uplink[worker] }, ...this.desired.commands()],
+    };
+    if (this.options.workers > 0) return WorkerPool.start(native, this.shared, host);
+    const uplink = this.backend.uplink?.() ?? new MmsgUplink(native, this.shared.arena.rows);
+    return new InlineRunner(native, this.shared, uplink, host, memoryPorts);
+  }
+
+  private async carryOut(command: EngineCommand): Promise<void> {
+    const { runner } = this;
+    if (runner === undefined) throw new Error(`engine is stopped: ${command.op} came too late`);
+    const replaced = 'port' in command ? this.desired.portDescriptors(command.port) : [];
+    const before = JSON.stringify(this.desired.demand());
+    this.desired.record(command);
+    const demand = this.desired.demand();
+    const demandChanged = JSON.stringify(demand) !== before;
+    if (demandChanged) {
+      this.uplink = this.backend.open(demand);
+      await this.post((worker) => ({ op: 'set-uplink', uplink: this.uplink[worker] }));
+      this.backend.settle();
+    }
+    this.prepare(command);
+    await this.post(() => command);
+    this.settle(command, replaced);
+  }
+
+  private post(commandOf: (worker: number) => WorkerCommand): Promise<void> {
+    return this.runner === undefined ? Promise.resolve() : this.runner.post(commandOf);
+  }
+
+  /** What the workers share, before they hear of the command. */
+  private prepare(command: EngineCommand): void {
+    switch (command.op) {
+      case 'set-bridge':
+        this.learned.setBridge(command.bridge, command.ageingMs, command.fdbSize);
+        return;
+      case 'flush-fdb':
+        this.learned.flushBridge(command.bridge);
+        return;
+      case 'add-inbound-sa':
+        this.sas.resetInbound(command.sa.slot, command.sa.replayWindow, command.sa.esn);
+        return;
+      case 'add-outbound-sa':
+        this.sas.resetOutbound(command.sa.slot, command.sa.lastSequence);
+        return;
+      default:
+    }
+  }
+
+  /** What is left behind, after no worker uses it any more. */
+  private settle(command: EngineCommand, replaced: readonly number[]): void {
+    if (command.op === 'remove-bridge') this.learned.flushBridge(command.bridge);
+    if (command.op === 'remove-port') {
+      this.learned.flushPort(command.port);
+      this.reader.clearPort(command.port);
+    }
+    const kept = 'fds' in command ? command.fds : [];
+    for (const fd of replaced) if (!kept.includes(fd)) this.closePort(fd);
+  }
+
+  private closePort(fd: number): void {
+    if (!this.options.memoryPorts?.has(fd)) this.options.native.close(fd);
+  }
+}
+
+async function openBackend(options: EngineOptions): Promise<UplinkBackend> {
+  const { workers, uplinkIo } = options;
+  const log = (message: string): void => options.log?.(message);
+  if (uplinkIo === 'mmsg') return new MmsgBackend(options.native, Math.max(1, workers), log);
+  if (workers > 0)
+    throw new Error(
+      `uplink-io ${typeof uplinkIo === 'string' ? uplinkIo : 'given as a backend'} works on the main thread only; use --workers=0 or --uplink-io=mmsg`,
+    );
+  return uplinkIo === 'raw-socket' ? new RawSocketBackend(await loadRawSocket(), log) : uplinkIo;
+}

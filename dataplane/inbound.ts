@@ -1,0 +1,211 @@
+/**
+ * The way back, from the uplink to a TAP; the mirror of outbound.ts:
+ *
+ *     1. receive       a batch of IPv4 packets from the uplink
+ *     2. outer header  checked and taken off
+ *     3. open          ESP over the batch (esp/): SPI, replay window, ICV, selectors
+ *     4. policy        plaintext, ESP or drop (policy.ts)
+ *     5. decapsulate   tunnel header taken off, checksums over the batch, the tunnel found
+ *     6. forward       learn, look up, flood; frames for TAPs are written (forward.ts)
+ *
+ * Which protection a plaintext packet needs is a matter of its type and addresses (tunnel-table.ts); that of an ESP
+ * packet is its SA's, and the tunnel that the packet turns out to be for must have the same.
+ */
+
+import { ETHERNET_HEADER } from './batch.ts';
+import { PACKETS_RECEIVED } from './counters.ts';
+import { DROP } from './drops.ts';
+import { noteChecksum, verifyChecksums } from './encap/checksums.ts';
+import { POP_CHECKSUM, POP_END, POP_KEY, POP_KEY_PRESENT, POP_PORT } from './encap/encapsulation.ts';
+import { openBatch } from './esp/open.ts';
+import { finishBatch } from './finish.ts';
+import { forward } from './forward.ts';
+import { transmit } from './outbound.ts';
+import { ESP, inboundEspVerdict, inboundPlaintextVerdict, PLAINTEXT } from './policy.ts';
+import { GRE, popperOf } from './tunnel-table.ts';
+import { espSpi } from './wire/esp.ts';
+import {
+  checkIpv4,
+  ipv4Destination,
+  ipv4Protocol,
+  ipv4Source,
+  ipv4Tos,
+  ipv4ToText,
+  ipv4TotalLength,
+  PROTOCOL_GRE,
+  PROTOCOL_UDP,
+} from './wire/ipv4.ts';
+import { UDP_HEADER_LENGTH, udpDestinationPort } from './wire/udp.ts';
+import type { WorkerState } from './worker-state.ts';
+
+const IP_TOO_LONG = DROP['ip-too-long'];
+const IP_PROTOCOL = DROP['ip-protocol'];
+const ESP_NEXT_HEADER = DROP['esp-next-header'];
+const UNKNOWN_SPI = DROP['unknown-spi'];
+const UDP_TOO_SHORT = DROP['udp-too-short'];
+const UDP_PORT = DROP['udp-port'];
+const NO_TUNNEL = DROP['no-tunnel'];
+const WRONG_PROTECTION = DROP['wrong-protection'];
+const INNER_TOO_SHORT = DROP['inner-too-short'];
+
+/** Steps 1 to 6 for one batch from the uplink. Returns the packets received. */
+export function inbound(state: WorkerState): number {
+  const received = receive(state);
+  if (received === 0) return 0;
+  takeOffOuterHeaders(state);
+  openBatch(state.batch, state.aeadList, state.inboundSas);
+  reportUnknownSpis(state);
+  classify(state);
+  applyPolicy(state);
+  decapsulate(state);
+  deliver(state);
+  finishBatch(state);
+  return received;
+}
+
+function receive(state: WorkerState): number {
+  const { arena, batch } = state;
+  arena.reset();
+  const received = state.uplink.receive(batch, 0, arena.size.reads, arena.size.frameBytes);
+  batch.count = received;
+  state.counters.add(PACKETS_RECEIVED, received);
+  return received;
+}
+
+function takeOffOuterHeaders(state: WorkerState): void {
+  const { batch } = state;
+  const { arena, offset, length, verdict } = batch;
+  for (let row = 0; row < batch.count; row++) {
+    batch.port[row] = -1;
+    batch.tunnel[row] = -1;
+    batch.sa[row] = -1;
+    batch.protection[row] = -1;
+    batch.protocol[row] = 0;
+    verdict[row] = 0;
+    if (length[row] < 0) {
+      verdict[row] = IP_TOO_LONG;
+      continue;
+    }
+    const start = offset[row];
+    const header = checkIpv4(arena, start, length[row]);
+    if (header < 0) {
+      verdict[row] = -header;
+      continue;
+    }
+    batch.source[row] = ipv4Source(arena, start);
+    batch.destination[row] = ipv4Destination(arena, start);
+    batch.protocol[row] = ipv4Protocol(arena, start);
+    batch.tos[row] = ipv4Tos(arena, start);
+    offset[row] = start + header;
+    length[row] = ipv4TotalLength(arena, start) - header;
+  }
+}
+
+/** The offset of a refused ESP packet still points to its header. */
+function reportUnknownSpis(state: WorkerState): void {
+  const { batch } = state;
+  for (let row = 0; row < batch.count; row++) {
+    if (batch.verdict[row] !== UNKNOWN_SPI || !state.unknownSpis.admits(batch.source[row], state.now)) continue;
+    const spi = espSpi(batch.arena, batch.offset[row]) >>> 0;
+    state.emit({ event: 'unknown-spi', spi, remote: ipv4ToText(batch.source[row]) });
+  }
+}
+
+/** Type and UDP port of each tunnel packet; what is none is dropped. */
+function classify(state: WorkerState): void {
+  const { batch, tunnels } = state;
+  for (let row = 0; row < batch.count; row++) {
+    if (batch.verdict[row] !== 0) continue;
+    const protocol = batch.protocol[row];
+    if (protocol === PROTOCOL_GRE) {
+      batch.tunnelType[row] = GRE;
+      batch.tunnelPort[row] = 0;
+    } else if (protocol === PROTOCOL_UDP) {
+      if (batch.length[row] < UDP_HEADER_LENGTH) {
+        batch.verdict[row] = UDP_TOO_SHORT;
+        continue;
+      }
+      const port = udpDestinationPort(batch.arena, batch.offset[row]);
+      const type = tunnels.typeOfPort(port);
+      batch.tunnelType[row] = type;
+      batch.tunnelPort[row] = port;
+      if (type < 0) batch.verdict[row] = UDP_PORT;
+    } else batch.verdict[row] = batch.sa[row] >= 0 ? ESP_NEXT_HEADER : IP_PROTOCOL;
+  }
+}
+
+function applyPolicy(state: WorkerState): void {
+  const { batch, protections, tunnels, markRule } = state;
+  for (let row = 0; row < batch.count; row++) {
+    if (batch.verdict[row] !== 0) continue;
+    let verdict: number;
+    if (batch.sa[row] >= 0) {
+      // It was authenticated, so an SA is up.
+      verdict = inboundEspVerdict(protections.stateOf(batch.protection[row]), true);
+    } else {
+      const decides = tunnels.lookupAddresses(
+        batch.tunnelType[row],
+        batch.tunnelPort[row],
+        batch.source[row],
+        batch.destination[row],
+      );
+      const protection = decides < 0 ? -1 : tunnels.tunnels[decides]!.protection;
+      batch.protection[row] = protection;
+      const saUp = protection >= 0 && protections.outboundSa[protection] >= 0;
+      verdict = inboundPlaintextVerdict(protections.stateOf(protection), saUp, markRule);
+      // The packet may be dropped here, so that its drop is counted at a tunnel of its addresses.
+      if (verdict !== PLAINTEXT) batch.tunnel[row] = decides;
+    }
+    if (verdict !== ESP) batch.verdict[row] = verdict;
+  }
+}
+
+function decapsulate(state: WorkerState): void {
+  const { batch, checksums, tunnels, popped } = state;
+  const { arena, offset, length } = batch;
+  for (let row = 0; row < batch.count; row++) {
+    if (batch.verdict[row] !== 0) continue;
+    const start = offset[row];
+    const type = batch.tunnelType[row];
+    const header = popperOf(type).pop(arena, start, start + length[row], popped);
+    if (header < 0) {
+      batch.verdict[row] = -header;
+      continue;
+    }
+    const port = tunnels.lookup(type, popped[POP_PORT], batch.source[row], batch.destination[row], popped[POP_KEY]);
+    if (port < 0) {
+      batch.verdict[row] = NO_TUNNEL;
+      continue;
+    }
+    const tunnel = tunnels.tunnels[port]!;
+    batch.tunnel[row] = port;
+    batch.tunnelKey[row] = popped[POP_KEY];
+    batch.keyPresent[row] = popped[POP_KEY_PRESENT];
+    if (tunnel.protection !== batch.protection[row]) {
+      batch.verdict[row] = WRONG_PROTECTION;
+      continue;
+    }
+    const end = popped[POP_END];
+    if (popped[POP_CHECKSUM] !== 0) noteChecksum(batch, checksums, row, start, end - start);
+    offset[row] = start + header;
+    length[row] = end - start - header;
+    if (length[row] < ETHERNET_HEADER) batch.verdict[row] = INNER_TOO_SHORT;
+  }
+  if (checksums.count > 0) verifyChecksums(batch, checksums, state.checksum);
+}
+
+/** Step 6: the tunnel is the port the frame comes in through. */
+function deliver(state: WorkerState): void {
+  const { batch, tunnels, counters } = state;
+  for (let row = 0; row < batch.count; row++) {
+    if (batch.verdict[row] !== 0) continue;
+    const port = batch.tunnel[row];
+    batch.port[row] = port;
+    batch.bridge[row] = tunnels.tunnels[port]!.bridge;
+    batch.tunnel[row] = -1;
+    batch.sa[row] = -1;
+    counters.received(port, batch.length[row]);
+  }
+  forward(state);
+  transmit(state);
+}

@@ -1,0 +1,26 @@
+/** The public face of the packet engine: what control and benchmarks use. */
+
+export type {
+  EngineCommand,
+  EngineEvent,
+  EspAlgorithm,
+  InboundSa,
+  MarkMatch,
+  OutboundSa,
+  ProtectionState,
+  Selector,
+  TunnelKey,
+  TunnelSettings,
+  TunnelType,
+} from './commands.ts';
+export { type CounterReader, type PortCounters, WORKER_COUNTERS } from './counters.ts';
+export { DROP_REASONS, type DropName, type DropReason } from './drops.ts';
+export { ENCAPSULATIONS, encapsulationOf } from './encap/encap.ts';
+export type { ChildSelectors } from './encap/encapsulation.ts';
+export { Engine, type EngineOptions } from './engine.ts';
+export { ESP_ALGORITHMS, type EspAlgorithmRow, espOverhead } from './esp/algorithms.ts';
+export { REPLAY_WINDOW_MAX, REPLAY_WINDOW_MIN } from './esp/replay.ts';
+export type { InboundStatus, OutboundStatus } from './esp/sa-memory.ts';
+export { DEFAULT_LIMITS, type EngineLimits, ESP_SOFT_PACKETS } from './limits.ts';
+export type { AeadName } from './shared-state.ts';
+export type { FdbEntry } from './switch/fdb.ts';

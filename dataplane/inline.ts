@@ -1,0 +1,80 @@
+/**
+ * The packet worker on the main thread (`workers` 0): turned by the event loop when something is readable, a bounded
+ * number of turns at a time, so that IKE, OVSDB and timers get theirs. The only way for the raw-socket backend.
+ */
+
+import type { Native } from '../native-shims/types.ts';
+import type { FramePort } from './io/port.ts';
+import type { Uplink } from './io/uplink.ts';
+import { Pipeline } from './pipeline.ts';
+import type { Runner, RunnerHost, WorkerCommand } from './runner.ts';
+import type { SharedState } from './shared-state.ts';
+
+/** Turns before the event loop goes on: 8 batches of 64 packets are below a millisecond. */
+const TURNS_PER_WAKE = 8;
+
+export class InlineRunner implements Runner {
+  private readonly pipeline: Pipeline;
+  private version = -1;
+  private unwatch: () => void = () => {};
+  private scheduled: NodeJS.Immediate | undefined;
+  private stopped = false;
+
+  constructor(
+    native: Native,
+    shared: SharedState,
+    uplink: Uplink,
+    host: RunnerHost,
+    memoryPorts?: ReadonlyMap<number, FramePort>,
+  ) {
+    this.pipeline = new Pipeline(native, shared, 0, uplink, (event) => host.onEvent(event), memoryPorts);
+    for (const command of host.stateOf(0)) this.pipeline.apply(command);
+    this.watch();
+  }
+
+  async post(commandOf: (worker: number) => WorkerCommand): Promise<void> {
+    this.pipeline.apply(commandOf(0));
+    this.watch();
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    this.unwatch();
+    clearImmediate(this.scheduled);
+    this.pipeline.close();
+  }
+
+  /** Handles what there is, up to the bound. Returns the packets handled. */
+  run(): number {
+    let handled = 0;
+    for (let turns = 0; turns < TURNS_PER_WAKE; turns++) {
+      const packets = this.pipeline.turn();
+      if (packets === 0) break;
+      handled += packets;
+    }
+    return handled;
+  }
+
+  private readonly wake = (): void => {
+    if (this.stopped || this.scheduled !== undefined) return;
+    this.scheduled = setImmediate(this.turn);
+  };
+
+  private readonly turn = (): void => {
+    this.scheduled = undefined;
+    if (this.stopped) return;
+    this.pipeline.markAll();
+    const handled = this.run();
+    this.watch();
+    if (handled > 0) this.wake();
+  };
+
+  /** Watches what there is to watch now; ports may have come or gone, also by themselves. */
+  private watch(): void {
+    if (this.version === this.pipeline.descriptorVersion) return;
+    this.version = this.pipeline.descriptorVersion;
+    this.unwatch();
+    this.unwatch = this.pipeline.watch(this.wake);
+    this.wake();
+  }
+}

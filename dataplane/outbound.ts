@@ -1,0 +1,195 @@
+/**
+ * The way out, from a TAP to the uplink. The functions stand in the order of the packet's way:
+ *
+ *     1. read          a batch of frames from a TAP or device
+ *     2. forward       learn, look up, flood; frames for TAPs are written (forward.ts)
+ *     3. encapsulate   tunnel header in front of the frame, checksums over the batch
+ *     4. policy        plaintext, ESP or drop (policy.ts)
+ *     5. seal          ESP over the batch (esp/)
+ *     6. outer header  IPv4 in front of it all
+ *     7. send          a batch for each mark
+ *
+ * inbound.ts mirrors it. A frame that comes out of one tunnel and goes into another joins at step 3.
+ */
+
+import { ETHERNET_HEADER } from './batch.ts';
+import { FRAMES_READ, PACKETS_SENT } from './counters.ts';
+import { DROP } from './drops.ts';
+import { fillChecksums, noteChecksum } from './encap/checksums.ts';
+import { flowHash } from './encap/flow-hash.ts';
+import { sealBatch } from './esp/seal.ts';
+import { finishBatch } from './finish.ts';
+import { forward } from './forward.ts';
+import { ERRNO } from './io/uplink.ts';
+import { ESP, outboundVerdict, PROTECTION_STATE } from './policy.ts';
+import { IPV4_HEADER_LENGTH, IPV4_MAX_PAYLOAD, writeIpv4 } from './wire/ipv4.ts';
+import type { LocalPort, WorkerState } from './worker-state.ts';
+
+// Looked up once: DROP is an object, and a stage should not search it for each packet.
+const FRAME_TOO_LONG = DROP['frame-too-long'];
+const FRAME_TOO_SHORT = DROP['frame-too-short'];
+const ENCAP_TOO_LONG = DROP['encap-too-long'];
+const TOO_BIG = DROP['too-big'];
+const QUEUE_FULL = DROP['send-queue-full'];
+const UNREACHABLE = DROP['send-unreachable'];
+const REFUSED = DROP['send-refused'];
+
+/** At most one sa-wanted event a second for each protection (commands.ts). */
+const WANTED_INTERVAL_MS = 1000;
+
+/** Steps 1 to 7 for one batch from a port. Returns the frames read. */
+export function outbound(state: WorkerState, port: LocalPort): number {
+  const read = readFrames(state, port);
+  if (read === 0) return 0;
+  forward(state);
+  transmit(state);
+  finishBatch(state);
+  return read;
+}
+
+function readFrames(state: WorkerState, source: LocalPort): number {
+  const { arena, batch, counters } = state;
+  arena.reset();
+  const read = source.frames.read(batch, 0, arena.size.reads, arena.size.frameBytes);
+  batch.count = read;
+  for (let row = 0; row < read; row++) {
+    const length = batch.length[row];
+    batch.port[row] = source.port;
+    batch.bridge[row] = source.bridge;
+    batch.tunnel[row] = -1;
+    batch.sa[row] = -1;
+    batch.verdict[row] = length < 0 ? FRAME_TOO_LONG : length < ETHERNET_HEADER ? FRAME_TOO_SHORT : 0;
+    counters.received(source.port, Math.max(length, 0));
+  }
+  counters.add(FRAMES_READ, read);
+  return read;
+}
+
+/** Steps 3 to 7 for the rows that forward() has given a tunnel. */
+export function transmit(state: WorkerState): void {
+  if (encapsulate(state) === 0) return;
+  applyPolicy(state);
+  sealBatch(state.batch, state.aeadList, state.outboundSas);
+  writeOuterHeaders(state);
+  send(state);
+}
+
+/** Returns the number of tunnel packets made. */
+function encapsulate(state: WorkerState): number {
+  const { batch, checksums } = state;
+  const { arena, offset, length } = batch;
+  let made = 0;
+  for (let row = 0; row < batch.count; row++) {
+    const port = batch.tunnel[row];
+    if (batch.verdict[row] !== 0 || port < 0) continue;
+    const tunnel = state.tunnels.tunnels[port]!;
+    const frame = offset[row];
+    const end = frame + length[row];
+    const hash = flowHash(arena, frame, length[row]);
+    const start = tunnel.encapsulation.push(arena, frame, length[row], tunnel.state, hash);
+    if (end - start > IPV4_MAX_PAYLOAD) {
+      batch.verdict[row] = ENCAP_TOO_LONG;
+      continue;
+    }
+    state.counters.sent(port, length[row]);
+    offset[row] = start;
+    length[row] = end - start;
+    batch.flowHash[row] = hash;
+    batch.protocol[row] = tunnel.encapsulation.protocol;
+    batch.source[row] = tunnel.local;
+    batch.destination[row] = tunnel.remote;
+    batch.tos[row] = tunnel.tos;
+    batch.mark[row] = tunnel.egressMark ?? state.uplinkMark;
+    batch.protection[row] = tunnel.protection;
+    batch.sa[row] = -1;
+    if (tunnel.state.checksum) noteChecksum(batch, checksums, row, start, end - start);
+    made++;
+  }
+  if (checksums.count > 0) fillChecksums(batch, checksums, state.checksum);
+  return made;
+}
+
+function applyPolicy(state: WorkerState): void {
+  const { batch, protections, markRule } = state;
+  for (let row = 0; row < batch.count; row++) {
+    if (batch.verdict[row] !== 0 || batch.tunnel[row] < 0) continue;
+    const protection = batch.protection[row];
+    const sa = protection < 0 ? -1 : protections.outboundSa[protection];
+    const verdict = outboundVerdict(protections.stateOf(protection), sa >= 0, batch.mark[row], markRule);
+    if (verdict === ESP) {
+      batch.sa[row] = sa;
+      continue;
+    }
+    batch.verdict[row] = verdict;
+    if (protection >= 0 && sa < 0) want(state, protection);
+  }
+}
+
+/** The tunnel would have sent ESP if there were an SA. */
+function want(state: WorkerState, protection: number): void {
+  const { wantedAt } = state.protections;
+  if (state.protections.stateOf(protection) === PROTECTION_STATE.invalid) return;
+  if (state.now - wantedAt[protection] < WANTED_INTERVAL_MS) return;
+  wantedAt[protection] = state.now;
+  state.emit({ event: 'sa-wanted', protection });
+}
+
+function writeOuterHeaders(state: WorkerState): void {
+  const { batch } = state;
+  const { arena, offset, length } = batch;
+  for (let row = 0; row < batch.count; row++) {
+    const port = batch.tunnel[row];
+    if (batch.verdict[row] !== 0 || port < 0) continue;
+    const tunnel = state.tunnels.tunnels[port]!;
+    const start = offset[row] - IPV4_HEADER_LENGTH;
+    const total = length[row] + IPV4_HEADER_LENGTH;
+    // Identification 0: the kernel fills it in.
+    writeIpv4(
+      arena,
+      start,
+      total,
+      batch.tos[row],
+      0,
+      tunnel.fragment,
+      tunnel.ttl,
+      batch.protocol[row],
+      batch.source[row],
+      batch.destination[row],
+    );
+    offset[row] = start;
+    length[row] = total;
+    state.senders[state.senderOfPort[port]].list.add(row, start, total);
+  }
+}
+
+function send(state: WorkerState): void {
+  for (let i = 0; i < state.senders.length; i++) {
+    const { mark, list } = state.senders[i];
+    if (list.count === 0) continue;
+    state.uplink.send(list, mark);
+    let sent = 0;
+    for (let j = 0; j < list.count; j++) {
+      const errno = list.errors[j];
+      if (errno === 0) sent++;
+      else state.batch.verdict[list.row[j]] = sendFailure(errno);
+    }
+    state.counters.add(PACKETS_SENT, sent);
+    list.count = 0;
+  }
+}
+
+function sendFailure(errno: number): number {
+  switch (errno) {
+    case ERRNO.EMSGSIZE:
+      return TOO_BIG;
+    case ERRNO.EAGAIN:
+    case ERRNO.ENOBUFS:
+      return QUEUE_FULL;
+    case ERRNO.ENETUNREACH:
+    case ERRNO.EHOSTUNREACH:
+    case ERRNO.ENETDOWN:
+      return UNREACHABLE;
+    default:
+      return REFUSED;
+  }
+}

@@ -1,0 +1,135 @@
+/**
+ * One worker's turns: a batch from every port and from the uplink that may have something, run to completion.
+ *
+ * A source that gave nothing is left alone until poll names it, or for a few turns, so that a bridge with many
+ * ports does not cost a system call for each of them in every turn.
+ */
+
+import type { Native } from '../native-shims/types.ts';
+import { applyCommand } from './apply.ts';
+import type { EngineEvent } from './commands.ts';
+import { POLLS, TURNS } from './counters.ts';
+import { inbound } from './inbound.ts';
+import type { FramePort } from './io/port.ts';
+import type { Uplink } from './io/uplink.ts';
+import { outbound } from './outbound.ts';
+import type { WorkerCommand } from './runner.ts';
+import type { SharedState } from './shared-state.ts';
+import { type LocalPort, WorkerState } from './worker-state.ts';
+
+/** Turns after which every source is tried, whether or not it had something. */
+const TRY_ALL_TURNS = 32;
+
+export class Pipeline {
+  readonly state: WorkerState;
+  /** Changes when descriptors() does. */
+  descriptorVersion = 0;
+  private sources: LocalPort[] = [];
+  /** 1: may have something; element i is that of sources[i], the last one the uplink's. */
+  private hot = new Uint8Array(1).fill(1);
+  private turnsUntilAll = 0;
+
+  constructor(
+    native: Native,
+    shared: SharedState,
+    worker: number,
+    uplink: Uplink,
+    emit: (event: EngineEvent) => void,
+    memoryPorts?: ReadonlyMap<number, FramePort>,
+  ) {
+    this.state = new WorkerState(native, shared, worker, uplink, emit, memoryPorts);
+  }
+
+  apply(command: WorkerCommand): void {
+    applyCommand(this.state, command);
+    if (command.op.endsWith('-port') || command.op === 'set-uplink') this.findSources();
+  }
+
+  /** The error's text, or undefined when it went well. */
+  tryApply(command: WorkerCommand): string | undefined {
+    try {
+      this.apply(command);
+      return undefined;
+    } catch (error) {
+      return error instanceof Error ? error.message : String(error);
+    }
+  }
+
+  /** One batch from each source that may have something. Returns the packets handled; 0: nothing to do. */
+  turn(): number {
+    const { state, sources, hot } = this;
+    state.now = state.native.monotonicMs();
+    state.counters.add(TURNS, 1);
+    if (--this.turnsUntilAll <= 0) {
+      hot.fill(1);
+      this.turnsUntilAll = TRY_ALL_TURNS;
+    }
+    let handled = 0;
+    for (let i = 0; i < sources.length; i++) {
+      if (hot[i] === 0) continue;
+      const read = outbound(state, sources[i]);
+      if (read === 0) {
+        hot[i] = 0;
+        if (sources[i].frames.failure !== undefined) return this.dropSource(sources[i]);
+      }
+      handled += read;
+    }
+    if (hot[sources.length] !== 0) {
+      const received = inbound(state);
+      if (received === 0) hot[sources.length] = 0;
+      handled += received;
+    }
+    return handled;
+  }
+
+  /** What to poll: the ports' descriptors, then the uplink's. */
+  descriptors(): readonly number[] {
+    return [...this.sources.map((source) => source.frames.descriptor), ...this.state.uplink.descriptors()];
+  }
+
+  /** Poll's answer for descriptors(), which begins at element `first`. */
+  markReady(ready: Int32Array, first: number): void {
+    const { hot } = this;
+    const ports = this.sources.length;
+    for (let i = first; i < ready.length; i++) if (ready[i] !== 0) hot[Math.min(i - first, ports)] = 1;
+  }
+
+  /** Every source may have something. */
+  markAll(): void {
+    this.hot.fill(1);
+  }
+
+  countPoll(): void {
+    this.state.counters.add(POLLS, 1);
+  }
+
+  /** Calls back when any source has something; only where one thread does everything. */
+  watch(callback: () => void): () => void {
+    const stops = [...this.sources.map((source) => source.frames.watch(callback)), this.state.uplink.watch(callback)];
+    return () => {
+      for (const stop of stops) stop();
+    };
+  }
+
+  /** Forgets all keys. */
+  close(): void {
+    const { inboundSas, outboundSas, shared } = this.state;
+    for (let slot = 0; slot < shared.limits.saSlots; slot++) {
+      inboundSas.remove(slot);
+      outboundSas.remove(slot);
+    }
+  }
+
+  /** A port that works no more leaves the switch; control decides what becomes of it. Ends the turn. */
+  private dropSource(source: LocalPort): number {
+    this.apply({ op: 'remove-port', port: source.port });
+    this.state.emit({ event: 'port-failed', port: source.port, reason: source.frames.failure ?? '' });
+    return 1;
+  }
+
+  private findSources(): void {
+    this.sources = this.state.localPorts.filter((port) => port?.reads === true) as LocalPort[];
+    this.hot = new Uint8Array(this.sources.length + 1).fill(1);
+    this.descriptorVersion++;
+  }
+}

@@ -1,0 +1,44 @@
+/**
+ * What all workers share, as plain data that survives a structured clone: sizes, the choice of AEAD backend, and the
+ * shared memory that outlives a worker — counters, sequence numbers, replay windows.
+ */
+
+import type { ArenaSize } from './arena.ts';
+import { countersBytes } from './counters.ts';
+import type { Aead } from './esp/aead.ts';
+import { SaMemory, type SaMemorySize } from './esp/sa-memory.ts';
+import type { EngineLimits } from './limits.ts';
+import { Fdb, type FdbSize } from './switch/fdb.ts';
+
+export type AeadName = Aead['name'];
+
+export interface SharedState {
+  /** Workers there are; 1 when the engine runs on the main thread. */
+  readonly workers: number;
+  readonly limits: EngineLimits;
+  readonly arena: ArenaSize;
+  readonly aead: AeadName;
+  readonly counters: SharedArrayBuffer;
+  readonly sas: SharedArrayBuffer;
+  readonly fdb: SharedArrayBuffer;
+}
+
+export function saMemorySize(workers: number, limits: EngineLimits): SaMemorySize {
+  return { inboundSlots: limits.saSlots, outboundSlots: limits.saSlots, workers };
+}
+
+export function fdbSize(limits: EngineLimits): FdbSize {
+  return { cells: limits.fdbCells, bridges: limits.bridges };
+}
+
+export function makeSharedState(workers: number, limits: EngineLimits, arena: ArenaSize, aead: AeadName): SharedState {
+  return {
+    workers,
+    limits,
+    arena,
+    aead,
+    counters: new SharedArrayBuffer(countersBytes(workers, limits)),
+    fdb: new Fdb(fdbSize(limits)).buffer,
+    sas: new SaMemory(saMemorySize(workers, limits)).buffer,
+  };
+}

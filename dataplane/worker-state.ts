@@ -1,0 +1,122 @@
+/**
+ * Everything the stages of one worker work with: its batch, its tables, its ways in and out. The commands that
+ * change it are carried out in apply.ts; outbound.ts and inbound.ts read it.
+ */
+
+import type { Native } from '../native-shims/types.ts';
+import { Arena } from './arena.ts';
+import { type AeadList, type Batch, FrameList } from './batch.ts';
+import type { EngineEvent } from './commands.ts';
+import { WorkerCounters } from './counters.ts';
+import { POP_RESULTS } from './encap/encapsulation.ts';
+import type { Aead } from './esp/aead.ts';
+import { createNativeAead } from './esp/aead-native.ts';
+import { createNobleAead } from './esp/aead-noble.ts';
+import { createNodeAead } from './esp/aead-node.ts';
+import { SaMemory } from './esp/sa-memory.ts';
+import { InboundSas, OutboundSas } from './esp/sa-table.ts';
+import type { FramePort } from './io/port.ts';
+import type { Uplink } from './io/uplink.ts';
+import type { MarkRule } from './policy.ts';
+import { Protections } from './protections.ts';
+import { fdbSize, type SharedState, saMemorySize } from './shared-state.ts';
+import { BridgePorts } from './switch/bridge-ports.ts';
+import { Fdb } from './switch/fdb.ts';
+import { TunnelTable } from './tunnel-table.ts';
+import { UnknownSpis } from './unknown-spis.ts';
+import type { ChecksumBatch } from './wire/checksum.ts';
+
+/** A TAP or device port of a bridge. */
+export interface LocalPort {
+  readonly port: number;
+  readonly bridge: number;
+  readonly frames: FramePort;
+  /** Whether this worker reads it; every worker writes it. */
+  readonly reads: boolean;
+  /** Frames of the batch at hand that leave through it. */
+  readonly list: FrameList;
+}
+
+/** Packets of the batch at hand that leave with one mark. */
+export interface Sender {
+  readonly mark: number;
+  readonly list: FrameList;
+}
+
+const AEADS: Readonly<Record<Aead['name'], (native: Native) => Aead>> = {
+  native: createNativeAead,
+  node: createNodeAead,
+  noble: createNobleAead,
+};
+
+export class WorkerState {
+  readonly native: Native;
+  readonly shared: SharedState;
+  readonly worker: number;
+  readonly uplink: Uplink;
+  readonly emit: (event: EngineEvent) => void;
+  /** Ports that have no descriptor, by the number that stands for one. Only on the main thread. */
+  readonly memoryPorts: ReadonlyMap<number, FramePort> | undefined;
+  /** Monotonic ms, set at the start of each turn. */
+  now = 0;
+
+  readonly arena: Arena;
+  readonly batch: Batch;
+  readonly aeadList: AeadList;
+  /** Packets whose GRE or UDP checksum is to be computed. */
+  readonly checksums: FrameList;
+  readonly checksum: ChecksumBatch;
+  readonly counters: WorkerCounters;
+  /** The switch: learned addresses of all workers, and the ports of each bridge. */
+  readonly fdb: Fdb;
+  readonly bridgePorts: BridgePorts;
+  readonly aead: Aead;
+  readonly inboundSas: InboundSas;
+  readonly outboundSas: OutboundSas;
+  readonly protections: Protections;
+  readonly tunnels: TunnelTable;
+  /** TAP and device ports by port id. */
+  readonly localPorts: (LocalPort | undefined)[];
+  /** One for each mark; the tunnels' index into it is in senderOfPort. */
+  senders: readonly Sender[] = [];
+  readonly senderOfPort: Int32Array;
+  /** Ports that have frames of the batch at hand on their list. */
+  readonly busyPorts: LocalPort[] = [];
+  /** Where a tunnel header's values are read into (encapsulation.ts). */
+  readonly popped = new Int32Array(POP_RESULTS);
+  readonly unknownSpis = new UnknownSpis();
+  markRule: MarkRule = { set: false, value: 0, mask: 0 };
+  uplinkMark = 0;
+
+  constructor(
+    native: Native,
+    shared: SharedState,
+    worker: number,
+    uplink: Uplink,
+    emit: (event: EngineEvent) => void,
+    memoryPorts?: ReadonlyMap<number, FramePort>,
+  ) {
+    this.native = native;
+    this.shared = shared;
+    this.worker = worker;
+    this.uplink = uplink;
+    this.emit = emit;
+    this.memoryPorts = memoryPorts;
+    this.checksum = native.checksumBatch;
+    this.arena = new Arena(shared.arena);
+    this.batch = this.arena.batch;
+    this.aeadList = this.arena.aead;
+    this.checksums = new FrameList(this.arena.bytes, shared.arena.rows);
+    this.counters = new WorkerCounters(shared.counters, worker, shared.limits);
+    this.aead = AEADS[shared.aead](native);
+    const memory = new SaMemory(saMemorySize(shared.workers, shared.limits), shared.sas);
+    this.inboundSas = new InboundSas(memory, this.aead);
+    this.outboundSas = new OutboundSas(memory, worker, this.aead);
+    this.fdb = new Fdb(fdbSize(shared.limits), shared.fdb);
+    this.bridgePorts = new BridgePorts(shared.limits.bridges, shared.limits.ports);
+    this.protections = new Protections(shared.limits.protections);
+    this.tunnels = new TunnelTable(shared.limits.ports);
+    this.localPorts = new Array<LocalPort | undefined>(shared.limits.ports).fill(undefined);
+    this.senderOfPort = new Int32Array(shared.limits.ports);
+  }
+}
