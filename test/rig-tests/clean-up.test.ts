@@ -1,7 +1,6 @@
 // The rig cleans up after itself: after close, after an exception, after SIGINT, and what SIGKILL left is swept.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createLan, createNamespace } from '../rig/namespace.ts';
@@ -120,8 +119,9 @@ describe.skipIf(!able)(title, () => {
     const { child, made } = await inOwnProcess('setInterval(() => {}, 1000);');
     child.kill('SIGKILL');
     await until('the end of the process', () => child.signalCode !== null);
-    expect(namespaces()).toContain(made.namespace);
-    expect(sweep()).toEqual(expect.arrayContaining([made.namespace, made.directory.slice(tmpdir().length + 1)]));
+    // A rig of another process may have swept already: what counts is that nothing is left.
+    sweep();
+    expect(existsSync(made.directory)).toBe(false);
     expect(namespaces()).not.toContain(made.namespace);
     expect(namespaces()).toContain(mine);
     await until('the end of its program', () => !isAlive(made.pid));

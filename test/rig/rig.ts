@@ -77,16 +77,22 @@ export function killGroup(pid: number, signal: NodeJS.Signals): boolean {
 
 /** Ends what still runs in a namespace of ours, then deletes it. Does nothing if it is gone already. */
 export function removeNamespace(name: string): void {
-  if (!existsSync(`/run/netns/${name}`)) return;
-  const pids = execFileSync('ip', ['netns', 'pids', name], { encoding: 'utf8' });
-  for (const pid of pids.split('\n').filter(Boolean)) {
-    try {
-      process.kill(Number(pid), 'SIGKILL');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  const path = `/run/netns/${name}`;
+  if (!existsSync(path)) return;
+  try {
+    const pids = execFileSync('ip', ['netns', 'pids', name], { encoding: 'utf8', stdio: 'pipe' });
+    for (const pid of pids.split('\n').filter(Boolean)) {
+      try {
+        process.kill(Number(pid), 'SIGKILL');
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+      }
     }
+    execFileSync('ip', ['netns', 'delete', name], { stdio: 'pipe' });
+  } catch (error) {
+    // Another rig may sweep the same leftovers at the same moment; what counts is that they are gone.
+    if (existsSync(path)) throw error;
   }
-  execFileSync('ip', ['netns', 'delete', name]);
 }
 
 function ownerIsDead(name: string): boolean {
@@ -104,7 +110,7 @@ export function sweep(): string[] {
     swept.push(name);
   }
   for (const name of readdirSync(tmpdir()).filter(ownerIsDead)) {
-    rmSync(join(tmpdir(), name), { recursive: true, force: true });
+    rmSync(join(tmpdir(), name), { recursive: true, force: true, maxRetries: 3 });
     swept.push(name);
   }
   return swept;
