@@ -6,7 +6,7 @@ import { type CharonConnection, startCharon } from '../rig/charon.ts';
 import { scapyIsThere, scapyOpen, scapySeal, sendDatagram, tshark } from '../rig/judge.ts';
 import { startLibipsecPair } from '../rig/libipsec.ts';
 import { createLan } from '../rig/namespace.ts';
-import { startOvsdb } from '../rig/ovsdb.ts';
+import { startOvsdb, startVswitchd } from '../rig/ovsdb.ts';
 import { writePcap } from '../rig/pcap.ts';
 import { canMakeNamespaces, createRig, missingPrograms, type Rig } from '../rig/rig.ts';
 import { measureThroughput, ping } from '../rig/traffic.ts';
@@ -128,6 +128,19 @@ describe.skipIf(forOvsdb.length > 0)(named('OVSDB', forOvsdb), () => {
     expect((await a.vsctl('list-br')).trim()).toBe('br-ipsec');
     expect(await b.vsctl('list-br')).toBe('');
     expect(await a.appctl('ovsdb-server', 'ovsdb-server/list-dbs')).toContain('Open_vSwitch');
+  });
+});
+
+const forVswitchd = lacking('ovsdb-server', 'ovs-vsctl', 'ovs-vswitchd');
+describe.skipIf(forVswitchd.length > 0)(named('ovs-vswitchd', forVswitchd), () => {
+  it('makes a bridge of the userspace datapath on the database of its host', async () => {
+    rig = createRig();
+    const lan = await createLan(rig);
+    const ovsdb = await startOvsdb(rig, lan.a);
+    await startVswitchd(rig, lan.a, ovsdb);
+    await ovsdb.vsctl('add-br br-phy -- set bridge br-phy datapath_type=netdev');
+    expect(await ovsdb.appctl('ovs-vswitchd', 'dpif/show')).toContain('br-phy');
+    expect((await lan.a.exec('ip', ['link', 'show', 'br-phy'])).stdout).toContain('br-phy');
   });
 });
 
