@@ -45,8 +45,8 @@ export interface KePayload {
   readonly data: Uint8Array;
 }
 
-export interface IdPayload {
-  readonly type: 'IDi' | 'IDr';
+export interface IdPayload<T extends 'IDi' | 'IDr' = 'IDi' | 'IDr'> {
+  readonly type: T;
   /** RFC 7296 §3.5; names in names.ts. */
   readonly idType: number;
   readonly data: Uint8Array;
@@ -101,8 +101,8 @@ export interface VendorPayload {
   readonly data: Uint8Array;
 }
 
-export interface TsPayload {
-  readonly type: 'TSi' | 'TSr';
+export interface TsPayload<T extends 'TSi' | 'TSr' = 'TSi' | 'TSr'> {
+  readonly type: T;
   readonly selectors: readonly TrafficSelector[];
   /** Selectors of types other than IPv4 and IPv6 ranges, which were left out (RFC 7296 §3.13.1). */
   readonly unknownSelectors: number;
@@ -119,7 +119,8 @@ export interface UnknownPayload {
 export type Payload =
   | SaPayload
   | KePayload
-  | IdPayload
+  | IdPayload<'IDi'>
+  | IdPayload<'IDr'>
   | CertPayload
   | CertReqPayload
   | AuthPayload
@@ -127,10 +128,11 @@ export type Payload =
   | NotifyPayload
   | DeletePayload
   | VendorPayload
-  | TsPayload
+  | TsPayload<'TSi'>
+  | TsPayload<'TSr'>
   | UnknownPayload;
 
 export type PayloadType = Payload['type'];
 
-/** The member of the union with this `type`. */
+/** The member of the union with this `type`; a union of types gives a union of members. */
 export type PayloadOf<T extends PayloadType> = Extract<Payload, { readonly type: T }>;

@@ -103,9 +103,10 @@ describe.each(rfc3526)('MODP group $group (RFC 3526 §$section)', ({ group, name
     expect(shared).toEqual(b.computeShared(a.publicValue));
   });
 
-  it('pads a shared secret with zeros in front', () => {
+  it('pads a public value and a shared secret with zeros in front', () => {
     // 2^1 meets g^x with x small: the secret is 2^x, far shorter than the group.
     const own = createKeyExchange(group, given('0a'));
+    expect(own.publicValue).toEqual(toBytes(1024n, bits / 8));
     expect(toBigInt(own.computeShared(toBytes(2n, bits / 8)))).toBe(1024n);
     expect(own.computeShared(toBytes(2n, bits / 8))).toHaveLength(bits / 8);
   });

@@ -77,8 +77,10 @@ describe.each(nist.map((vector, index) => ({ index, ...vector })))(
       expect(hex(rekeySkeyseed(vector.prf, skD, bytes(vector.girNew), ni, nr))).toBe(vector.skeyseedRekey);
     });
 
-    it('is cut into the seven keys in the order of RFC 7296 §2.14', () => {
-      const suite = suiteOf(vector.prf);
+    it.each([
+      ['an AEAD', suiteOf(vector.prf), { e: 20, a: 0 }],
+      ['a cipher with integrity', cbcSuiteOf(vector.prf), { e: 24, a: 48 }],
+    ])('is cut into the seven keys of %s in the order of RFC 7296 §2.14', (_name, suite, { e, a }) => {
       const keys = deriveIkeKeys({
         suite,
         skeyseed: bytes(vector.skeyseed),
@@ -87,12 +89,11 @@ describe.each(nist.map((vector, index) => ({ index, ...vector })))(
         initiatorSpi: vector.spii,
         responderSpi: vector.spir,
       });
-      const all = concatBytes(keys.skD, keys.skAi, keys.skAr, keys.skEi, keys.skEr, keys.skPi, keys.skPr);
+      const order = [keys.skD, keys.skAi, keys.skAr, keys.skEi, keys.skEr, keys.skPi, keys.skPr];
+      expect(order.map((key) => key.length)).toEqual([prfBytes, a, a, e, e, prfBytes, prfBytes]);
+      const all = concatBytes(...order);
       const shown = Math.min(all.length, dkm.length);
       expect(hex(all.subarray(0, shown))).toBe(hex(dkm.subarray(0, shown)));
-      expect([keys.skD, keys.skPi, keys.skPr].map((key) => key.length)).toEqual([prfBytes, prfBytes, prfBytes]);
-      expect([keys.skAi.length, keys.skAr.length]).toEqual([0, 0]);
-      expect([keys.skEi.length, keys.skEr.length]).toEqual([20, 20]);
     });
   },
 );
@@ -136,11 +137,7 @@ describe('keys of an IKE SA', () => {
   });
 
   it('include integrity keys of the length of the hash for a cipher that is no AEAD', () => {
-    const suite: IkeSuite = {
-      ...suiteOf(7),
-      encryption: { type: 'ENCR', id: 12, keyBits: 192 },
-      integrity: { type: 'INTEG', id: 13 },
-    };
+    const suite = cbcSuiteOf(7);
     const keys = deriveIkeKeys(input(suite));
     expect([keys.skAi.length, keys.skAr.length, keys.skEi.length, keys.skD.length]).toEqual([48, 48, 24, 64]);
     expect(skKeysOf(suite, keys, 'initiator')).toMatchObject({ skE: keys.skEi, skA: keys.skAi });
@@ -163,5 +160,13 @@ function suiteOf(prfId: number): IkeSuite {
     integrity: undefined,
     prf: { type: 'PRF', id: prfId },
     dh: { type: 'DH', id: 14 },
+  };
+}
+
+function cbcSuiteOf(prfId: number): IkeSuite {
+  return {
+    ...suiteOf(prfId),
+    encryption: { type: 'ENCR', id: 12, keyBits: 192 },
+    integrity: { type: 'INTEG', id: 13 },
   };
 }

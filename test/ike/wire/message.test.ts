@@ -92,6 +92,19 @@ describe('a message in the clear', () => {
     expect(reasonOf(bytes)).toBe(reason);
   });
 
+  it('with bytes behind its end is refused for its length', () => {
+    const bytes = emitMessage(INIT_HEADER, INIT_PAYLOADS);
+    expect(reasonOf(Uint8Array.from([...bytes, 0]))).toBe('bad-length');
+  });
+
+  it('with a payload shorter than its generic header is refused at once', () => {
+    for (const length of [0, 1, 2, 3]) {
+      const bytes = emitMessage(INIT_HEADER, [{ type: 'V', data: new Uint8Array(0) }]);
+      bytes[HEADER_SIZE + 3] = length;
+      expect(reasonOf(bytes)).toBe('payload-overrun');
+    }
+  });
+
   it('of a later minor version, with reserved flags set, is accepted (RFC 7296 §2.5)', () => {
     const bytes = emitMessage(INIT_HEADER, INIT_PAYLOADS);
     bytes[17] = 0x2f;
@@ -319,6 +332,6 @@ describe('hostile bytes', () => {
     bytes.set(sa, HEADER_SIZE);
     const start = performance.now();
     expect(reasonOf(bytes)).toBe('accepted');
-    expect(performance.now() - start).toBeLessThan(50);
+    expect(performance.now() - start).toBeLessThan(200);
   });
 });
