@@ -169,30 +169,41 @@ export function emitGenericHeader(next: number, critical: boolean, length: numbe
 function emitPayload(payload: Payload, out: Uint8Array, start: number): void {
   switch (payload.type) {
     case 'SA':
-      return emitSa(payload, out, start);
+      emitSa(payload, out, start);
+      break;
     case 'KE':
-      return emitKe(payload, out, start);
+      emitKe(payload, out, start);
+      break;
     case 'IDi':
     case 'IDr':
-      return emitId(payload, out, start);
+      emitId(payload, out, start);
+      break;
     case 'CERT':
     case 'CERTREQ':
-      return emitCert(payload, out, start);
+      emitCert(payload, out, start);
+      break;
     case 'AUTH':
-      return emitAuth(payload, out, start);
+      emitAuth(payload, out, start);
+      break;
     case 'NONCE':
-      return emitNonce(payload, out, start);
+      emitNonce(payload, out, start);
+      break;
     case 'N':
-      return emitNotify(payload, out, start);
+      emitNotify(payload, out, start);
+      break;
     case 'D':
-      return emitDelete(payload, out, start);
+      emitDelete(payload, out, start);
+      break;
     case 'V':
-      return emitVendor(payload, out, start);
+      emitVendor(payload, out, start);
+      break;
     case 'TSi':
     case 'TSr':
-      return emitTs(payload, out, start);
+      emitTs(payload, out, start);
+      break;
     case 'UNKNOWN':
       out.set(payload.data, start);
+      break;
   }
 }
 
