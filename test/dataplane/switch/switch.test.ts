@@ -1,0 +1,205 @@
+import { describe, expect, it } from 'vitest';
+import { Arena } from '../../../dataplane/arena.ts';
+import { DROP, type DropName } from '../../../dataplane/drops.ts';
+import { BridgePorts } from '../../../dataplane/switch/bridge-ports.ts';
+import { Fdb } from '../../../dataplane/switch/fdb.ts';
+import { FLOOD, flood, forward } from '../../../dataplane/switch/switch.ts';
+
+const A = '020000000001';
+const B = '020000000002';
+const BROADCAST = 'ffffffffffff';
+const reason = (name: DropName): number => DROP[name];
+
+/** Bridge 0 has ports 1, 2, 3 and 4, bridge 1 has ports 5 and 6. */
+class Rig {
+  readonly arena: Arena;
+  readonly fdb = new Fdb({ cells: 1024, bridges: 2 });
+  readonly ports = new BridgePorts(2, 8);
+
+  constructor(rows = 16) {
+    this.arena = new Arena({ rows, reads: 4, frameBytes: 2048 });
+    for (const bridge of [0, 1]) this.fdb.setBridge(bridge, 300_000, 1024);
+    for (const port of [1, 2, 3, 4]) this.ports.add(0, port);
+    for (const port of [5, 6]) this.ports.add(1, port);
+  }
+
+  load(frames: readonly { readonly port: number; readonly frame: string }[]): void {
+    this.arena.reset();
+    const { batch } = this.arena;
+    batch.count = frames.length;
+    frames.forEach(({ port, frame }, row) => {
+      const bytes = Buffer.from(frame, 'hex');
+      batch.arena.set(bytes, batch.offset[row]);
+      batch.length[row] = bytes.length;
+      batch.port[row] = port;
+      batch.bridge[row] = this.ports.bridgeOf[port];
+      batch.verdict[row] = 0;
+      batch.output[row] = -1;
+    });
+  }
+
+  /** Output of each frame, or minus its drop reason. */
+  forward(...frames: { port: number; frame: string }[]): number[] {
+    this.load(frames);
+    const { batch } = this.arena;
+    forward(batch, this.fdb, this.ports, 1000);
+    return frames.map((_, row) => (batch.verdict[row] === 0 ? batch.output[row] : -batch.verdict[row] - 1000));
+  }
+}
+
+const dropped = (name: DropName): number => -reason(name) - 1000;
+const frame = (destination: string, source: string, rest = '0800deadbeef'): string => destination + source + rest;
+
+describe('the learning switch', () => {
+  it('floods what it does not know, and learns from what it sees', () => {
+    const rig = new Rig();
+    expect(rig.forward({ port: 1, frame: frame(B, A) })).toEqual([FLOOD]);
+    expect(rig.forward({ port: 2, frame: frame(A, B) })).toEqual([1]);
+    expect(rig.forward({ port: 1, frame: frame(B, A) })).toEqual([2]);
+  });
+
+  it('learns within a batch', () => {
+    const rig = new Rig();
+    expect(rig.forward({ port: 1, frame: frame(B, A) }, { port: 2, frame: frame(A, B) })).toEqual([FLOOD, 1]);
+  });
+
+  it('floods broadcast and multicast always', () => {
+    const rig = new Rig();
+    expect(rig.forward({ port: 1, frame: frame(BROADCAST, A) }, { port: 1, frame: frame('01005e000001', A) })).toEqual([
+      FLOOD,
+      FLOOD,
+    ]);
+  });
+
+  it('never sends a frame back to the port it came from', () => {
+    const rig = new Rig();
+    rig.forward({ port: 1, frame: frame(BROADCAST, A) });
+    expect(rig.forward({ port: 1, frame: frame(A, B) })).toEqual([dropped('same-port')]);
+  });
+
+  it('drops and does not learn from a group address as source', () => {
+    const rig = new Rig();
+    const results = rig.forward({ port: 1, frame: frame(B, BROADCAST) }, { port: 1, frame: frame(B, '01005e000001') });
+    expect(results).toEqual([dropped('source-multicast'), dropped('source-multicast')]);
+    expect(rig.fdb.entries(1000)).toEqual([]);
+  });
+
+  it('drops what is sent to 01:80:c2:00:00:0x and forwards 01:80:c2:00:00:10', () => {
+    const rig = new Rig();
+    const results = rig.forward(
+      { port: 1, frame: frame('0180c2000000', A) },
+      { port: 1, frame: frame('0180c200000e', A) },
+      { port: 1, frame: frame('0180c2000010', A) },
+    );
+    expect(results).toEqual([dropped('reserved-destination'), dropped('reserved-destination'), FLOOD]);
+  });
+
+  it('drops what is shorter than an Ethernet header', () => {
+    const rig = new Rig();
+    expect(rig.forward({ port: 1, frame: frame(B, A, '08') })).toEqual([dropped('frame-too-short')]);
+  });
+
+  it('keeps bridges apart, and VLANs', () => {
+    const rig = new Rig();
+    rig.forward({ port: 1, frame: frame(BROADCAST, A) });
+    expect(rig.forward({ port: 5, frame: frame(A, B) })).toEqual([FLOOD]);
+    expect(rig.forward({ port: 2, frame: frame(A, B, '810000050800') })).toEqual([FLOOD]);
+    expect(rig.forward({ port: 2, frame: frame(A, B) })).toEqual([1]);
+  });
+
+  it('floods instead of sending to a port that has left the bridge', () => {
+    const rig = new Rig();
+    rig.forward({ port: 1, frame: frame(BROADCAST, A) });
+    rig.ports.remove(1);
+    expect(rig.forward({ port: 2, frame: frame(A, B) })).toEqual([FLOOD]);
+  });
+
+  it('leaves rows alone that have a verdict', () => {
+    const rig = new Rig();
+    rig.load([{ port: 1, frame: frame(B, A) }]);
+    rig.arena.batch.verdict[0] = reason('frame-too-long');
+    forward(rig.arena.batch, rig.fdb, rig.ports, 0);
+    expect(rig.arena.batch.output[0]).toBe(-1);
+    expect(rig.fdb.entries(0)).toEqual([]);
+  });
+});
+
+describe('flooding', () => {
+  function outputs(rig: Rig): { output: number; frame: string; ingress: number }[] {
+    const { batch } = rig.arena;
+    return Array.from({ length: batch.count }, (_, row) => ({
+      output: batch.output[row],
+      ingress: batch.port[row],
+      frame: Buffer.from(batch.arena.subarray(batch.offset[row], batch.offset[row] + batch.length[row])).toString(
+        'hex',
+      ),
+    }));
+  }
+
+  it('gives every other port of the bridge the whole frame once', () => {
+    const rig = new Rig();
+    const one = frame(BROADCAST, A);
+    const two = frame(BROADCAST, B, '0806aabbccddeeff');
+    rig.forward({ port: 2, frame: one }, { port: 5, frame: two });
+    expect(flood(rig.arena.batch, rig.arena, rig.ports)).toBe(0);
+    expect(outputs(rig)).toEqual([
+      { output: 1, ingress: 2, frame: one },
+      { output: 6, ingress: 5, frame: two },
+      { output: 3, ingress: 2, frame: one },
+      { output: 4, ingress: 2, frame: one },
+    ]);
+    const starts = [...rig.arena.batch.offset.subarray(0, 4)];
+    expect(new Set(starts).size).toBe(4);
+    expect(starts[2]).toBe(rig.arena.packetStart(2));
+  });
+
+  it('copies a frame that does not begin where its slot does, as after decapsulation', () => {
+    const rig = new Rig();
+    const one = frame(BROADCAST, A, '0800'.padEnd(400, '5'));
+    rig.forward({ port: 1, frame: one });
+    const { batch } = rig.arena;
+    batch.arena.copyWithin(batch.offset[0] + 53, batch.offset[0], batch.offset[0] + batch.length[0]);
+    batch.offset[0] += 53;
+    flood(batch, rig.arena, rig.ports);
+    expect(outputs(rig).map((row) => row.frame)).toEqual([one, one, one]);
+  });
+
+  it('drops a frame that has nowhere to go', () => {
+    const rig = new Rig();
+    rig.ports.remove(6);
+    rig.forward({ port: 5, frame: frame(BROADCAST, A) });
+    flood(rig.arena.batch, rig.arena, rig.ports);
+    expect(rig.arena.batch.verdict[0]).toBe(reason('no-output'));
+  });
+
+  it('says how many copies found no room, and makes the others', () => {
+    const rig = new Rig(4);
+    rig.forward(...[1, 1, 1].map((port) => ({ port, frame: frame(BROADCAST, A) })));
+    // Three frames to three ports each are nine rows; there are four.
+    expect(flood(rig.arena.batch, rig.arena, rig.ports)).toBe(5);
+    expect(outputs(rig).map((row) => row.output)).toEqual([2, 2, 2, 3]);
+  });
+
+  it('leaves frames with one destination, and dropped ones, as they are', () => {
+    const rig = new Rig();
+    rig.forward({ port: 2, frame: frame(BROADCAST, B) });
+    rig.forward({ port: 1, frame: frame(B, A) }, { port: 1, frame: frame('0180c2000000', A) });
+    flood(rig.arena.batch, rig.arena, rig.ports);
+    expect(rig.arena.batch.count).toBe(2);
+    expect([...rig.arena.batch.output.subarray(0, 2)]).toEqual([2, -1]);
+  });
+});
+
+describe('the ports of a bridge', () => {
+  it('move with the port, and know no port twice', () => {
+    const ports = new BridgePorts(2, 8);
+    ports.add(0, 1);
+    ports.add(0, 1);
+    ports.add(0, 2);
+    ports.add(1, 1);
+    ports.remove(7);
+    expect([...ports.ports(0)]).toEqual([2]);
+    expect([...ports.ports(1)]).toEqual([1]);
+    expect(ports.bridgeOf[1]).toBe(1);
+  });
+});
