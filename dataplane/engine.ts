@@ -166,7 +166,7 @@ export class Engine {
     };
     if (this.options.workers > 0) return WorkerPool.start(native, this.shared, host);
     const uplink = this.backend.uplink?.() ?? new MmsgUplink(native, this.shared.arena.rows);
-    return new InlineRunner(native, this.shared, uplink, host, memoryPorts);
+    return new InlineRunner({ native, shared: this.shared, uplink, clock: () => this.now(), memoryPorts }, host);
   }
 
   private async carryOut(command: EngineCommand): Promise<void> {

@@ -3,12 +3,9 @@
  * number of turns at a time, so that IKE, OVSDB and timers get theirs. The only way for the raw-socket backend.
  */
 
-import type { Native } from '../native-shims/types.ts';
-import type { FramePort } from './io/port.ts';
-import type { Uplink } from './io/uplink.ts';
 import { Pipeline } from './pipeline.ts';
 import type { Runner, RunnerHost, WorkerCommand } from './runner.ts';
-import type { SharedState } from './shared-state.ts';
+import type { WorkerContext } from './worker-state.ts';
 
 /** Turns before the event loop goes on: 8 batches of 64 packets are below a millisecond. */
 const TURNS_PER_WAKE = 8;
@@ -20,14 +17,8 @@ export class InlineRunner implements Runner {
   private scheduled: NodeJS.Immediate | undefined;
   private stopped = false;
 
-  constructor(
-    native: Native,
-    shared: SharedState,
-    uplink: Uplink,
-    host: RunnerHost,
-    memoryPorts?: ReadonlyMap<number, FramePort>,
-  ) {
-    this.pipeline = new Pipeline(native, shared, 0, uplink, (event) => host.onEvent(event), memoryPorts);
+  constructor(context: Omit<WorkerContext, 'worker' | 'emit'>, host: RunnerHost) {
+    this.pipeline = new Pipeline({ ...context, worker: 0, emit: (event) => host.onEvent(event) });
     for (const command of host.stateOf(0)) this.pipeline.apply(command);
     this.watch();
   }

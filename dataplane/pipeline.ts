@@ -5,17 +5,12 @@
  * ports does not cost a system call for each of them in every turn.
  */
 
-import type { Native } from '../native-shims/types.ts';
 import { applyCommand } from './apply.ts';
-import type { EngineEvent } from './commands.ts';
 import { POLLS, TURNS } from './counters.ts';
 import { inbound } from './inbound.ts';
-import type { FramePort } from './io/port.ts';
-import type { Uplink } from './io/uplink.ts';
 import { outbound } from './outbound.ts';
 import type { WorkerCommand } from './runner.ts';
-import type { SharedState } from './shared-state.ts';
-import { type LocalPort, WorkerState } from './worker-state.ts';
+import { type LocalPort, type WorkerContext, WorkerState } from './worker-state.ts';
 
 /** Turns after which every source is tried, whether or not it had something. */
 const TRY_ALL_TURNS = 32;
@@ -29,15 +24,8 @@ export class Pipeline {
   private hot = new Uint8Array(1).fill(1);
   private turnsUntilAll = 0;
 
-  constructor(
-    native: Native,
-    shared: SharedState,
-    worker: number,
-    uplink: Uplink,
-    emit: (event: EngineEvent) => void,
-    memoryPorts?: ReadonlyMap<number, FramePort>,
-  ) {
-    this.state = new WorkerState(native, shared, worker, uplink, emit, memoryPorts);
+  constructor(context: WorkerContext) {
+    this.state = new WorkerState(context);
   }
 
   apply(command: WorkerCommand): void {
@@ -58,7 +46,7 @@ export class Pipeline {
   /** One batch from each source that may have something. Returns the packets handled; 0: nothing to do. */
   turn(): number {
     const { state, sources, hot } = this;
-    state.now = state.native.monotonicMs();
+    state.now = state.clock();
     state.counters.add(TURNS, 1);
     if (--this.turnsUntilAll <= 0) {
       hot.fill(1);

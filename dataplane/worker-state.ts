@@ -49,13 +49,26 @@ const AEADS: Readonly<Record<Aead['name'], (native: Native) => Aead>> = {
   noble: createNobleAead,
 };
 
-export class WorkerState {
+/** What a worker is made with. */
+export interface WorkerContext {
   readonly native: Native;
   readonly shared: SharedState;
   readonly worker: number;
   readonly uplink: Uplink;
+  /** Milliseconds of CLOCK_MONOTONIC, the same for all workers. */
+  readonly clock: () => number;
   readonly emit: (event: EngineEvent) => void;
   /** Ports that have no descriptor, by the number that stands for one. Only on the main thread. */
+  readonly memoryPorts?: ReadonlyMap<number, FramePort> | undefined;
+}
+
+export class WorkerState implements WorkerContext {
+  readonly native: Native;
+  readonly shared: SharedState;
+  readonly worker: number;
+  readonly uplink: Uplink;
+  readonly clock: () => number;
+  readonly emit: (event: EngineEvent) => void;
   readonly memoryPorts: ReadonlyMap<number, FramePort> | undefined;
   /** Monotonic ms, set at the start of each turn. */
   now = 0;
@@ -88,20 +101,15 @@ export class WorkerState {
   markRule: MarkRule = { set: false, value: 0, mask: 0 };
   uplinkMark = 0;
 
-  constructor(
-    native: Native,
-    shared: SharedState,
-    worker: number,
-    uplink: Uplink,
-    emit: (event: EngineEvent) => void,
-    memoryPorts?: ReadonlyMap<number, FramePort>,
-  ) {
+  constructor(context: WorkerContext) {
+    const { native, shared, worker } = context;
     this.native = native;
     this.shared = shared;
     this.worker = worker;
-    this.uplink = uplink;
-    this.emit = emit;
-    this.memoryPorts = memoryPorts;
+    this.uplink = context.uplink;
+    this.clock = context.clock;
+    this.emit = context.emit;
+    this.memoryPorts = context.memoryPorts;
     this.checksum = native.checksumBatch;
     this.arena = new Arena(shared.arena);
     this.batch = this.arena.batch;

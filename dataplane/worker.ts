@@ -24,7 +24,14 @@ export default function runWorker(task: WorkerTask): void {
   const { port, eventFd, posted, worker } = task;
   const tell = (message: FromWorker): void => port.postMessage(message);
   const uplink = new MmsgUplink(native, task.shared.arena.rows);
-  const pipeline = new Pipeline(native, task.shared, worker, uplink, (event) => tell({ event }));
+  const pipeline = new Pipeline({
+    native,
+    shared: task.shared,
+    worker,
+    uplink,
+    clock: native.monotonicMs,
+    emit: (event) => tell({ event }),
+  });
   let seen = Atomics.load(posted, worker);
   let stopped = false;
 

@@ -7,7 +7,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { createInterface } from 'node:readline';
-import { Engine, encapsulationOf, ESP_ALGORITHMS } from '../../../dist/dataplane/index.js';
+import { Engine, ESP_ALGORITHMS, encapsulationOf } from '../../../dist/dataplane/index.js';
 import { loadNative } from '../../../dist/native-shims/index.js';
 
 const settings = {
