@@ -100,6 +100,8 @@ export interface EngineSettings {
   /** Half-open IKE SAs as responder beyond which COOKIE is asked (RFC 7296 §2.6), and beyond which none is accepted. */
   readonly cookieThreshold: number;
   readonly halfOpenLimit: number;
+  /** Whether `ike-keys` actions are given, for decrypting captures. Default: no. */
+  readonly keyLog?: boolean;
 }
 
 /** What the engine needs from whoever runs it. */

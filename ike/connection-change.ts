@@ -1,0 +1,89 @@
+/**
+ * What a new configuration of a connection means for its SAs: unchanged children stay, changed ones and those of
+ * changed credentials get successors before they go, removed ones go.
+ */
+
+import { timingSafeEqual } from 'node:crypto';
+import type { ConnectionState } from './connection.ts';
+import { isSupported } from './crypto/transforms.ts';
+import { identityProblem, localIdentity, remoteIdentity, sameIdentity } from './identity.ts';
+import { groupsOf, proposalsText } from './negotiation.ts';
+import { equal, sameAddress } from './traffic-selectors.ts';
+import type { Authentication, ChildConfig, Connection, ProposalConfig, TrafficSelector } from './types.ts';
+import { transformName } from './wire/names.ts';
+
+const sameProposals = (a: readonly ProposalConfig[], b: readonly ProposalConfig[]): boolean =>
+  JSON.stringify(a) === JSON.stringify(b);
+
+function sameAuthentication(a: Authentication, b: Authentication): boolean {
+  return a.method === b.method && a.secret.length === b.secret.length && timingSafeEqual(a.secret, b.secret);
+}
+
+const sameSelectors = (a: readonly TrafficSelector[], b: readonly TrafficSelector[]): boolean =>
+  a.length === b.length && a.every((selector, index) => equal(selector, b[index]));
+
+/** Whether an IKE SA made under `a` could have been made under `b`. */
+function sameIkeSa(a: Connection, b: Connection): boolean {
+  return (
+    sameAddress(a.local, b.local) &&
+    sameAddress(a.remote, b.remote) &&
+    sameIdentity(localIdentity(a), localIdentity(b)) &&
+    sameIdentity(remoteIdentity(a), remoteIdentity(b)) &&
+    sameAuthentication(a.authentication, b.authentication) &&
+    sameProposals(a.ikeProposals, b.ikeProposals)
+  );
+}
+
+const sameChild = (a: ChildConfig, b: ChildConfig): boolean =>
+  a.name === b.name && sameSelectors(a.tsLocal, b.tsLocal) && sameSelectors(a.tsRemote, b.tsRemote);
+
+/** Puts `next` in force. Lifetimes and liveness checks count from the next SA on. */
+export function applyConfiguration(state: ConnectionState, next: Connection): void {
+  const before = state.config;
+  const protection = sameProposals(before.espProposals, next.espProposals) && before.pfs === next.pfs;
+  // Children that did not change keep their object, so that what is queued for them goes on.
+  const children = next.children.map((child) => {
+    const same = before.children.find((other) => sameChild(other, child));
+    return same !== undefined && same.start === child.start ? same : child;
+  });
+  state.config = { ...next, children };
+  if (!sameIkeSa(before, next)) for (const sa of state.ikeSas) state.outdate(sa);
+  for (const child of state.context.children.ofConnection(state.name)) {
+    const config = children.find(({ name }) => name === child.config.name);
+    if (config === undefined) state.deleteChild(child, 'its tunnel was removed');
+    else if (!sameChild(child.config, config) || !protection) state.outdateChild(child);
+  }
+  state.reconcile();
+}
+
+/**
+ * Throws RangeError if the engine cannot run this connection: what is at fault, what came, what was expected.
+ * Control has checked what operators write; this catches what would otherwise show as a peer that refuses us.
+ */
+export function checkConnection(connection: Connection): void {
+  const at = `connection ${connection.name}`;
+  const fault = (what: string): never => {
+    throw new RangeError(`${at}: ${what}`);
+  };
+  for (const identity of [localIdentity(connection), remoteIdentity(connection)]) {
+    const problem = identityProblem(identity);
+    if (problem !== undefined) fault(problem);
+  }
+  if (connection.authentication.secret.length === 0) fault('the shared key is empty; set options:psk');
+  const names = connection.children.map(({ name }) => name);
+  if (new Set(names).size !== names.length) fault(`two children have one name: ${names.join(', ')}`);
+  for (const [protocol, proposals] of [
+    ['IKE', connection.ikeProposals],
+    ['ESP', connection.espProposals],
+  ] as const) {
+    if (proposals.length === 0) fault(`no ${protocol} proposal`);
+    for (const { transforms } of proposals) {
+      const unsupported = transforms.find((transform) => transform.id !== 0 && !isSupported(transform, protocol));
+      if (unsupported !== undefined) fault(`${transformName(unsupported)} is not implemented for ${protocol}`);
+      if (!transforms.some(({ type }) => type === 'ENCR')) fault(`an ${protocol} proposal has no cipher`);
+    }
+  }
+  if (connection.ikeProposals.some((proposal) => groupsOf([proposal]).length === 0)) {
+    fault(`every IKE proposal needs a key exchange group, got ${proposalsText(connection.ikeProposals)}`);
+  }
+}

@@ -1,0 +1,72 @@
+/**
+ * The counters of the IKEv2 engine: one row for each thing that can happen to a message or an exchange, with its
+ * meaning. `coverage/show` and the documentation read the table; code counts by name, so a reason without a row
+ * does not compile. Messages that do not parse or do not verify are counted as `dropped: ` and the codec's reason.
+ */
+
+import type { IkeCounters } from './types.ts';
+import { PARSE_FAILURES, type ParseFailure } from './wire/failures.ts';
+
+export const COUNTER_MEANINGS = {
+  'received: messages': 'datagrams that were handed to the engine',
+  'sent: messages': 'datagrams that the engine asked to be sent, retransmissions included',
+  'sent: retransmitted requests': 'requests sent again because no response came',
+  'sent: repeated responses': 'responses sent again because the peer repeated its request',
+  'sent: cookies': 'IKE_SA_INIT requests answered with COOKIE only',
+  'sent: invalid major version': 'requests of another major version, answered with INVALID_MAJOR_VERSION',
+  'dropped: unknown SPI': 'no IKE SA has this SPI',
+  'dropped: wrong address': 'the SPI is known, but with another address',
+  'dropped: unexpected exchange': 'an exchange that the state of the IKE SA does not allow',
+  'dropped: unexpected response': 'a response to nothing that is outstanding',
+  'dropped: altered repetition': 'the message id of the last request with other bytes',
+  'dropped: old message id': 'a request from before the last one',
+  'dropped: message id beyond window': 'a request ahead of the window of 1',
+  'dropped: unprotected': 'an exchange that must be protected but is not',
+  'dropped: half-open limit': 'an IKE_SA_INIT request while as many IKE SAs are half open as are allowed',
+  'dropped: wrong cookie': 'an IKE_SA_INIT request whose COOKIE is not ours; answered with a fresh one',
+  'refused: no connection': 'an IKE_SA_INIT request between addresses without a connection',
+  'refused: no proposal chosen': 'nothing in common between the proposals of both sides',
+  'refused: wrong key exchange group': 'answered with INVALID_KE_PAYLOAD',
+  'refused: authentication failed': 'the peer did not prove its identity',
+  'refused: traffic selectors': 'no configured child has the selectors that the peer asks for',
+  'refused: mode mismatch': 'a child without USE_TRANSPORT_MODE',
+  'refused: unknown critical payload': 'answered with UNSUPPORTED_CRITICAL_PAYLOAD',
+  'refused: temporary failure': 'answered with TEMPORARY_FAILURE (RFC 7296 §2.25)',
+  'refused: unknown child SA': 'answered with CHILD_SA_NOT_FOUND',
+  'refused: invalid syntax': 'an authenticated request lacks what it must hold; answered with INVALID_SYNTAX',
+  'established: IKE SAs': 'IKE SAs that were authenticated, rekeyed ones not counted',
+  'established: child SAs': 'child SAs that were installed, rekeyed ones included',
+  'rekeyed: IKE SAs': 'IKE SAs replaced by a rekeying',
+  'rekeyed: child SAs': 'child SAs replaced by a rekeying',
+  'collisions: child rekeying': 'both ends rekeyed one child SA at once',
+  'collisions: IKE rekeying': 'both ends rekeyed one IKE SA at once',
+  'collisions: child creation': 'both ends set up the same child at once',
+  'collisions: initial exchange': 'both ends set up an IKE SA at once',
+  'expired: half-open': 'a peer that began and never authenticated',
+  'expired: child SAs': 'child SAs that reached their end of life',
+  'expired: IKE SAs': 'IKE SAs that reached their end of life',
+  'lost: no response': 'IKE SAs given up because the peer stopped to answer',
+  'failed: attempts': 'attempts to set up an IKE SA that did not succeed',
+  'failed: children': 'attempts to set up or rekey a child that did not succeed',
+} as const satisfies Record<string, string>;
+
+export type CounterName = keyof typeof COUNTER_MEANINGS | `dropped: ${ParseFailure}`;
+
+export class Counters {
+  readonly #counts = new Map<CounterName, number>();
+
+  count(name: CounterName): void {
+    this.#counts.set(name, this.get(name) + 1);
+  }
+
+  get(name: CounterName): number {
+    return this.#counts.get(name) ?? 0;
+  }
+
+  /** Every counter, those at zero too. */
+  all(): IkeCounters {
+    const failures = (Object.keys(PARSE_FAILURES) as ParseFailure[]).map((reason) => `dropped: ${reason}` as const);
+    const names: CounterName[] = [...(Object.keys(COUNTER_MEANINGS) as (keyof typeof COUNTER_MEANINGS)[]), ...failures];
+    return Object.fromEntries(names.map((name) => [name, this.get(name)]));
+  }
+}

@@ -1,0 +1,155 @@
+/**
+ * The door of the responder: which IKE_SA_INIT requests are served (RFC 7296 §2.1, §2.6, §2.7), before anything is
+ * known about who sent them. Work and memory are bounded here: a repeated request gets the response it had, nobody
+ * gets a key exchange computed without a COOKIE once many IKE SAs are half open, and beyond a limit nobody gets one.
+ */
+
+import { createHash } from 'node:crypto';
+import type { ConnectionState } from './connection.ts';
+import type { EngineContext } from './context.ts';
+import { type CookieJar, createCookieJar } from './crypto/cookie.ts';
+import { isSupported } from './crypto/transforms.ts';
+import { type Choice, choose, proposalsText } from './negotiation.ts';
+import type { IkeSa } from './sa/ike-sa.ts';
+import { find, findNotify, notify } from './sa/notify.ts';
+import { answerIkeInit } from './tasks/ike-init.ts';
+import type { Datagram } from './types.ts';
+import { emitMessage, type ParsedMessage } from './wire/message.ts';
+import { NOTIFY } from './wire/names.ts';
+import { unsupportedCriticalPayload } from './wire/payload-chain.ts';
+import type { NotifyPayload, Proposal } from './wire/payloads.ts';
+import { findRuleViolation } from './wire/rules.ts';
+
+/** A peer has this long to authenticate. */
+const HALF_OPEN_MS = 30_000;
+
+export class HalfOpen {
+  readonly #context: EngineContext;
+  readonly #cookies: CookieJar;
+  /** By digest of the request: several IKE SAs may begin with one SPI of the initiator (RFC 7296 §2.1). */
+  readonly #byRequest = new Map<string, IkeSa>();
+  #waiting = 0;
+
+  constructor(context: EngineContext) {
+    this.#context = context;
+    this.#cookies = createCookieJar((bytes) => context.host.random(bytes));
+  }
+
+  /** IKE SAs whose peer has not authenticated yet. */
+  get size(): number {
+    return this.#waiting;
+  }
+
+  /** An IKE_SA_INIT request, for an IKE SA that we don't have. Cheapest checks first. */
+  receive(datagram: Datagram, message: ParsedMessage): void {
+    const context = this.#context;
+    const { header, payloads } = message;
+
+    // 1. The same request again.
+    const digest = createHash('sha256').update(`${datagram.remote.address} `).update(datagram.data).digest('hex');
+    const known = this.#byRequest.get(digest);
+    if (known?.init !== undefined) {
+      context.count('sent: repeated responses');
+      return known.transmit(known.init.response, datagram.remote, datagram.local);
+    }
+
+    // 2. What any IKE_SA_INIT request is.
+    if (!header.initiatorFlag || header.messageId !== 0 || message.encrypted !== undefined) {
+      return context.count('dropped: unexpected exchange');
+    }
+    const critical = unsupportedCriticalPayload(payloads);
+    if (critical !== undefined) {
+      context.count('refused: unknown critical payload');
+      return this.#refuse(datagram, message, notify(NOTIFY.UNSUPPORTED_CRITICAL_PAYLOAD, Uint8Array.of(critical)));
+    }
+    const violation = findRuleViolation(header, payloads);
+    const offered = find(payloads, 'SA');
+    const ke = find(payloads, 'KE');
+    const ni = find(payloads, 'NONCE')?.data;
+    if (violation !== undefined || offered === undefined || ke === undefined || ni === undefined) {
+      return context.count(`dropped: ${violation?.reason ?? 'payload-missing'}`);
+    }
+
+    // 3. Whether there is a connection between the two addresses.
+    const candidates = context.connectionsBetween(datagram.local.address, datagram.remote.address);
+    if (candidates.length === 0) {
+      context.count('refused: no connection');
+      const between = `${datagram.remote.address} to ${datagram.local.address}`;
+      context.logRarely('no connection', 'warn', undefined, `no IPsec tunnel from ${between} is configured here`);
+      return this.#refuse(datagram, message, notify(NOTIFY.NO_PROPOSAL_CHOSEN));
+    }
+
+    // 4. Load.
+    if (this.#waiting >= context.settings.halfOpenLimit) {
+      context.logRarely('half-open', 'warn', undefined, `${this.#waiting} IKE SAs are half open: no more are accepted`);
+      return context.count('dropped: half-open limit');
+    }
+    if (this.#waiting >= context.settings.cookieThreshold) {
+      const subject = { nonce: ni, address: datagram.remote.address, initiatorSpi: header.initiatorSpi };
+      const cookie = findNotify(payloads, NOTIFY.COOKIE);
+      if (cookie === undefined || !this.#cookies.verify(context.nowMs(), subject, cookie.data)) {
+        context.count(cookie === undefined ? 'sent: cookies' : 'dropped: wrong cookie');
+        return this.#refuse(datagram, message, notify(NOTIFY.COOKIE, this.#cookies.make(context.nowMs(), subject)));
+      }
+    }
+
+    // 5. Proposal and group.
+    const choice = this.#choose(candidates, offered.proposals, ke.group);
+    const group = choice?.suite.DH?.id;
+    if (choice === undefined || group === undefined) {
+      context.count('refused: no proposal chosen');
+      const ours = proposalsText(candidates[0].config.ikeProposals);
+      candidates[0].noteFailure(
+        `${datagram.remote.address} offers ${proposalsText(offered.proposals)} for the IKE SA, we allow ${ours}`,
+      );
+      return this.#refuse(datagram, message, notify(NOTIFY.NO_PROPOSAL_CHOSEN));
+    }
+    if (ke.group !== group) {
+      context.count('refused: wrong key exchange group');
+      return this.#refuse(
+        datagram,
+        message,
+        notify(NOTIFY.INVALID_KE_PAYLOAD, Uint8Array.of(group >> 8, group & 0xff)),
+      );
+    }
+
+    // 6. Only now the key exchange.
+    const sa = answerIkeInit(context, { datagram, initiatorSpi: header.initiatorSpi, ni, ke, choice });
+    if (sa === undefined) return context.count('dropped: bad-ke');
+    this.#admit(sa, digest);
+  }
+
+  #choose(candidates: readonly ConnectionState[], offered: readonly Proposal[], keGroup: number): Choice | undefined {
+    for (const { config } of candidates) {
+      const choice = choose(offered, config.ikeProposals, { protocol: 'IKE', spiSize: 0, keGroup, groups: 'required' });
+      if (choice === undefined) continue;
+      if (Object.values(choice.suite).every((transform) => isSupported(transform, 'IKE'))) return choice;
+    }
+    return undefined;
+  }
+
+  #admit(sa: IkeSa, digest: string): void {
+    const context = this.#context;
+    this.#byRequest.set(digest, sa);
+    this.#waiting += 1;
+    const timer = context.timers.at(context.nowMs() + HALF_OPEN_MS, () => {
+      context.count('expired: half-open');
+      sa.end('lost', 'the peer did not authenticate in time');
+    });
+    // Runs when the IKE SA is established and when it ends, whichever is first.
+    sa.stopLife = () => {
+      sa.stopLife = () => {};
+      context.timers.cancel(timer);
+      this.#byRequest.delete(digest);
+      this.#waiting -= 1;
+    };
+  }
+
+  /** An unprotected response with one notify; no state is kept. */
+  #refuse(datagram: Datagram, message: ParsedMessage, payload: NotifyPayload): void {
+    const { header } = message;
+    const data = emitMessage({ ...header, initiatorFlag: false, responseFlag: true }, [payload]);
+    this.#context.count('sent: messages');
+    this.#context.emit({ action: 'send', local: datagram.local, remote: datagram.remote, data });
+  }
+}

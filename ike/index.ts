@@ -1,0 +1,7 @@
+/** The public face of ike/: the engine, its types, and the proposals that are offered unless configured otherwise. */
+
+export { COUNTER_MEANINGS } from './counters.ts';
+export { ProposalTextError, parseEspProposal, parseIkeProposal } from './crypto/proposal-text.ts';
+export { DEFAULT_ENGINE_SETTINGS, DEFAULT_ESP_PROPOSALS, DEFAULT_IKE_PROPOSALS } from './defaults.ts';
+export { createIkeEngine } from './engine.ts';
+export type * from './types.ts';

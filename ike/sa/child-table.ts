@@ -1,0 +1,156 @@
+/**
+ * All child SAs of the engine: installs them at the runner, decides which of several for one configured child
+ * sends, and removes them. Make before break: outbound traffic leaves a child only for another one, as long as
+ * there is another one.
+ */
+
+import type { EngineContext } from '../context.ts';
+import { lifeSpan } from '../lifetimes.ts';
+import { rekeyChild } from '../tasks/child-rekey.ts';
+import { selectorPairText } from '../traffic-selectors.ts';
+import type { ChildSa, ChildSaSummary } from '../types.ts';
+import { type Child, spiText } from './child-sa.ts';
+
+/** How long the inbound side of a replaced child still receives. */
+export const DRAIN_MS = 5000;
+/**
+ * A child that the peer made beside one that we still send on takes over after this time, even if the peer neither
+ * deletes the old one nor sends on the new one: it may have forgotten the old one.
+ */
+const TAKE_OVER_MS = 2000;
+
+export type ChildKeys = Pick<ChildSa, 'algorithm' | 'inboundKey' | 'outboundKey' | 'esn'>;
+
+/**
+ * When outbound traffic moves to a new child: at once; after a while or when the peer is seen on it; or only when
+ * the peer is seen on it or the old one goes (RFC 7296 §2.8).
+ */
+export type SendPolicy = 'now' | 'soon' | 'when-seen';
+
+const slotOf = (connection: string, child: string): string => `${connection}\0${child}`;
+
+export class ChildTable {
+  readonly #context: EngineContext;
+  readonly #byId = new Map<number, Child>();
+  readonly #bySlot = new Map<string, Child[]>();
+  /** The child that outbound traffic of a slot uses. */
+  readonly #sending = new Map<string, Child>();
+  #lastId = 0;
+
+  constructor(context: EngineContext) {
+    this.#context = context;
+  }
+
+  nextId(): number {
+    this.#lastId += 1;
+    return this.#lastId;
+  }
+
+  get(id: number): Child | undefined {
+    return this.#byId.get(id);
+  }
+
+  /** The children of one configured child, oldest first. */
+  of(connection: string, child: string): readonly Child[] {
+    return this.#bySlot.get(slotOf(connection, child)) ?? [];
+  }
+
+  ofConnection(connection: string): Child[] {
+    return [...this.#byId.values()].filter((child) => child.connection.name === connection);
+  }
+
+  get size(): number {
+    return this.#byId.size;
+  }
+
+  isSending(child: Child): boolean {
+    return this.#sending.get(slotOf(child.connection.name, child.config.name)) === child;
+  }
+
+  install(child: Child, keys: ChildKeys, policy: SendPolicy): void {
+    const context = this.#context;
+    const nowMs = context.nowMs();
+    const slot = slotOf(child.connection.name, child.config.name);
+    const others = this.#bySlot.get(slot) ?? [];
+    const { lifetimes } = child.connection;
+    const span = lifeSpan(nowMs, lifetimes.childSeconds, lifetimes, context.fraction());
+    child.installedAtMs = nowMs;
+    child.rekeyAtMs = span.rekeyAtMs;
+    child.expiresAtMs = span.expiresAtMs;
+    child.rekeyTimer = context.timers.at(span.rekeyAtMs, () => rekeyChild(child));
+    child.expiryTimer = context.timers.at(span.expiresAtMs, () =>
+      child.ikeSa.connection?.childExpired(child, 'its lifetime is over'),
+    );
+    this.#byId.set(child.id, child);
+    child.ikeSa.children.add(child);
+    this.#bySlot.set(slot, [...others, child]);
+    const sendNow = policy === 'now' || !this.#sending.has(slot);
+    if (sendNow) this.#sending.set(slot, child);
+    else if (policy === 'soon') {
+      child.takeOverTimer = context.timers.at(nowMs + TAKE_OVER_MS, () => this.startSending(child));
+    }
+    context.count('established: child SAs');
+    context.log(
+      'info',
+      child.connection.name,
+      `CHILD_SA ${child.label} established with SPIs ${spiText(child.inboundSpi)}_i ${spiText(child.outboundSpi)}_o ` +
+        `and TS ${selectorPairText(child.tsLocal, child.tsRemote)}`,
+    );
+    context.emit({
+      action: 'child-install',
+      sendNow,
+      sa: {
+        id: child.id,
+        connection: child.connection.name,
+        child: child.config.name,
+        inboundSpi: child.inboundSpi,
+        outboundSpi: child.outboundSpi,
+        mode: 'transport',
+        tsLocal: child.tsLocal,
+        tsRemote: child.tsRemote,
+        replaces: child.replaces,
+        initiator: child.initiator,
+        ...keys,
+      },
+    });
+  }
+
+  /** Moves outbound traffic to this child, if it is not there already. */
+  startSending(child: Child): void {
+    this.#context.timers.cancel(child.takeOverTimer);
+    const slot = slotOf(child.connection.name, child.config.name);
+    if (child.state === 'gone' || child.state === 'deleting' || this.#sending.get(slot) === child) return;
+    this.#sending.set(slot, child);
+    this.#context.emit({ action: 'child-send', id: child.id });
+  }
+
+  /** Takes the child out. If it was the one that sends and another is installed, that one sends first. */
+  remove(child: Child, reason: string): void {
+    if (child.state === 'gone') return;
+    const { timers } = this.#context;
+    child.state = 'gone';
+    for (const timer of [child.rekeyTimer, child.expiryTimer, child.takeOverTimer]) timers.cancel(timer);
+    const slot = slotOf(child.connection.name, child.config.name);
+    const others = (this.#bySlot.get(slot) ?? []).filter((other) => other !== child);
+    this.#byId.delete(child.id);
+    if (others.length > 0) this.#bySlot.set(slot, others);
+    else this.#bySlot.delete(slot);
+    const heir = others.findLast((other) => other.usable) ?? others.findLast((other) => other.state !== 'deleting');
+    if (this.#sending.get(slot) === child) {
+      this.#sending.delete(slot);
+      if (heir !== undefined) this.startSending(heir);
+    }
+    child.ikeSa.children.delete(child);
+    this.#context.log('info', child.connection.name, `CHILD_SA ${child.label} removed: ${reason}`);
+    this.#context.emit({
+      action: 'child-remove',
+      id: child.id,
+      drainMs: heir === undefined ? 0 : DRAIN_MS,
+      reason,
+    });
+  }
+
+  summaries(connection: string): ChildSaSummary[] {
+    return this.ofConnection(connection).map((child) => child.summary());
+  }
+}

@@ -1,0 +1,406 @@
+/**
+ * One IKE SA (RFC 7296 §1, §2): its SPIs, keys and message windows, the queue of exchanges that we want, and its
+ * children. It seals and opens messages and hands their payloads to tasks; what they mean is in tasks/. When to
+ * rekey, check or replace it is its connection's business (connection.ts, sa-life.ts).
+ *
+ *     connecting ──► established ──► rekeying ──► rekeyed ──► deleting ──► gone
+ *         │              │  ▲            │                        ▲
+ *         │              │  └─ refused ──┘                        │
+ *         └─► gone       └────────────────────────────────────────┘
+ */
+
+import type { ConnectionState } from '../connection.ts';
+import type { EngineContext } from '../context.ts';
+import { type IkeKeys, type IkeSuite, skKeysOf, wipeIkeKeys } from '../crypto/prf.ts';
+import { createIvSource } from '../crypto/sk-cipher.ts';
+import type { SkKeys } from '../crypto/sk-keys.ts';
+import { sameAddress } from '../traffic-selectors.ts';
+import type { Datagram, Endpoint } from '../types.ts';
+import { PARSE_FAILURES, type ParseFailure } from '../wire/failures.ts';
+import { type Exchange, type MessageHeader, ZERO_SPI } from '../wire/header.ts';
+import { emitMessage, type IvSource, openMessage, type ParsedMessage, sealMessage } from '../wire/message.ts';
+import { type ExchangeName, NOTIFY } from '../wire/names.ts';
+import type { Payload } from '../wire/payloads.ts';
+import { findRuleViolation } from '../wire/rules.ts';
+import type { Child } from './child-sa.ts';
+import { LAST_MESSAGE_ID, RequestWindow, ResponseWindow } from './exchange-window.ts';
+import { findAll, notify } from './notify.ts';
+import type { Answer, InitiatorTask } from './task.ts';
+
+export type IkeSaState = 'connecting' | 'established' | 'rekeying' | 'rekeyed' | 'deleting' | 'gone';
+
+/** Why an IKE SA went, as its connection has to know it: whether to try again at once, later, or not at all. */
+export type EndKind = 'lost' | 'deleted-by-peer' | 'failed' | 'replaced' | 'closed';
+
+/** What an IKE SA is protected with, once its key exchange is done. */
+export interface IkeProtection {
+  readonly suite: IkeSuite;
+  readonly keys: IkeKeys;
+}
+
+/** The messages and nonces of IKE_SA_INIT: AUTH covers them (RFC 7296 §2.15), the first child's keys come of them. */
+export interface InitMaterial {
+  readonly request: Uint8Array;
+  readonly response: Uint8Array;
+  readonly ni: Uint8Array;
+  readonly nr: Uint8Array;
+}
+
+export interface IkeSaOrigin {
+  /** We are the original initiator of this IKE SA: flag I of all we send on it. */
+  readonly initiator: boolean;
+  readonly ourSpi: string;
+  readonly peerSpi: string;
+  readonly local: Endpoint;
+  readonly remote: Endpoint;
+  /** The message id of the first request that the peer may send. */
+  readonly firstRequestId: number;
+}
+
+/** An IKE SA may carry this many children; more are refused with NO_ADDITIONAL_SAS. */
+export const CHILDREN_LIMIT = 128;
+const QUEUE_LIMIT = 512;
+
+export class IkeSa {
+  readonly context: EngineContext;
+  readonly initiator: boolean;
+  readonly ourSpi: string;
+  peerSpi: string;
+  local: Endpoint;
+  remote: Endpoint;
+  state: IkeSaState = 'connecting';
+  /** Undefined while the peer of a half-open IKE SA has not said who it is. */
+  connection: ConnectionState | undefined;
+  protection: IkeProtection | undefined;
+  /** Ni and Nr of the exchange that made it: they decide collisions. */
+  nonces: readonly Uint8Array[] = [];
+  readonly children = new Set<Child>();
+  readonly requests: RequestWindow;
+  readonly responses: ResponseWindow;
+  readonly createdAtMs: number;
+  establishedAtMs: number | undefined;
+  rekeyAtMs: number | undefined;
+  /** When a message of the peer last proved to be authentic. */
+  lastHeardMs: number;
+  /** Set when it is to be replaced by another IKE SA: who moves its children there and deletes it. */
+  retiring: 'ours' | 'peers' | undefined;
+  /** Retiring because the configuration changed: it never comes back. */
+  outdated = false;
+  /** What IKE_AUTH needs of IKE_SA_INIT; undefined afterwards. */
+  init: InitMaterial | undefined;
+  /** Cancels the timers of its life (sa-life.ts). */
+  stopLife: () => void = () => {};
+  #task: InitiatorTask | undefined;
+  #queue: InitiatorTask[] = [];
+  #sendKeys: SkKeys | undefined;
+  #receiveKeys: SkKeys | undefined;
+  #iv: IvSource | undefined;
+
+  constructor(context: EngineContext, origin: IkeSaOrigin) {
+    this.context = context;
+    this.initiator = origin.initiator;
+    this.ourSpi = origin.ourSpi;
+    this.peerSpi = origin.peerSpi;
+    this.local = origin.local;
+    this.remote = origin.remote;
+    this.createdAtMs = context.nowMs();
+    this.lastHeardMs = this.createdAtMs;
+    this.requests = new RequestWindow({
+      timers: context.timers,
+      settings: context.settings,
+      nowMs: () => context.nowMs(),
+      transmit: (data, again) => this.#transmitRequest(data, again),
+      giveUp: () => this.#giveUp(),
+    });
+    this.responses = new ResponseWindow(origin.firstRequestId);
+    context.ikeSas.set(this.ourSpi, this);
+  }
+
+  get initiatorSpi(): string {
+    return this.initiator ? this.ourSpi : this.peerSpi;
+  }
+
+  get responderSpi(): string {
+    return this.initiator ? this.peerSpi : this.ourSpi;
+  }
+
+  /** Established and not on its way out: new exchanges may be queued. */
+  get usable(): boolean {
+    return (this.state === 'established' || this.state === 'rekeying') && this.retiring === undefined;
+  }
+
+  /** The task that waits for its response. */
+  get currentTask(): InitiatorTask | undefined {
+    return this.#task;
+  }
+
+  get queuedTasks(): readonly InitiatorTask[] {
+    return this.#queue;
+  }
+
+  // --- keys
+
+  /** Takes the keys over; they are wiped when the IKE SA ends. */
+  protect(protection: IkeProtection): void {
+    const { suite, keys } = protection;
+    this.protection = protection;
+    this.#sendKeys = skKeysOf(suite, keys, this.initiator ? 'initiator' : 'responder');
+    this.#receiveKeys = skKeysOf(suite, keys, this.initiator ? 'responder' : 'initiator');
+    this.#iv = createIvSource(suite.encryption, (bytes) => this.context.host.random(bytes));
+    if (this.context.settings.keyLog !== true) return;
+    this.context.emit({
+      action: 'ike-keys',
+      keys: {
+        initiatorSpi: this.initiatorSpi,
+        responderSpi: this.responderSpi,
+        encryption: suite.encryption,
+        integrity: suite.integrity,
+        skEi: keys.skEi.slice(),
+        skEr: keys.skEr.slice(),
+        skAi: keys.skAi.slice(),
+        skAr: keys.skAr.slice(),
+      },
+    });
+  }
+
+  // --- requests of ours
+
+  /** Queues an exchange; `first`: before all that wait. */
+  enqueue(task: InitiatorTask, first = false): void {
+    if (this.state === 'gone' || this.#queue.length >= QUEUE_LIMIT) {
+      task.abandon('the IKE SA is gone');
+      return;
+    }
+    if (first) this.#queue.unshift(task);
+    else this.#queue.push(task);
+    this.pump();
+  }
+
+  /** Takes the tasks out of the queue that have not been sent yet. */
+  takeQueue(): InitiatorTask[] {
+    const tasks = this.#queue;
+    this.#queue = [];
+    return tasks;
+  }
+
+  /** Sends the next request, unless one is outstanding. */
+  pump(): void {
+    while (this.#task === undefined && this.state !== 'gone') {
+      const task = this.#queue.shift();
+      if (task === undefined) return;
+      const payloads = task.build(this);
+      if (payloads === undefined) continue;
+      if (this.requests.id >= LAST_MESSAGE_ID) {
+        task.abandon('the message ids are used up');
+        this.end('lost', 'its message ids are used up');
+        return;
+      }
+      this.#task = task;
+      this.#begin(task, payloads);
+    }
+  }
+
+  #begin(task: InitiatorTask, payloads: readonly Payload[]): void {
+    this.context.log(
+      'dbg',
+      this.connection?.name,
+      `request ${this.requests.id} to ${this.remote.address}: ${task.purpose}`,
+    );
+    this.requests.begin(this.seal(task.exchange, payloads, this.requests.id, false));
+  }
+
+  /** The bytes of a message of ours on this IKE SA. */
+  seal(exchange: ExchangeName, payloads: readonly Payload[], messageId: number, response: boolean): Uint8Array {
+    const header: MessageHeader = {
+      initiatorSpi: this.initiatorSpi,
+      responderSpi: exchange === 'IKE_SA_INIT' && !response ? ZERO_SPI : this.responderSpi,
+      exchange,
+      initiatorFlag: this.initiator,
+      responseFlag: response,
+      messageId,
+    };
+    if (exchange === 'IKE_SA_INIT') return emitMessage(header, payloads);
+    if (this.#sendKeys === undefined || this.#iv === undefined) {
+      throw new Error(`IKE SA ${this.ourSpi} has no keys yet, so it cannot send ${exchange}`);
+    }
+    return sealMessage(header, payloads, this.#sendKeys, this.#iv);
+  }
+
+  #transmitRequest(data: Uint8Array, again: number): void {
+    if (again > 0) {
+      this.context.count('sent: retransmitted requests');
+      const waited = Math.round((this.context.nowMs() - this.lastHeardMs) / 1000);
+      this.context.log('dbg', this.connection?.name, `retransmission ${again} of request ${this.requests.id}`);
+      this.connection?.unanswered(this, waited);
+    }
+    this.transmit(data, this.remote, this.local);
+  }
+
+  transmit(data: Uint8Array, remote: Endpoint, local: Endpoint): void {
+    this.context.count('sent: messages');
+    this.context.emit({ action: 'send', local, remote, data });
+  }
+
+  #giveUp(): void {
+    const waited = Math.round((this.context.nowMs() - this.lastHeardMs) / 1000);
+    this.context.count('lost: no response');
+    const what = this.#task?.exchange ?? 'our request';
+    this.end('lost', `${this.remote.address} did not answer ${what} (nothing heard for ${waited} s)`);
+  }
+
+  // --- messages of the peer
+
+  /** A message whose SPI is ours. Whatever it holds, nothing changes before its integrity is verified. */
+  receive(datagram: Datagram, message: ParsedMessage): void {
+    if (!sameAddress(datagram.remote.address, this.remote.address)) return this.context.count('dropped: wrong address');
+    const { initiatorFlag, initiatorSpi, responderSpi } = message.header;
+    const theirSpi = initiatorFlag ? initiatorSpi : responderSpi;
+    const known = this.protection === undefined || theirSpi === this.peerSpi;
+    if (initiatorFlag === this.initiator || !known) return this.context.count('dropped: unknown SPI');
+    if (message.header.responseFlag) this.#receiveResponse(datagram, message);
+    else this.#receiveRequest(datagram, message);
+  }
+
+  #receiveResponse(datagram: Datagram, message: ParsedMessage): void {
+    const task = this.#task;
+    const { header } = message;
+    if (task === undefined || header.messageId !== this.requests.id || header.exchange !== task.exchange) {
+      return this.context.count('dropped: unexpected response');
+    }
+    if (task.exchange === 'IKE_SA_INIT') return this.#processInit(task, message, datagram);
+    const payloads = this.#open(datagram, message);
+    if (payloads === undefined) return;
+    const broken = typeof payloads === 'string' ? payloads : findRuleViolation(header, payloads)?.reason;
+    if (broken !== undefined || typeof payloads === 'string') {
+      // Authentic, but nonsense: the peer is broken, and the same request would give the same (RFC 7296 §2.21.3).
+      this.end('lost', `${this.remote.address} sent a response that is not valid (${broken})`);
+      return;
+    }
+    this.#heard(datagram);
+    this.requests.finish();
+    task.process(this, payloads, datagram.data);
+    this.#task = undefined;
+    this.pump();
+  }
+
+  /** The only response that nobody has authenticated: the task says how far to believe it. */
+  #processInit(task: InitiatorTask, message: ParsedMessage, datagram: Datagram): void {
+    if (message.encrypted !== undefined) return this.context.count('dropped: unexpected response');
+    this.peerSpi = message.header.responderSpi;
+    const outcome = task.process(this, message.payloads, datagram.data);
+    if (outcome !== 'done') this.peerSpi = ZERO_SPI;
+    if (outcome === 'wait') this.requests.quiet();
+    if (outcome === 'again') {
+      const payloads = task.build(this);
+      if (payloads !== undefined) this.#begin(task, payloads);
+    }
+    if (outcome !== 'done' || this.state === 'gone') return;
+    this.requests.finish();
+    this.#task = undefined;
+    this.pump();
+  }
+
+  #receiveRequest(datagram: Datagram, message: ParsedMessage): void {
+    const { header } = message;
+    const arrival = this.responses.classify(header.messageId, datagram.data);
+    switch (arrival.kind) {
+      case 'repeat':
+        this.context.count('sent: repeated responses');
+        return this.transmit(arrival.response, datagram.remote, datagram.local);
+      case 'altered':
+        return this.context.count('dropped: altered repetition');
+      case 'old':
+        return this.context.count('dropped: old message id');
+      case 'future':
+        return this.context.count('dropped: message id beyond window');
+      case 'next':
+        break;
+    }
+    const answering = typeof header.exchange === 'string' ? this.context.answers[header.exchange] : undefined;
+    if (answering === undefined || !this.#allows(header.exchange)) {
+      return this.context.count('dropped: unexpected exchange');
+    }
+    const payloads = this.#open(datagram, message);
+    if (payloads === undefined) return;
+    this.#heard(datagram);
+    const exchange = header.exchange as ExchangeName;
+    const answer = this.#judge(message, payloads) ?? answering(this, payloads as readonly Payload[], datagram.data);
+    const response = this.seal(exchange, answer.payloads, header.messageId, true);
+    this.responses.answered(datagram.data, response);
+    this.transmit(response, datagram.remote, datagram.local);
+    answer.afterwards?.();
+    this.pump();
+  }
+
+  /** IKE_AUTH once and first, everything else only after it. */
+  #allows(exchange: Exchange): boolean {
+    if (exchange === 'IKE_AUTH') return this.state === 'connecting' && !this.initiator;
+    return this.state !== 'connecting' && this.connection !== undefined;
+  }
+
+  /** The answer to a request that cannot be served, whatever its exchange; undefined: it can. */
+  #judge(message: ParsedMessage, payloads: readonly Payload[] | ParseFailure): Answer | undefined {
+    if (typeof payloads === 'string') return this.invalidSyntax(payloads);
+    const critical = findAll(payloads, 'UNKNOWN').find((payload) => payload.critical);
+    if (critical !== undefined) {
+      this.context.count('refused: unknown critical payload');
+      return { payloads: [notify(NOTIFY.UNSUPPORTED_CRITICAL_PAYLOAD, Uint8Array.of(critical.payloadType))] };
+    }
+    const violation = findRuleViolation(message.header, payloads);
+    return violation === undefined ? undefined : this.invalidSyntax(`${violation.reason}: ${violation.payload}`);
+  }
+
+  /** An authentic request that makes no sense: the answer, after which both ends forget the IKE SA (RFC 7296 §2.21.3). */
+  invalidSyntax(why: string): Answer {
+    this.context.count('refused: invalid syntax');
+    return {
+      payloads: [notify(NOTIFY.INVALID_SYNTAX)],
+      afterwards: () => this.end('lost', `${this.remote.address} sent a request that is not valid (${why})`),
+    };
+  }
+
+  /** The payloads; a failure that INVALID_SYNTAX may answer; or undefined: dropped, nobody knows who sent it. */
+  #open(datagram: Datagram, message: ParsedMessage): readonly Payload[] | ParseFailure | undefined {
+    if (this.#receiveKeys === undefined || message.encrypted === undefined) {
+      this.context.count('dropped: unprotected');
+      return undefined;
+    }
+    const opened = openMessage(datagram.data, message, this.#receiveKeys);
+    if (opened.ok) return opened.payloads;
+    this.context.count(`dropped: ${opened.reason}`);
+    return PARSE_FAILURES[opened.reason] === 'INVALID_SYNTAX' ? opened.reason : undefined;
+  }
+
+  /** The peer is alive, and reachable at the port that it used last. */
+  #heard(datagram: Datagram): void {
+    this.lastHeardMs = this.context.nowMs();
+    this.remote = datagram.remote;
+    this.local = datagram.local;
+  }
+
+  // --- the end
+
+  /** Forgets the IKE SA and removes its children; nothing is sent. */
+  end(kind: EndKind, reason: string): void {
+    if (this.state === 'gone') return;
+    this.state = 'gone';
+    this.stopLife();
+    this.requests.quiet();
+    this.context.ikeSas.delete(this.ourSpi);
+    const tasks = this.#task === undefined ? this.#queue : [this.#task, ...this.#queue];
+    this.#task = undefined;
+    this.#queue = [];
+    for (const task of tasks) task.abandon(reason);
+    for (const child of [...this.children]) this.context.children.remove(child, reason);
+    if (this.protection !== undefined) wipeIkeKeys(this.protection.keys);
+    this.#sendKeys = undefined;
+    this.#receiveKeys = undefined;
+    this.connection?.ended(this, kind, reason);
+  }
+
+  /** `tun[10.0.0.1...10.0.0.2 0123456789abcdef_i* fedcba9876543210_r]`, the star at our SPI. */
+  get label(): string {
+    const ours = this.initiator ? ['*', ''] : ['', '*'];
+    return `${this.connection?.name ?? '?'}[${this.initiatorSpi}_i${ours[0]} ${this.responderSpi}_r${ours[1]}]`;
+  }
+}

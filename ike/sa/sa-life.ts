@@ -1,0 +1,51 @@
+/**
+ * The clocks of an established IKE SA: when it is rekeyed, when it ends, and when a silent peer is asked whether it
+ * is still there (RFC 7296 §2.4, §2.8).
+ */
+
+import { lifeSpan } from '../lifetimes.ts';
+import { IkeRekey } from '../tasks/ike-rekey.ts';
+import { Liveness } from '../tasks/liveness.ts';
+import type { Timer } from '../timers.ts';
+import type { Connection } from '../types.ts';
+import type { IkeSa } from './ike-sa.ts';
+
+/** Sets the timers; `sa.stopLife` ends them. */
+export function superviseLife(sa: IkeSa, config: Connection): void {
+  const { context } = sa;
+  const { timers } = context;
+  const span = lifeSpan(context.nowMs(), config.lifetimes.ikeSeconds, config.lifetimes, context.fraction());
+  sa.rekeyAtMs = span.rekeyAtMs;
+  const rekey = timers.at(span.rekeyAtMs, () => {
+    if (sa.state === 'established' && sa.retiring === undefined) sa.enqueue(new IkeRekey());
+  });
+  const expiry = timers.at(span.expiresAtMs, () => {
+    context.count('expired: IKE SAs');
+    sa.connection?.close(sa, 'its lifetime is over');
+  });
+  let liveness: Timer | undefined;
+  const check = (): void => {
+    const idleUntilMs = sa.lastHeardMs + config.dpdSeconds * 1000;
+    const quiet = sa.currentTask === undefined && sa.queuedTasks.length === 0;
+    if (context.nowMs() >= idleUntilMs && quiet) sa.enqueue(new Liveness());
+    // While a request is outstanding its retransmissions are the check.
+    liveness = timers.at(Math.max(idleUntilMs, context.nowMs() + config.dpdSeconds * 1000), check);
+  };
+  if (config.dpdSeconds > 0) liveness = timers.at(sa.lastHeardMs + config.dpdSeconds * 1000, check);
+  sa.stopLife = () => {
+    for (const timer of [rekey, expiry, liveness]) timers.cancel(timer);
+  };
+}
+
+/** Rekeying did not succeed: tries again after a while, until the IKE SA's end of life. */
+export function rekeyIkeLater(sa: IkeSa, pauseMs: number): void {
+  const { context } = sa;
+  const stop = sa.stopLife;
+  const timer = context.timers.at(context.nowMs() + pauseMs, () => {
+    if (sa.state === 'established' && sa.retiring === undefined) sa.enqueue(new IkeRekey());
+  });
+  sa.stopLife = () => {
+    stop();
+    context.timers.cancel(timer);
+  };
+}

@@ -1,0 +1,37 @@
+/**
+ * What an IKE SA queues. Each exchange is a task: the initiator's side builds the request and processes the
+ * response; the responder's side (an `Answering` function of the same file in tasks/) processes the request and
+ * builds the response. The IKE SA knows nothing of what they mean.
+ */
+
+import type { ExchangeName } from '../wire/names.ts';
+import type { Payload } from '../wire/payloads.ts';
+import type { IkeSa } from './ike-sa.ts';
+
+/**
+ * What comes after a response. `done`: the exchange is over. Only in IKE_SA_INIT, whose responses nobody has
+ * authenticated: `again` sends the rebuilt request with the same message id, `wait` goes on waiting for a better
+ * response without sending again, `ignore` as if it had not come.
+ */
+export type Outcome = 'done' | 'again' | 'wait' | 'ignore';
+
+export interface InitiatorTask {
+  readonly exchange: ExchangeName;
+  /** For logs, for instance `rekey CHILD_SA tun-in{3}`. */
+  readonly purpose: string;
+  /** The payloads of the request, or undefined: there is nothing left to ask. Called when it is this task's turn. */
+  build(sa: IkeSa): readonly Payload[] | undefined;
+  /** `data` is the whole message as received. */
+  process(sa: IkeSa, payloads: readonly Payload[], data: Uint8Array): Outcome;
+  /** There will be no response: the IKE SA ends, or the task is taken out of the queue. Frees what build took. */
+  abandon(reason: string): void;
+}
+
+export interface Answer {
+  readonly payloads: readonly Payload[];
+  /** Runs when the response is on its way: what must not happen before, such as forgetting the IKE SA. */
+  readonly afterwards?: () => void;
+}
+
+/** The responder's side of an exchange. `data` is the whole request. */
+export type Answering = (sa: IkeSa, payloads: readonly Payload[], data: Uint8Array) => Answer;

@@ -1,0 +1,24 @@
+/** The responder's side of each protected exchange, by exchange type. IKE_SA_INIT, which is not protected, is half-open.ts. */
+
+import { find } from '../sa/notify.ts';
+import type { Answering } from '../sa/task.ts';
+import type { ExchangeName } from '../wire/names.ts';
+import { answerChildCreate } from './child-create.ts';
+import { answerChildRekey, rekeyNotifyOf } from './child-rekey.ts';
+import { answerInformational } from './delete.ts';
+import { answerIkeAuth } from './ike-auth.ts';
+import { answerIkeRekey } from './ike-rekey.ts';
+
+/** CREATE_CHILD_SA is three exchanges in one (RFC 7296 §1.3): REKEY_SA and the protocol of the proposal tell which. */
+const answerCreateChildSa: Answering = (sa, payloads) => {
+  const rekey = rekeyNotifyOf(payloads);
+  if (rekey !== undefined) return answerChildRekey(sa, payloads, rekey);
+  const protocol = find(payloads, 'SA')?.proposals[0]?.protocol;
+  return protocol === 'IKE' ? answerIkeRekey(sa, payloads) : answerChildCreate(sa, payloads);
+};
+
+export const ANSWERS: Readonly<Partial<Record<ExchangeName, Answering>>> = {
+  IKE_AUTH: answerIkeAuth,
+  CREATE_CHILD_SA: answerCreateChildSa,
+  INFORMATIONAL: answerInformational,
+};

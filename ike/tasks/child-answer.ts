@@ -1,0 +1,174 @@
+/**
+ * The responder's half of negotiating a child SA, the same in IKE_AUTH and CREATE_CHILD_SA (RFC 7296 §2.7, §2.9,
+ * §2.17, §1.3.1): which configured child is meant, with which selectors and proposal, or which error to answer.
+ * The initiator's half is child-offer.ts.
+ */
+
+import { createKeyExchange, InvalidPublicValueError } from '../crypto/dh.ts';
+import { isSupported } from '../crypto/transforms.ts';
+import { choose, groupsOf, proposalsText, suiteText } from '../negotiation.ts';
+import { Child } from '../sa/child-sa.ts';
+import type { ChildKeys } from '../sa/child-table.ts';
+import { CHILDREN_LIMIT, type IkeSa } from '../sa/ike-sa.ts';
+import { find, findNotify, notify, readSpi, writeSpi } from '../sa/notify.ts';
+import { chooseChild, selectorPairText } from '../traffic-selectors.ts';
+import type { ChildConfig, Connection } from '../types.ts';
+import { NOTIFY } from '../wire/names.ts';
+import type { KePayload, NotifyPayload, Payload } from '../wire/payloads.ts';
+import { childKeys } from './child-keys.ts';
+
+export interface AnswerTerms {
+  readonly connection: Connection;
+  /** The configured children that the peer may mean: all, or of a rekeying the one. */
+  readonly configs: readonly ChildConfig[];
+  readonly ni: Uint8Array;
+  /** Our nonce: in CREATE_CHILD_SA it goes into the response. */
+  readonly nr: Uint8Array;
+  readonly kind: 'auth' | 'exchange';
+  /** Id of the child that the new one replaces. */
+  readonly replaces: number | undefined;
+}
+
+export type ChildAnswer =
+  | { readonly ok: true; readonly child: Child; readonly keys: ChildKeys; readonly payloads: readonly Payload[] }
+  | { readonly ok: false; readonly error: NotifyPayload; readonly reason: string };
+
+const refuse = (type: number, reason: string, data?: Uint8Array): ChildAnswer => ({
+  ok: false,
+  error: notify(type, data),
+  reason,
+});
+
+/** Serves the peer's offer. Takes an inbound SPI only if it accepts. */
+export function answerChild(sa: IkeSa, payloads: readonly Payload[], terms: AnswerTerms): ChildAnswer {
+  const { context } = sa;
+  const { connection } = terms;
+  const offered = find(payloads, 'SA');
+  const theirs = find(payloads, 'TSi')?.selectors;
+  const ours = find(payloads, 'TSr')?.selectors;
+  if (offered === undefined || theirs === undefined || ours === undefined) {
+    return refuse(NOTIFY.INVALID_SYNTAX, 'peer asks for a child without SA, TSi or TSr');
+  }
+  if (sa.children.size >= CHILDREN_LIMIT) {
+    return refuse(NOTIFY.NO_ADDITIONAL_SAS, `peer asks for more than ${CHILDREN_LIMIT} child SAs`);
+  }
+
+  // 1. Selectors: which child is meant.
+  const narrowed = chooseChild(terms.configs, theirs, ours);
+  if (narrowed === undefined) {
+    context.count('refused: traffic selectors');
+    return refuse(
+      NOTIFY.TS_UNACCEPTABLE,
+      `peer asks for ${selectorPairText(ours, theirs)}, which no tunnel of ours has: are the tunnel type and ` +
+        'destination port the same on both ends?',
+    );
+  }
+  const config = narrowed.child;
+
+  // 2. Mode.
+  if (findNotify(payloads, NOTIFY.USE_TRANSPORT_MODE) === undefined) {
+    context.count('refused: mode mismatch');
+    return refuse(
+      NOTIFY.NO_PROPOSAL_CHOSEN,
+      `peer wants child ${config.name} in tunnel mode, we in transport mode: set the mode to transport at the peer`,
+    );
+  }
+
+  // 3. Proposal.
+  const ke = find(payloads, 'KE');
+  const groups = [
+    ...new Set([
+      ...(sa.protection === undefined ? [] : [sa.protection.suite.dh.id]),
+      ...groupsOf(connection.ikeProposals),
+    ]),
+  ];
+  const choice = choose(offered.proposals, connection.espProposals, {
+    protocol: 'ESP',
+    spiSize: 4,
+    keGroup: ke?.group,
+    groups: terms.kind === 'auth' ? 'ignored' : { optional: groups },
+  });
+  const outboundSpi = choice === undefined ? undefined : readSpi(choice.proposal.spi);
+  if (
+    choice === undefined ||
+    outboundSpi === undefined ||
+    !Object.values(choice.suite).every((transform) => isSupported(transform, 'ESP'))
+  ) {
+    context.count('refused: no proposal chosen');
+    return refuse(
+      NOTIFY.NO_PROPOSAL_CHOSEN,
+      `peer offers ${proposalsText(offered.proposals)} for child ${config.name}, we allow ` +
+        proposalsText(connection.espProposals),
+    );
+  }
+
+  // 4. Key exchange, if the chosen proposal has one.
+  const exchange = choice.suite.DH === undefined ? undefined : answerKeyExchange(sa, ke, choice.suite.DH.id);
+  if (exchange === 'wrong-group') {
+    context.count('refused: wrong key exchange group');
+    const group = choice.suite.DH?.id ?? 0;
+    return refuse(
+      NOTIFY.INVALID_KE_PAYLOAD,
+      `peer sent a key exchange value of another group than the chosen ${suiteText(choice.suite)}`,
+      Uint8Array.of(group >> 8, group & 0xff),
+    );
+  }
+  if (exchange === 'invalid') return refuse(NOTIFY.INVALID_SYNTAX, "peer's key exchange value is not valid");
+
+  // 5. The child.
+  if (narrowed.fit === 'theirs-within-ours' || narrowed.fit === 'overlap') {
+    const [narrow, whole] = [
+      selectorPairText(narrowed.tsLocal, narrowed.tsRemote),
+      selectorPairText(config.tsLocal, config.tsRemote),
+    ];
+    context.log('warn', connection.name, `peer protects only ${narrow} of child ${config.name} (${whole})`);
+  }
+  const inboundSpi = context.host.allocateSpi(connection.name, config.name);
+  const keys = childKeys(sa, choice.suite, exchange?.sharedSecret, terms.ni, terms.nr, false);
+  const child = new Child(
+    {
+      id: context.children.nextId(),
+      connection,
+      config,
+      inboundSpi,
+      outboundSpi,
+      tsLocal: narrowed.tsLocal,
+      tsRemote: narrowed.tsRemote,
+      replaces: terms.replaces,
+      initiator: false,
+      nonces: [terms.ni.slice(), terms.nr.slice()],
+    },
+    sa,
+  );
+  context.log('info', connection.name, `child ${config.name}: selected ${suiteText(choice.suite)}`);
+  return {
+    ok: true,
+    child,
+    keys,
+    payloads: [
+      notify(NOTIFY.USE_TRANSPORT_MODE),
+      { type: 'SA', proposals: [{ ...choice.proposal, spi: writeSpi(inboundSpi) }] },
+      ...(terms.kind === 'auth' ? [] : [{ type: 'NONCE', data: terms.nr } as const]),
+      ...(exchange === undefined ? [] : [exchange.payload]),
+      { type: 'TSi', selectors: narrowed.tsRemote, unknownSelectors: 0 },
+      { type: 'TSr', selectors: narrowed.tsLocal, unknownSelectors: 0 },
+    ],
+  };
+}
+
+/** Our half of a key exchange: the KE payload and g^ir. */
+export function answerKeyExchange(
+  sa: IkeSa,
+  ke: KePayload | undefined,
+  group: number,
+): { readonly payload: KePayload; readonly sharedSecret: Uint8Array } | 'wrong-group' | 'invalid' {
+  if (ke?.group !== group) return 'wrong-group';
+  const exchange = createKeyExchange(group, (bytes) => sa.context.host.random(bytes));
+  try {
+    const sharedSecret = exchange.computeShared(ke.data);
+    return { payload: { type: 'KE', group, data: exchange.publicValue }, sharedSecret };
+  } catch (error) {
+    if (error instanceof InvalidPublicValueError) return 'invalid';
+    throw error;
+  }
+}

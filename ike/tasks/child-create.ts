@@ -1,0 +1,156 @@
+/**
+ * A further child SA under an IKE SA that is up: CREATE_CHILD_SA (RFC 7296 §1.3.1), both roles. The first child
+ * rides in IKE_AUTH (ike-auth.ts), replacing one is child-rekey.ts.
+ */
+
+import { redundantOf, refusalOf } from '../collisions.ts';
+import type { ConnectionState } from '../connection.ts';
+import type { Child } from '../sa/child-sa.ts';
+import type { IkeSa } from '../sa/ike-sa.ts';
+import { find, notify } from '../sa/notify.ts';
+import type { Answer, InitiatorTask, Outcome } from '../sa/task.ts';
+import type { ChildConfig } from '../types.ts';
+import { NOTIFY } from '../wire/names.ts';
+import type { Payload } from '../wire/payloads.ts';
+import { answerChild } from './child-answer.ts';
+import { ChildOffer, groupOf } from './child-offer.ts';
+import { ChildDelete } from './delete.ts';
+
+export const NONCE_BYTES = 32;
+/** After TEMPORARY_FAILURE: long enough for the exchange that was in the way, random so that both ends don't meet again. */
+const BUSY_MS = 500;
+const BUSY_SPREAD_MS = 2500;
+
+export const busyPauseMs = (sa: IkeSa): number => Math.round(BUSY_MS + BUSY_SPREAD_MS * sa.context.fraction());
+
+export class ChildCreate implements InitiatorTask {
+  readonly exchange = 'CREATE_CHILD_SA';
+  readonly purpose: string;
+  readonly config: ChildConfig;
+  /** The peer set up the same child while our request was on its way. */
+  rival: Child | undefined;
+  readonly #connection: ConnectionState;
+  readonly #group: number | undefined;
+  #offer: ChildOffer | undefined;
+  #nonce: Uint8Array = new Uint8Array(0);
+
+  /** `group`: the one that INVALID_KE_PAYLOAD asked for. */
+  constructor(connection: ConnectionState, config: ChildConfig, group?: number) {
+    this.#connection = connection;
+    this.config = config;
+    this.#group = group;
+    this.purpose = `create child ${config.name}`;
+  }
+
+  build(sa: IkeSa): readonly Payload[] | undefined {
+    const current = this.#connection.config.children.includes(this.config);
+    if (!current || !sa.usable || this.#connection.isUp(this.config)) {
+      this.#connection.markPending(this.config, false);
+      return undefined;
+    }
+    this.#nonce = sa.context.host.random(NONCE_BYTES);
+    this.#offer = new ChildOffer(sa, {
+      connection: this.#connection.config,
+      config: this.config,
+      exchange: { nonce: this.#nonce, group: this.#group },
+      replaces: undefined,
+    });
+    return this.#offer.payloads();
+  }
+
+  process(sa: IkeSa, payloads: readonly Payload[]): Outcome {
+    const offer = this.#offer;
+    if (offer === undefined) return 'done';
+    const result = offer.accept(payloads, this.#nonce, find(payloads, 'NONCE')?.data ?? new Uint8Array(0));
+    if (result.ok) {
+      this.#connection.markPending(this.config, false);
+      installCreated(sa, this.#connection, result.child, result.keys, this.rival);
+      return 'done';
+    }
+    this.#refused(sa, offer, result);
+    return 'done';
+  }
+
+  #refused(sa: IkeSa, offer: ChildOffer, result: Extract<ReturnType<ChildOffer['accept']>, { ok: false }>): void {
+    const { error } = result;
+    if (result.deleteAtPeer) {
+      sa.enqueue(new ChildDelete({ inboundSpi: offer.inboundSpi }, result.reason, () => offer.discard()), true);
+    } else offer.discard();
+    const group = error?.notify === NOTIFY.INVALID_KE_PAYLOAD ? groupOf(error) : undefined;
+    if (group !== undefined && this.#group === undefined) {
+      sa.enqueue(new ChildCreate(this.#connection, this.config, group), true);
+    } else if (error?.notify === NOTIFY.TEMPORARY_FAILURE) {
+      this.#connection.childLater(this.config, busyPauseMs(sa));
+    } else this.#connection.childFailed(this.config, result.reason);
+  }
+
+  abandon(): void {
+    this.#offer?.discard();
+    this.#connection.markPending(this.config, false);
+  }
+}
+
+/** Installs a child that we initiated; if the peer made the same one meanwhile, the nonces say which of the two stays. */
+export function installCreated(
+  sa: IkeSa,
+  connection: ConnectionState,
+  child: Child,
+  keys: Parameters<typeof sa.context.children.install>[1],
+  rival: Child | undefined,
+): void {
+  const { children } = sa.context;
+  if (rival === undefined || rival.state === 'gone') {
+    children.install(child, keys, 'now');
+    connection.childUp(child);
+    return;
+  }
+  sa.context.count('collisions: child creation');
+  const redundant = redundantOf(child.nonces, rival.nonces);
+  children.install(child, keys, redundant === 'ours' ? 'when-seen' : 'now');
+  if (redundant === 'ours') sa.enqueue(new ChildDelete(child, 'both ends set it up at once'), true);
+  connection.childUp(redundant === 'ours' ? rival : child);
+}
+
+/** Serves a request for a new child. */
+export function answerChildCreate(sa: IkeSa, payloads: readonly Payload[]): Answer {
+  const { connection } = sa;
+  const ni = find(payloads, 'NONCE')?.data;
+  if (connection === undefined || ni === undefined) return sa.invalidSyntax('no nonce');
+  const refusal = refusalOf('create-child', { ike: stateFor(sa), childExchange: false });
+  if (refusal !== undefined) {
+    sa.context.count('refused: temporary failure');
+    return { payloads: [notify(refusal)] };
+  }
+  const answer = answerChild(sa, payloads, {
+    connection: connection.config,
+    configs: connection.config.children,
+    ni,
+    nr: sa.context.host.random(NONCE_BYTES),
+    kind: 'exchange',
+    replaces: undefined,
+  });
+  if (!answer.ok) return refusedChild(sa, answer);
+  sa.context.children.install(answer.child, answer.keys, 'soon');
+  const { currentTask } = sa;
+  if (currentTask instanceof ChildCreate && currentTask.config.name === answer.child.config.name) {
+    currentTask.rival = answer.child;
+  }
+  connection.childUp(answer.child);
+  return { payloads: answer.payloads };
+}
+
+/** The state of the IKE SA as collisions.ts wants it. */
+export function stateFor(sa: IkeSa): 'established' | 'rekeying' | 'rekeyed' | 'deleting' {
+  return sa.state === 'connecting' || sa.state === 'gone' ? 'deleting' : sa.state;
+}
+
+/** Answers the error, and tells the operator. */
+export function refusedChild(
+  sa: IkeSa,
+  answer: { readonly error: Extract<Payload, { type: 'N' }>; readonly reason: string },
+): Answer {
+  if (answer.error.notify === NOTIFY.INVALID_SYNTAX) return sa.invalidSyntax(answer.reason);
+  // A wrong group is no failure: the peer asks again with the right one.
+  if (answer.error.notify !== NOTIFY.INVALID_KE_PAYLOAD) sa.connection?.noteFailure(answer.reason);
+  return { payloads: [answer.error] };
+}

@@ -1,0 +1,200 @@
+/**
+ * The initiator's half of negotiating a child SA, the same in IKE_AUTH and CREATE_CHILD_SA (RFC 7296 §1.2, §1.3.1,
+ * §2.17): the payloads that offer it, and what to make of the answer. The responder's half is child-answer.ts.
+ */
+
+import { createKeyExchange, InvalidPublicValueError, type KeyExchange } from '../crypto/dh.ts';
+import {
+  acceptChoice,
+  type GroupRule,
+  groupsOf,
+  offer,
+  proposalsText,
+  type Suite,
+  withGroups,
+} from '../negotiation.ts';
+import { Child } from '../sa/child-sa.ts';
+import type { ChildKeys } from '../sa/child-table.ts';
+import type { IkeSa } from '../sa/ike-sa.ts';
+import { find, findError, findNotify, notify, readSpi, writeSpi } from '../sa/notify.ts';
+import { covers, selectorPairText } from '../traffic-selectors.ts';
+import type { ChildConfig, Connection } from '../types.ts';
+import { NOTIFY, notifyName } from '../wire/names.ts';
+import type { NotifyPayload, Payload, Proposal } from '../wire/payloads.ts';
+import { childKeys } from './child-keys.ts';
+
+export interface OfferTerms {
+  readonly connection: Connection;
+  readonly config: ChildConfig;
+  /** `undefined` in IKE_AUTH: no nonce and no key exchange of its own. */
+  readonly exchange:
+    | {
+        readonly nonce: Uint8Array;
+        /** The group to use, of INVALID_KE_PAYLOAD; undefined: the first offered. */
+        readonly group: number | undefined;
+      }
+    | undefined;
+  readonly replaces: number | undefined;
+}
+
+export type OfferResult =
+  | { readonly ok: true; readonly child: Child; readonly keys: ChildKeys }
+  | {
+      readonly ok: false;
+      /** A sentence for operators. */
+      readonly reason: string;
+      /** The error that the peer answered. */
+      readonly error: NotifyPayload | undefined;
+      /** The peer has set the child up: it has to be deleted there. */
+      readonly deleteAtPeer: boolean;
+    };
+
+/** Why a peer refuses a child, and where an operator would look. */
+const REFUSALS: Readonly<Record<number, string>> = {
+  [NOTIFY.TS_UNACCEPTABLE]: 'are the tunnel type, addresses and destination port the same on both ends?',
+  [NOTIFY.NO_PROPOSAL_CHOSEN]: 'do both ends allow a common ESP proposal, and transport mode?',
+  [NOTIFY.NO_ADDITIONAL_SAS]: 'it takes no more child SAs',
+};
+
+export class ChildOffer {
+  readonly terms: OfferTerms;
+  readonly inboundSpi: number;
+  readonly #proposals: readonly Proposal[];
+  readonly #keyExchange: KeyExchange | undefined;
+  readonly #sa: IkeSa;
+  #spiTaken = true;
+
+  constructor(sa: IkeSa, terms: OfferTerms) {
+    const { host } = sa.context;
+    this.#sa = sa;
+    this.terms = terms;
+    this.inboundSpi = host.allocateSpi(terms.connection.name, terms.config.name);
+    const configs = withGroups(terms.connection.espProposals, this.#groupRule());
+    this.#proposals = offer(configs, 'ESP', writeSpi(this.inboundSpi));
+    const groups = groupsOf(configs);
+    const wanted = terms.exchange?.group;
+    const group = wanted !== undefined && groups.includes(wanted) ? wanted : groups[0];
+    this.#keyExchange =
+      terms.exchange === undefined || group === undefined
+        ? undefined
+        : createKeyExchange(group, (bytes) => host.random(bytes));
+  }
+
+  #groupRule(): GroupRule {
+    if (this.terms.exchange === undefined) return { kind: 'without' };
+    const ikeGroup = this.#sa.protection?.suite.dh.id;
+    return { kind: 'these', groups: this.terms.connection.pfs && ikeGroup !== undefined ? [ikeGroup] : [] };
+  }
+
+  payloads(): Payload[] {
+    const { config, exchange } = this.terms;
+    return [
+      notify(NOTIFY.USE_TRANSPORT_MODE),
+      { type: 'SA', proposals: this.#proposals },
+      ...(exchange === undefined ? [] : [{ type: 'NONCE', data: exchange.nonce } as const]),
+      ...(this.#keyExchange === undefined
+        ? []
+        : [{ type: 'KE', group: this.#keyExchange.group, data: this.#keyExchange.publicValue } as const]),
+      { type: 'TSi', selectors: config.tsLocal, unknownSelectors: 0 },
+      { type: 'TSr', selectors: config.tsRemote, unknownSelectors: 0 },
+    ];
+  }
+
+  /** Judges the answer. `ni` and `nr` are those of the exchange, in IKE_AUTH those of IKE_SA_INIT. */
+  accept(payloads: readonly Payload[], ni: Uint8Array, nr: Uint8Array): OfferResult {
+    const { config, connection } = this.terms;
+    const error = findError(payloads);
+    if (error !== undefined) {
+      const hint = REFUSALS[error.notify];
+      const why = `peer refused child ${config.name} (${notifyName(error.notify)})${hint === undefined ? '' : `: ${hint}`}`;
+      const offered =
+        error.notify === NOTIFY.TS_UNACCEPTABLE
+          ? selectorPairText(config.tsLocal, config.tsRemote)
+          : proposalsText(this.#proposals);
+      return this.#refuse(`${why} We offered ${offered}`, false, error);
+    }
+    const sa = find(payloads, 'SA');
+    const tsLocal = find(payloads, 'TSi')?.selectors;
+    const tsRemote = find(payloads, 'TSr')?.selectors;
+    if (sa === undefined || tsLocal === undefined || tsRemote === undefined) {
+      return this.#refuse(`peer's answer for child ${config.name} lacks SA, TSi or TSr`, false);
+    }
+    const choice = acceptChoice(this.#proposals, sa.proposals);
+    const outboundSpi = choice === undefined ? undefined : readSpi(choice.proposal.spi);
+    if (choice === undefined || outboundSpi === undefined) {
+      return this.#refuse(
+        `peer chose ${proposalsText(sa.proposals)} for child ${config.name}, of which we offered only ` +
+          proposalsText(this.#proposals),
+        true,
+      );
+    }
+    if (findNotify(payloads, NOTIFY.USE_TRANSPORT_MODE) === undefined) {
+      this.#sa.context.count('refused: mode mismatch');
+      return this.#refuse(
+        `peer wants child ${config.name} in tunnel mode, we in transport mode: set the mode to transport at the peer`,
+        true,
+      );
+    }
+    if (
+      tsLocal.length === 0 ||
+      tsRemote.length === 0 ||
+      !covers(config.tsLocal, tsLocal) ||
+      !covers(config.tsRemote, tsRemote)
+    ) {
+      const answered = selectorPairText(tsLocal, tsRemote);
+      return this.#refuse(`peer widened the selectors of child ${config.name} to ${answered}`, true);
+    }
+    const sharedSecret = this.#sharedSecret(choice.suite, payloads);
+    if (sharedSecret === 'invalid') {
+      return this.#refuse(`peer's key exchange value for child ${config.name} is missing or not valid`, true);
+    }
+    const keys = childKeys(this.#sa, choice.suite, sharedSecret, ni, nr, true);
+    this.#spiTaken = false;
+    const child = new Child(
+      {
+        id: this.#sa.context.children.nextId(),
+        connection,
+        config,
+        inboundSpi: this.inboundSpi,
+        outboundSpi,
+        tsLocal,
+        tsRemote,
+        replaces: this.terms.replaces,
+        initiator: true,
+        nonces: [ni.slice(), nr.slice()],
+      },
+      this.#sa,
+    );
+    return { ok: true, child, keys };
+  }
+
+  #sharedSecret(suite: Suite, payloads: readonly Payload[]): Uint8Array | undefined | 'invalid' {
+    if (suite.DH === undefined) return undefined;
+    const ke = find(payloads, 'KE');
+    if (this.#keyExchange === undefined || ke?.group !== suite.DH.id || ke.group !== this.#keyExchange.group) {
+      return 'invalid';
+    }
+    try {
+      return this.#keyExchange.computeShared(ke.data);
+    } catch (error) {
+      if (error instanceof InvalidPublicValueError) return 'invalid';
+      throw error;
+    }
+  }
+
+  #refuse(reason: string, deleteAtPeer: boolean, error?: NotifyPayload): OfferResult {
+    return { ok: false, reason, error, deleteAtPeer };
+  }
+
+  /** Gives the SPI back, if no child took it. */
+  discard(): void {
+    if (!this.#spiTaken) return;
+    this.#spiTaken = false;
+    this.#sa.context.host.releaseSpi(this.inboundSpi);
+  }
+}
+
+/** The group that an INVALID_KE_PAYLOAD asks for (RFC 7296 §1.3), or undefined if it names none. */
+export function groupOf(error: NotifyPayload): number | undefined {
+  return error.data.length === 2 ? (error.data[0] << 8) | error.data[1] : undefined;
+}

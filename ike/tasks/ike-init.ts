@@ -1,0 +1,228 @@
+/**
+ * IKE_SA_INIT (RFC 7296 §1.2, §2.6, §2.7, §2.14), both roles: proposals, key exchange, nonces. Nothing of it is
+ * authenticated yet, so the initiator takes errors as hints: it reports them and tries again, and a good response
+ * that still comes is taken. Which requests are served at all, and COOKIE, is half-open.ts.
+ *
+ * NAT_DETECTION notifies are not sent: charon would move to port 4500. SIGNATURE_HASH_ALGORITHMS are ignored.
+ */
+
+import type { ConnectionState } from '../connection.ts';
+import { type EngineContext, freshSpi } from '../context.ts';
+import { createKeyExchange, InvalidPublicValueError, type KeyExchange } from '../crypto/dh.ts';
+import { deriveIkeKeys, type IkeSuite, skeyseed, wipe } from '../crypto/prf.ts';
+import { acceptChoice, type Choice, groupsOf, offer, proposalsText, type Suite, suiteText } from '../negotiation.ts';
+import { IkeSa } from '../sa/ike-sa.ts';
+import { find, findError, findNotify, notify } from '../sa/notify.ts';
+import type { InitiatorTask, Outcome } from '../sa/task.ts';
+import type { Datagram } from '../types.ts';
+import { ZERO_SPI } from '../wire/header.ts';
+import { NOTIFY, notifyName } from '../wire/names.ts';
+import type { KePayload, Payload, Proposal } from '../wire/payloads.ts';
+import { NONCE_BYTES } from './child-create.ts';
+import { groupOf } from './child-offer.ts';
+import { IkeAuth } from './ike-auth.ts';
+
+const IKE_PORT = 500;
+/** A responder may ask for so many cookies and other groups in one attempt; more is an attack or a fault. */
+const RETRY_LIMIT = 6;
+const NO_SPI = new Uint8Array(0);
+
+/** Begins an IKE SA. */
+export function initiateIkeSa(context: EngineContext, connection: ConnectionState): IkeSa {
+  const sa = new IkeSa(context, {
+    initiator: true,
+    ourSpi: freshSpi(context),
+    peerSpi: ZERO_SPI,
+    local: { address: connection.config.local, port: IKE_PORT },
+    remote: { address: connection.config.remote, port: IKE_PORT },
+    firstRequestId: 0,
+  });
+  sa.connection = connection;
+  context.log('info', connection.name, `initiating IKE_SA ${connection.name} to ${connection.config.remote}`);
+  sa.enqueue(new IkeInit(connection));
+  return sa;
+}
+
+export class IkeInit implements InitiatorTask {
+  readonly exchange = 'IKE_SA_INIT';
+  readonly purpose = 'set up an IKE SA';
+  readonly #connection: ConnectionState;
+  readonly #proposals: readonly Proposal[];
+  readonly #groups: readonly number[];
+  #nonce: Uint8Array = new Uint8Array(0);
+  #keyExchange: KeyExchange | undefined;
+  #group: number;
+  #cookie: Uint8Array | undefined;
+  #retries = 0;
+  #hinted = false;
+
+  constructor(connection: ConnectionState) {
+    this.#connection = connection;
+    this.#proposals = offer(connection.config.ikeProposals, 'IKE', NO_SPI);
+    this.#groups = groupsOf(connection.config.ikeProposals);
+    this.#group = this.#groups[0];
+  }
+
+  build(sa: IkeSa): readonly Payload[] {
+    const random = (bytes: number): Uint8Array => sa.context.host.random(bytes);
+    if (this.#nonce.length === 0) this.#nonce = random(NONCE_BYTES);
+    if (this.#keyExchange?.group !== this.#group) this.#keyExchange = createKeyExchange(this.#group, random);
+    return [
+      ...(this.#cookie === undefined ? [] : [notify(NOTIFY.COOKIE, this.#cookie)]),
+      { type: 'SA', proposals: this.#proposals },
+      { type: 'KE', group: this.#group, data: this.#keyExchange.publicValue },
+      { type: 'NONCE', data: this.#nonce },
+    ];
+  }
+
+  process(sa: IkeSa, payloads: readonly Payload[], data: Uint8Array): Outcome {
+    // 1. COOKIE and INVALID_KE_PAYLOAD: the same request again, with what they ask for (RFC 7296 §2.6.1).
+    const cookie = findNotify(payloads, NOTIFY.COOKIE);
+    const error = findError(payloads);
+    if (cookie !== undefined || error?.notify === NOTIFY.INVALID_KE_PAYLOAD) {
+      this.#retries += 1;
+      if (this.#retries > RETRY_LIMIT) return this.#hint('peer asks for another cookie or group again and again');
+    }
+    if (cookie !== undefined && find(payloads, 'SA') === undefined) {
+      if (cookie.data.length === 0 || cookie.data.length > 64) return 'ignore';
+      this.#cookie = cookie.data.slice();
+      return 'again';
+    }
+    if (error?.notify === NOTIFY.INVALID_KE_PAYLOAD) {
+      const group = groupOf(error);
+      if (group === undefined || !this.#groups.includes(group)) {
+        return this.#hint(`peer wants key exchange group ${group ?? '?'}, we allow ${this.#groups.join(', ')}`);
+      }
+      this.#group = group;
+      return 'again';
+    }
+
+    // 2. Other errors.
+    if (error !== undefined) {
+      const offered = error.notify === NOTIFY.NO_PROPOSAL_CHOSEN ? proposalsText(this.#proposals) : '';
+      return this.#hint(
+        `peer refused IKE_SA_INIT (${notifyName(error.notify)})` +
+          (offered === ''
+            ? ''
+            : `: is this host's tunnel configured there, with a common proposal? We offered ${offered}`),
+      );
+    }
+
+    // 3. What a good response holds.
+    const sharedSecretOrOutcome = this.#judge(sa, payloads);
+    if (typeof sharedSecretOrOutcome === 'string') return sharedSecretOrOutcome;
+    const { choice, sharedSecret, nr } = sharedSecretOrOutcome;
+    this.#connection.attemptProceeds();
+    const request = sa.requests.pending;
+    if (request === undefined) return 'ignore';
+    protectFirst(sa, choice.suite, sharedSecret, this.#nonce, nr);
+    sa.init = { request, response: data.slice(), ni: this.#nonce, nr: nr.slice() };
+    sa.context.log('info', this.#connection.name, `IKE_SA ${sa.label}: selected ${suiteText(choice.suite)}`);
+    sa.enqueue(new IkeAuth(this.#connection), true);
+    return 'done';
+  }
+
+  #judge(
+    sa: IkeSa,
+    payloads: readonly Payload[],
+  ): Outcome | { readonly choice: Choice; readonly sharedSecret: Uint8Array; readonly nr: Uint8Array } {
+    const answered = find(payloads, 'SA');
+    const ke = find(payloads, 'KE');
+    const nr = find(payloads, 'NONCE')?.data;
+    if (answered === undefined || ke === undefined || nr === undefined || sa.peerSpi === ZERO_SPI) {
+      sa.context.count('dropped: payload-missing');
+      return 'ignore';
+    }
+    const choice = acceptChoice(this.#proposals, answered.proposals);
+    if (choice === undefined) {
+      const [theirs, ours] = [proposalsText(answered.proposals), proposalsText(this.#proposals)];
+      return this.#hint(`peer chose ${theirs}, of which we offered only ${ours}`);
+    }
+    if (ke.group !== this.#group || choice.suite.DH?.id !== this.#group || this.#keyExchange === undefined) {
+      return this.#hint("peer's key exchange value is of another group than it chose");
+    }
+    try {
+      return { choice, sharedSecret: this.#keyExchange.computeShared(ke.data), nr };
+    } catch (failure) {
+      if (failure instanceof InvalidPublicValueError) return this.#hint(failure.message);
+      throw failure;
+    }
+  }
+
+  /** Says why the attempt will fail, once, and waits for a better response until the next attempt. */
+  #hint(reason: string): Outcome {
+    if (!this.#hinted) this.#connection.attemptFailed(reason);
+    this.#hinted = true;
+    return 'wait';
+  }
+
+  abandon(): void {
+    this.#keyExchange = undefined;
+  }
+}
+
+/** The keys of a first IKE SA (RFC 7296 §2.14). Wipes the shared secret. */
+function protectFirst(sa: IkeSa, suite: Suite, sharedSecret: Uint8Array, ni: Uint8Array, nr: Uint8Array): void {
+  const { ENCR: encryption, INTEG: integrity, PRF: prf, DH: dh } = suite;
+  if (encryption === undefined || prf === undefined || dh === undefined) {
+    throw new Error(`an IKE SA was negotiated with an incomplete suite ${JSON.stringify(suite)}`);
+  }
+  const ikeSuite: IkeSuite = { encryption, integrity, prf, dh };
+  const seed = skeyseed(prf.id, ni, nr, sharedSecret);
+  wipe(sharedSecret);
+  const { initiatorSpi, responderSpi } = sa;
+  sa.nonces = [ni.slice(), nr.slice()];
+  sa.protect({
+    suite: ikeSuite,
+    keys: deriveIkeKeys({ suite: ikeSuite, skeyseed: seed, ni, nr, initiatorSpi, responderSpi }),
+  });
+}
+
+export interface IkeInitRequest {
+  readonly datagram: Datagram;
+  readonly initiatorSpi: string;
+  readonly ni: Uint8Array;
+  readonly ke: KePayload;
+  readonly choice: Choice;
+}
+
+/**
+ * The responder's side, once the request has been let in and a proposal chosen: makes the half-open IKE SA and sends
+ * the response. Returns undefined if the key exchange value is not valid.
+ */
+export function answerIkeInit(context: EngineContext, request: IkeInitRequest): IkeSa | undefined {
+  const { datagram, choice, ke } = request;
+  const random = (bytes: number): Uint8Array => context.host.random(bytes);
+  const exchange = createKeyExchange(ke.group, random);
+  let sharedSecret: Uint8Array;
+  try {
+    sharedSecret = exchange.computeShared(ke.data);
+  } catch (failure) {
+    if (failure instanceof InvalidPublicValueError) return undefined;
+    throw failure;
+  }
+  const sa = new IkeSa(context, {
+    initiator: false,
+    ourSpi: freshSpi(context),
+    peerSpi: request.initiatorSpi,
+    local: datagram.local,
+    remote: datagram.remote,
+    firstRequestId: 1,
+  });
+  const nr = random(NONCE_BYTES);
+  const ni = request.ni.slice();
+  protectFirst(sa, choice.suite, sharedSecret, ni, nr);
+  const response = sa.seal(
+    'IKE_SA_INIT',
+    [
+      { type: 'SA', proposals: [choice.proposal] },
+      { type: 'KE', group: ke.group, data: exchange.publicValue },
+      { type: 'NONCE', data: nr },
+    ],
+    0,
+    true,
+  );
+  sa.init = { request: datagram.data.slice(), response, ni, nr };
+  sa.transmit(response, datagram.remote, datagram.local);
+  return sa;
+}

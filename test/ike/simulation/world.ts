@@ -1,0 +1,278 @@
+/**
+ * A world of IKE engines on a virtual clock: hosts with addresses, a network between them that loses, repeats,
+ * reorders and delays, and a seeded source of all randomness, so that a run can be repeated from its seed.
+ *
+ * A host carries out its engine's actions as control would, as far as it can be seen from outside: which child SAs
+ * are installed, which one sends. Nothing waits in real time.
+ */
+
+import {
+  type ChildSa,
+  type Connection,
+  createIkeEngine,
+  type Datagram,
+  type EngineSettings,
+  type IkeAction,
+  type IkeCommand,
+  type IkeEngine,
+} from '../../../ike/index.ts';
+
+/** mulberry32: small, fast, good enough to drive a simulation. */
+export function seededRandom(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = state;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+export const TEST_SETTINGS: EngineSettings = {
+  retransmitMs: 4000,
+  retransmitFactor: 1.8,
+  retransmitTries: 5,
+  retryMs: 1000,
+  retryMaxMs: 60_000,
+  cookieThreshold: 30,
+  halfOpenLimit: 100,
+};
+
+export interface InstalledChild {
+  readonly sa: ChildSa;
+  readonly sinceMs: number;
+  /** Copies: the runner wipes the keys it was given. */
+  readonly inboundKey: string;
+  readonly outboundKey: string;
+}
+
+export interface HostHooks {
+  /** Wraps the random bytes, to force nonces. */
+  readonly random?: (bytes: number) => Uint8Array;
+}
+
+export class Host {
+  readonly world: World;
+  readonly address: string;
+  engine: IkeEngine;
+  readonly installed = new Map<number, InstalledChild>();
+  /** Child id that sends, by `connection/child`. */
+  readonly sending = new Map<string, number>();
+  readonly actions: IkeAction[] = [];
+  readonly allocated = new Set<number>();
+  failures: string[] = [];
+  logs: string[] = [];
+  /** Every (time, number of installed children that send) change, to find gaps. */
+  readonly removed: { readonly id: number; readonly child: string; readonly drainMs: number; readonly reason: string }[] = [];
+  #nextSpi = 0x1000;
+
+  constructor(world: World, address: string, settings: EngineSettings, hooks: HostHooks = {}) {
+    this.world = world;
+    this.address = address;
+    this.engine = this.#boot(settings, hooks);
+  }
+
+  #boot(settings: EngineSettings, hooks: HostHooks): IkeEngine {
+    return createIkeEngine(settings, {
+      random: (bytes) => hooks.random?.(bytes) ?? this.world.bytes(bytes),
+      allocateSpi: () => {
+        const spi = this.#nextSpi++;
+        this.allocated.add(spi);
+        return spi;
+      },
+      releaseSpi: (spi) => {
+        if (!this.allocated.delete(spi)) throw new Error(`SPI ${spi} was released twice or never allocated`);
+      },
+    });
+  }
+
+  /** The program is killed and started again: all state is lost, the SPIs go on. */
+  reboot(settings: EngineSettings = TEST_SETTINGS, hooks: HostHooks = {}): void {
+    this.installed.clear();
+    this.sending.clear();
+    this.allocated.clear();
+    this.engine = this.#boot(settings, hooks);
+  }
+
+  command(command: IkeCommand): void {
+    this.carryOut(this.engine.command(this.world.nowMs, command));
+  }
+
+  set(connection: Connection): void {
+    this.command({ command: 'set-connection', connection });
+  }
+
+  receive(datagram: Datagram): void {
+    this.carryOut(this.engine.input(this.world.nowMs, datagram));
+  }
+
+  carryOut(actions: readonly IkeAction[]): void {
+    for (const action of actions) {
+      this.actions.push(action);
+      switch (action.action) {
+        case 'send':
+          this.world.send(action);
+          break;
+        case 'child-install': {
+          const { sa } = action;
+          if (this.installed.has(sa.id)) throw new Error(`child ${sa.id} was installed twice`);
+          this.installed.set(sa.id, {
+            sa,
+            sinceMs: this.world.nowMs,
+            inboundKey: Buffer.from(sa.inboundKey).toString('hex'),
+            outboundKey: Buffer.from(sa.outboundKey).toString('hex'),
+          });
+          const slot = `${sa.connection}/${sa.child}`;
+          if (action.sendNow) this.sending.set(slot, sa.id);
+          else if (!this.sending.has(slot)) throw new Error(`child ${sa.id} does not send, and nothing else does`);
+          break;
+        }
+        case 'child-send': {
+          const child = this.installed.get(action.id);
+          if (child === undefined) throw new Error(`child-send for ${action.id}, which is not installed`);
+          this.sending.set(`${child.sa.connection}/${child.sa.child}`, action.id);
+          break;
+        }
+        case 'child-remove': {
+          const child = this.installed.get(action.id);
+          if (child === undefined) throw new Error(`child-remove for ${action.id}, which is not installed`);
+          this.installed.delete(action.id);
+          const slot = `${child.sa.connection}/${child.sa.child}`;
+          if (this.sending.get(slot) === action.id) {
+            this.sending.delete(slot);
+            const others = [...this.installed.values()].filter(({ sa }) => `${sa.connection}/${sa.child}` === slot);
+            if (others.length > 0 && others.some(({ sa }) => !this.#isDeleting(sa.id))) {
+              throw new Error(`child ${action.id} was removed while it sent, although another one was there`);
+            }
+          }
+          this.removed.push({ id: action.id, child: child.sa.child, drainMs: action.drainMs, reason: action.reason });
+          this.allocated.delete(child.sa.inboundSpi);
+          break;
+        }
+        case 'failed':
+          this.failures.push(action.reason);
+          break;
+        case 'log':
+          this.logs.push(`${(this.world.nowMs / 1000).toFixed(3)} ${action.level} ${action.connection ?? '-'} ${action.message}`);
+          break;
+        default:
+          break;
+      }
+    }
+  }
+
+  #isDeleting(id: number): boolean {
+    return this.engine.status().some(({ children }) => children.some((child) => child.id === id && child.state === 'deleting'));
+  }
+
+  /** The installed child SAs of one configured child. */
+  childrenOf(child: string): InstalledChild[] {
+    return [...this.installed.values()].filter(({ sa }) => sa.child === child);
+  }
+
+  upIkeSas(): number {
+    return this.engine.status().reduce((sum, { ikeSas }) => sum + ikeSas.filter(({ state }) => state !== 'connecting').length, 0);
+  }
+}
+
+export interface NetworkConditions {
+  /** Probabilities, 0 to 1. */
+  readonly loss: number;
+  readonly duplication: number;
+  /** One-way delay in ms: at least, and at most. Datagrams overtake each other when they differ. */
+  readonly minimumMs: number;
+  readonly maximumMs: number;
+}
+
+export const PERFECT: NetworkConditions = { loss: 0, duplication: 0, minimumMs: 1, maximumMs: 1 };
+
+interface InFlight {
+  readonly atMs: number;
+  readonly sequence: number;
+  readonly datagram: Datagram;
+}
+
+export type Sent = Extract<IkeAction, { action: 'send' }>;
+
+export class World {
+  nowMs = 0;
+  conditions: NetworkConditions;
+  readonly hosts = new Map<string, Host>();
+  /** Every datagram that was sent, for tests that forge and repeat. */
+  readonly sent: Sent[] = [];
+  /** Decides over single datagrams: false drops it. */
+  pass: (sent: Sent) => boolean = () => true;
+  readonly #random: () => number;
+  #inFlight: InFlight[] = [];
+  #sequence = 0;
+
+  constructor(seed: number, conditions: NetworkConditions = PERFECT) {
+    this.#random = seededRandom(seed);
+    this.conditions = conditions;
+  }
+
+  bytes(count: number): Uint8Array {
+    return Uint8Array.from({ length: count }, () => Math.floor(this.#random() * 256));
+  }
+
+  fraction(): number {
+    return this.#random();
+  }
+
+  addHost(address: string, settings: EngineSettings = TEST_SETTINGS, hooks: HostHooks = {}): Host {
+    const host = new Host(this, address, settings, hooks);
+    this.hosts.set(address, host);
+    return host;
+  }
+
+  send(sent: Sent): void {
+    this.sent.push(sent);
+    if (!this.pass(sent) || this.#random() < this.conditions.loss) return;
+    const copies = this.#random() < this.conditions.duplication ? 2 : 1;
+    for (let copy = 0; copy < copies; copy++) this.deliver(sent);
+  }
+
+  /** Puts a datagram on the wire, whoever made it. */
+  deliver(sent: Pick<Sent, 'local' | 'remote' | 'data'>, data: Uint8Array = sent.data): void {
+    const { minimumMs, maximumMs } = this.conditions;
+    this.#inFlight.push({
+      atMs: this.nowMs + minimumMs + this.#random() * (maximumMs - minimumMs),
+      sequence: this.#sequence++,
+      datagram: { local: sent.remote, remote: sent.local, data: data.slice() },
+    });
+  }
+
+  get inFlight(): number {
+    return this.#inFlight.length;
+  }
+
+  /** The time of the next event, or undefined. */
+  #next(): number | undefined {
+    const times = this.#inFlight.map(({ atMs }) => atMs);
+    for (const host of this.hosts.values()) {
+      const timer = host.engine.nextTimerMs();
+      if (timer !== undefined) times.push(Math.max(timer, this.nowMs));
+    }
+    return times.length === 0 ? undefined : Math.min(...times);
+  }
+
+  /** Lets the world go on until `done`, or for so long; returns whether `done` came true. */
+  run(forMs: number, done: () => boolean = () => false): boolean {
+    const endMs = this.nowMs + forMs;
+    for (let steps = 0; steps < 200_000; steps++) {
+      if (done()) return true;
+      const next = this.#next();
+      if (next === undefined || next > endMs) {
+        this.nowMs = endMs;
+        return done();
+      }
+      this.nowMs = next;
+      const due = this.#inFlight.filter(({ atMs }) => atMs <= next).sort((a, b) => a.atMs - b.atMs || a.sequence - b.sequence);
+      this.#inFlight = this.#inFlight.filter(({ atMs }) => atMs > next);
+      for (const { datagram } of due) this.hosts.get(datagram.local.address)?.receive(datagram);
+      for (const host of this.hosts.values()) host.carryOut(host.engine.tick(next));
+    }
+    throw new Error('the world does not come to rest: 200000 events');
+  }
+}
