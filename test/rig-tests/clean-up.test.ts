@@ -98,6 +98,11 @@ describe.skipIf(!able)(title, () => {
     const rig = createRig();
     const running = start(rig, { name: 'victim', command: 'sh', args: ['-c', 'echo last words; exit 3'] });
     await expect(running.waitForOutput(/never/)).rejects.toThrow(/victim ended with status 3\nlast words/);
+    // A condition that throws as long as the program does not answer must not hide its end.
+    const before = performance.now();
+    const asking = running.waitUntil('an answer', () => Promise.reject(new Error('no socket')), 60_000);
+    await expect(asking).rejects.toThrow(/victim ended with status 3\nlast words/);
+    expect(performance.now() - before).toBeLessThan(5_000);
     await rig.close();
   });
 

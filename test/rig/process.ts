@@ -132,6 +132,7 @@ export function start(rig: Rig, command: Command): Running {
   const disown = pid > 0 ? rig.ownProcessGroup(pid) : () => undefined;
   let mixed = '';
   let stdout = '';
+  let drained = false;
   let failure: Error | undefined;
   let end: { status: number | null; signal: NodeJS.Signals | null } | undefined;
   child.stdout?.setEncoding('utf8').on('data', (text: string) => {
@@ -147,26 +148,37 @@ export function start(rig: Rig, command: Command): Running {
       end ??= { status: null, signal: null };
       resolve(end);
     });
+    child.on('close', () => {
+      drained = true;
+    });
     child.on('exit', (status, signal) => {
       end = { status, signal };
       disown();
       resolve(end);
     });
   });
-  const describeEnd = () =>
-    failure ?? new Error(`${name} ended with ${end?.signal ?? `status ${end?.status}`}\n${tail(mixed)}`);
+  /** The error of its end, after its last words have come through the pipes (a child of its may hold them open). */
+  const describeEnd = async () => {
+    await until('the end of its output', () => drained, 500).catch(() => undefined);
+    return failure ?? new Error(`${name} ended with ${end?.signal ?? `status ${end?.status}`}\n${tail(mixed)}`);
+  };
   const waitUntil = async <T>(what: string, condition: () => Promise<T> | T, ms = 10_000) => {
-    try {
-      return await until(what, async () => (await condition()) || (end === undefined ? undefined : ENDED), ms).then(
-        (value) => {
-          if (value === ENDED) throw describeEnd();
-          return value as NonNullable<T>;
-        },
-      );
-    } catch (error) {
-      if (end !== undefined) throw describeEnd();
-      throw new Error(`${name}: ${(error as Error).message}\n${tail(mixed)}`);
-    }
+    // Asked before the condition: what came out before the end may still satisfy it.
+    const attempt = async () => {
+      const over = end !== undefined;
+      try {
+        const value = await condition();
+        if (value || !over) return value;
+      } catch (error) {
+        if (!over) throw error;
+      }
+      return ENDED;
+    };
+    const value = await until(what, attempt, ms).catch((error: Error) => {
+      throw new Error(`${name}: ${error.message}\n${tail(mixed)}`);
+    });
+    if (value === ENDED) throw await describeEnd();
+    return value as NonNullable<T>;
   };
   const stopWith = async (signal: NodeJS.Signals, ms: number) => {
     if (end !== undefined) return forget();
