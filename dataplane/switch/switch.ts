@@ -7,11 +7,10 @@
  *   2. learns where the source is
  *   3. sets `output`: the port of a known destination, or FLOOD; never the port that the frame came from
  *
- * `flood` then makes one row for each port of a flooded frame. As in OVS, frames from one tunnel are flooded
- * to the other tunnels as well: whoever builds a loop of tunnels needs STP, which is not here.
+ * Flooding itself is the engine's, which knows what kinds of ports there are. As in OVS, frames from one tunnel are
+ * flooded to the other tunnels as well: whoever builds a loop of tunnels needs STP, which is not here.
  */
 
-import type { Arena } from '../arena.ts';
 import type { Batch } from '../batch.ts';
 import { DROP } from '../drops.ts';
 import {
@@ -34,7 +33,6 @@ const TOO_SHORT = DROP['frame-too-short'];
 const SOURCE_MULTICAST = DROP['source-multicast'];
 const RESERVED = DROP['reserved-destination'];
 const SAME_PORT = DROP['same-port'];
-const NO_OUTPUT = DROP['no-output'];
 
 /** Decides where each row without a verdict goes. `now` in ms, as the FDB counts it. */
 export function forward(batch: Batch, fdb: Fdb, ports: BridgePorts, now: number): void {
@@ -72,47 +70,4 @@ export function forward(batch: Batch, fdb: Fdb, ports: BridgePorts, now: number)
     // A worker may have learned from a port just before it was removed: then the entry leads nowhere.
     else batch.output[row] = output >= 0 && ports.bridgeOf[output] === bridge ? output : FLOOD;
   }
-}
-
-/**
- * Gives a flooded row its first port and makes a copy, in the rows behind the batch, for each further one.
- * Returns how many copies found no row: drops that have no row of their own to carry the reason no-free-slot.
- */
-export function flood(batch: Batch, arena: Arena, ports: BridgePorts): number {
-  const received = batch.count;
-  let missed = 0;
-  for (let row = 0; row < received; row++) {
-    if (batch.verdict[row] !== 0 || batch.output[row] !== FLOOD) continue;
-    const ingress = batch.port[row];
-    const targets = ports.ports(batch.bridge[row]);
-    let first = -1;
-    for (let i = 0; i < targets.length; i++) {
-      const port = targets[i];
-      if (port === ingress) continue;
-      if (first < 0) {
-        first = port;
-      } else if (batch.count === batch.capacity) {
-        missed++;
-      } else {
-        copyRow(batch, arena, row, batch.count++, port);
-      }
-    }
-    if (first < 0) batch.verdict[row] = NO_OUTPUT;
-    else batch.output[row] = first;
-  }
-  return missed;
-}
-
-/** The frame of a row again in another row's slot, to leave through `output`. */
-function copyRow(batch: Batch, arena: Arena, from: number, to: number, output: number): void {
-  const offset = batch.offset[from];
-  const start = arena.packetStart(to);
-  batch.arena.copyWithin(start, offset, offset + batch.length[from]);
-  batch.offset[to] = start;
-  batch.length[to] = batch.length[from];
-  batch.verdict[to] = 0;
-  batch.port[to] = batch.port[from];
-  batch.bridge[to] = batch.bridge[from];
-  batch.flowHash[to] = batch.flowHash[from];
-  batch.output[to] = output;
 }

@@ -12,6 +12,7 @@ import type { Aead } from '../../../dataplane/esp/aead.ts';
 import { ESP_ALGORITHMS } from '../../../dataplane/esp/algorithms.ts';
 import esp from '../../vectors/esp/packets.json' with { type: 'json' };
 import gcm from '../../vectors/gcm/specification.json' with { type: 'json' };
+import wycheproof from '../../vectors/gcm/wycheproof.json' with { type: 'json' };
 
 const ROWS = 16;
 const SLOT = 512;
@@ -66,7 +67,7 @@ export function describeAead(create: () => Aead): void {
   const aead = create();
 
   describe(`the AEAD backend ${aead.name}`, () => {
-    describe.each([...gcm, ...esp])('with $name', (vector) => {
+    describe.each([...gcm, ...wycheproof.valid, ...esp])('with $name', (vector) => {
       const algorithm = vector.algorithm as EspAlgorithm;
       const keyAndSalt = bytesOf(vector.key + vector.salt);
       const row = { iv: bytesOf(vector.iv), aad: bytesOf(vector.aad) };
@@ -88,6 +89,17 @@ export function describeAead(create: () => Aead): void {
         expect(textAndTag(list, 0)).toBe(vector.plaintext + vector.icv);
         aead.dropKey(key);
       });
+    });
+
+    it.each(wycheproof.invalid)('refuses $name', (vector) => {
+      const key = aead.prepareKey(vector.algorithm as EspAlgorithm, 'open', bytesOf(vector.key + vector.salt));
+      const row = { key, iv: bytesOf(vector.iv), aad: bytesOf(vector.aad), text: bytesOf(vector.ciphertext) };
+      const list = listOf([row]);
+      list.arena.set(bytesOf(vector.icv), list.textOffset[0] + list.textLength[0]);
+      aead.open(list, 0, 1);
+      expect(list.result[0]).toBe(0);
+      expect(textAndTag(list, 0)).toBe('00'.repeat(row.text.length) + vector.icv);
+      aead.dropKey(key);
     });
 
     it.each(ALGORITHMS)('agrees with OpenSSL on %s, for any text, additional data and place', (algorithm) => {

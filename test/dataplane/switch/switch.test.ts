@@ -3,7 +3,7 @@ import { Arena } from '../../../dataplane/arena.ts';
 import { DROP, type DropName } from '../../../dataplane/drops.ts';
 import { BridgePorts } from '../../../dataplane/switch/bridge-ports.ts';
 import { Fdb } from '../../../dataplane/switch/fdb.ts';
-import { FLOOD, flood, forward } from '../../../dataplane/switch/switch.ts';
+import { FLOOD, forward } from '../../../dataplane/switch/switch.ts';
 
 const A = '020000000001';
 const B = '020000000002';
@@ -12,12 +12,11 @@ const reason = (name: DropName): number => DROP[name];
 
 /** Bridge 0 has ports 1, 2, 3 and 4, bridge 1 has ports 5 and 6. */
 class Rig {
-  readonly arena: Arena;
+  readonly arena = new Arena({ rows: 4, reads: 4, frameBytes: 2048 });
   readonly fdb = new Fdb({ cells: 1024, bridges: 2 });
   readonly ports = new BridgePorts(2, 8);
 
-  constructor(rows = 16) {
-    this.arena = new Arena({ rows, reads: 4, frameBytes: 2048 });
+  constructor() {
     for (const bridge of [0, 1]) this.fdb.setBridge(bridge, 300_000, 1024);
     for (const port of [1, 2, 3, 4]) this.ports.add(0, port);
     for (const port of [5, 6]) this.ports.add(1, port);
@@ -121,72 +120,6 @@ describe('the learning switch', () => {
     forward(rig.arena.batch, rig.fdb, rig.ports, 0);
     expect(rig.arena.batch.output[0]).toBe(-1);
     expect(rig.fdb.entries(0)).toEqual([]);
-  });
-});
-
-describe('flooding', () => {
-  function outputs(rig: Rig): { output: number; frame: string; ingress: number }[] {
-    const { batch } = rig.arena;
-    return Array.from({ length: batch.count }, (_, row) => ({
-      output: batch.output[row],
-      ingress: batch.port[row],
-      frame: Buffer.from(batch.arena.subarray(batch.offset[row], batch.offset[row] + batch.length[row])).toString(
-        'hex',
-      ),
-    }));
-  }
-
-  it('gives every other port of the bridge the whole frame once', () => {
-    const rig = new Rig();
-    const one = frame(BROADCAST, A);
-    const two = frame(BROADCAST, B, '0806aabbccddeeff');
-    rig.forward({ port: 2, frame: one }, { port: 5, frame: two });
-    expect(flood(rig.arena.batch, rig.arena, rig.ports)).toBe(0);
-    expect(outputs(rig)).toEqual([
-      { output: 1, ingress: 2, frame: one },
-      { output: 6, ingress: 5, frame: two },
-      { output: 3, ingress: 2, frame: one },
-      { output: 4, ingress: 2, frame: one },
-    ]);
-    const starts = [...rig.arena.batch.offset.subarray(0, 4)];
-    expect(new Set(starts).size).toBe(4);
-    expect(starts[2]).toBe(rig.arena.packetStart(2));
-  });
-
-  it('copies a frame that does not begin where its slot does, as after decapsulation', () => {
-    const rig = new Rig();
-    const one = frame(BROADCAST, A, '0800'.padEnd(400, '5'));
-    rig.forward({ port: 1, frame: one });
-    const { batch } = rig.arena;
-    batch.arena.copyWithin(batch.offset[0] + 53, batch.offset[0], batch.offset[0] + batch.length[0]);
-    batch.offset[0] += 53;
-    flood(batch, rig.arena, rig.ports);
-    expect(outputs(rig).map((row) => row.frame)).toEqual([one, one, one]);
-  });
-
-  it('drops a frame that has nowhere to go', () => {
-    const rig = new Rig();
-    rig.ports.remove(6);
-    rig.forward({ port: 5, frame: frame(BROADCAST, A) });
-    flood(rig.arena.batch, rig.arena, rig.ports);
-    expect(rig.arena.batch.verdict[0]).toBe(reason('no-output'));
-  });
-
-  it('says how many copies found no room, and makes the others', () => {
-    const rig = new Rig(4);
-    rig.forward(...[1, 1, 1].map((port) => ({ port, frame: frame(BROADCAST, A) })));
-    // Three frames to three ports each are nine rows; there are four.
-    expect(flood(rig.arena.batch, rig.arena, rig.ports)).toBe(5);
-    expect(outputs(rig).map((row) => row.output)).toEqual([2, 2, 2, 3]);
-  });
-
-  it('leaves frames with one destination, and dropped ones, as they are', () => {
-    const rig = new Rig();
-    rig.forward({ port: 2, frame: frame(BROADCAST, B) });
-    rig.forward({ port: 1, frame: frame(B, A) }, { port: 1, frame: frame('0180c2000000', A) });
-    flood(rig.arena.batch, rig.arena, rig.ports);
-    expect(rig.arena.batch.count).toBe(2);
-    expect([...rig.arena.batch.output.subarray(0, 2)]).toEqual([2, -1]);
   });
 });
 
