@@ -1,12 +1,11 @@
 /**
  * One end of a tunnel with keys put in by hand: an engine from dist/ in the namespace it was started in, with one
- * bridge whose TAP is `tap0`. Settings as JSON in the first argument. Prints `ready`, then its counters
- * as JSON for each line on standard input; ends with standard input.
+ * bridge whose TAP is `tap0`. Settings as JSON in the first argument. Prints `ready` and its events; SIGUSR2 prints its
+ * counters, SIGHUP makes the workers fail, SIGTERM ends it.
  *
  * Keys are derived from the SPIs and known to everybody: for tests and measurements only.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { createInterface } from 'node:readline';
 import { Engine, ESP_ALGORITHMS, encapsulationOf } from '../../../dist/dataplane/index.js';
 import { loadNative } from '../../../dist/native-shims/index.js';
 
@@ -43,7 +42,7 @@ const engine = await Engine.create({
   aead: settings.aead,
   uplinkIo: settings.uplinkIo,
   random: (bytes) => new Uint8Array(randomBytes(bytes)),
-  onEvent: (event) => process.stderr.write(`${JSON.stringify(event)}\n`),
+  onEvent: (event) => process.stdout.write(`event ${JSON.stringify(event)}\n`),
   log: (message) => process.stderr.write(`${message}\n`),
 });
 
@@ -103,18 +102,23 @@ await engine.apply({
     protection: settings.esp ? PROTECTION : undefined,
   },
 });
-process.stdout.write('ready\n');
 
-const lines = createInterface({ input: process.stdin });
-lines.on('line', () => {
+process.on('SIGUSR2', () => {
   const counters = engine.counters();
   const report = {
     tap: counters.port(TAP),
     tunnel: counters.port(TUNNEL),
     drops: Object.fromEntries(counters.drops()),
     workers: counters.workers(),
+    sent: settings.esp ? counters.sa('out', slotTo(remote)).sequence : 0,
     fdb: engine.fdb(),
   };
-  process.stdout.write(`${JSON.stringify(report)}\n`);
+  process.stdout.write(`counters ${JSON.stringify(report)}\n`);
 });
-lines.on('close', () => engine.stop());
+// A descriptor that is none: the next receive ends the worker, and the engine still knows the right one.
+process.on('SIGHUP', () =>
+  engine.runner.post(() => ({ op: 'set-uplink', uplink: { esp: 9999, gre: -1, udp: -1, send: [] } })),
+);
+process.on('SIGTERM', () => engine.stop());
+// Workers keep no event loop alive; this does until SIGTERM has stopped the engine.
+process.stdout.write('ready\n');

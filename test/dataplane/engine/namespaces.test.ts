@@ -1,0 +1,150 @@
+/** Engines on real TAPs in two namespaces, over a veth, with keys put in by hand (endpoint.mjs). */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { startCapture } from '../../rig/capture.ts';
+import { createLan, type Host, ip, type Lan } from '../../rig/namespace.ts';
+import type { Kind } from '../../rig/pcap.ts';
+import { type Running, start, until } from '../../rig/process.ts';
+import { canMakeNamespaces, createRig, missingPrograms, type Rig } from '../../rig/rig.ts';
+import { ROOT } from '../../rig/root.ts';
+import { measureThroughput, ping, waitForPing } from '../../rig/traffic.ts';
+
+const ENDPOINT = join(ROOT, 'test/dataplane/engine/endpoint.mjs');
+const isBuilt = existsSync(join(ROOT, 'dist/dataplane/worker.js'));
+const missing = missingPrograms('ip', 'ping', 'tcpdump', 'iperf3');
+const hasRawSocket = existsSync(join(ROOT, 'node_modules/raw-socket/build/Release/raw.node'));
+const reason = !canMakeNamespaces()
+  ? 'cannot make namespaces'
+  : !isBuilt
+    ? 'dist is not built'
+    : missing.length > 0
+      ? `missing: ${missing.join(', ')}`
+      : '';
+
+interface Settings {
+  readonly type?: string;
+  readonly workers?: number;
+  readonly esp?: boolean;
+  readonly uplinkIo?: string;
+  readonly aead?: string;
+}
+
+describe.skipIf(reason !== '')(
+  `two engines on TAPs in namespaces${reason === '' ? '' : ` (skipped: ${reason})`}`,
+  () => {
+    let rig: Rig;
+    let lan: Lan;
+
+    beforeEach(async () => {
+      rig = createRig();
+      lan = await createLan(rig);
+    });
+    afterEach(() => rig.close());
+
+    async function endpoint(host: Host, remote: Host, settings: Settings): Promise<Running> {
+      const json = JSON.stringify({ ...settings, local: host.address, remote: remote.address });
+      const running = start(rig, { command: process.execPath, args: [ENDPOINT, json], namespace: host.namespace });
+      await running.waitForOutput(/^ready$/m);
+      return running;
+    }
+
+    async function raise(host: Host, overlay: string): Promise<void> {
+      await ip(host.namespace, 'address', 'add', `${overlay}/24`, 'dev', 'tap0');
+      await ip(host.namespace, 'link', 'set', 'tap0', 'mtu', '1400', 'up');
+    }
+
+    /** Both are ready before the first frame: the kernel answers ESP that nobody takes with ICMP. */
+    async function endpoints(settings: Settings): Promise<{ a: Running; b: Running }> {
+      const a = await endpoint(lan.a, lan.b, settings);
+      const b = await endpoint(lan.b, lan.a, settings);
+      await raise(lan.a, '192.168.7.1');
+      await raise(lan.b, '192.168.7.2');
+      await waitForPing(lan.a.namespace, '192.168.7.2');
+      return { a, b };
+    }
+
+    async function counters(running: Running): Promise<Record<string, never>> {
+      const before = running.stdout().length;
+      process.kill(running.pid, 'SIGUSR2');
+      return running.waitUntil('its counters', () => {
+        const line = /^counters (.*)$/m.exec(running.stdout().slice(before));
+        return line === null ? undefined : JSON.parse(line[1]);
+      });
+    }
+
+    /** Ping with small, odd and full packets, while the wire is watched. */
+    async function pingAndLook(settings: Settings, kind: Kind): Promise<void> {
+      const capture = await startCapture(rig, lan.a);
+      const { a, b } = await endpoints(settings);
+      for (const size of [0, 57, 1372]) {
+        const result = await ping(lan.a.namespace, '192.168.7.2', {
+          count: 5,
+          interval: 0.02,
+          size,
+          dontFragment: true,
+        });
+        expect(result.received, result.output).toBe(5);
+      }
+      await capture.waitFor(kind, 30);
+      // ARP and IPv6 neighbour discovery are the underlay's own.
+      const kinds = new Set(capture.packets().map((packet) => packet.kind));
+      for (const own of ['arp', 'icmpv6', 'other'] as const) kinds.delete(own);
+      expect([...kinds]).toEqual([kind]);
+      for (const running of [a, b]) expect(await counters(running)).toMatchObject({ drops: {} });
+      await a.stop();
+      await b.stop();
+    }
+
+    it('carry pings in ESP with one worker each', () => pingAndLook({ type: 'gre', workers: 1 }, 'esp'));
+    it('carry pings in ESP with two workers each', () => pingAndLook({ type: 'geneve', workers: 2 }, 'esp'));
+    it('carry pings in ESP on the main thread', () => pingAndLook({ type: 'vxlan', workers: 0 }, 'esp'));
+    it('carry pings in the clear with two workers each', () =>
+      pingAndLook({ type: 'gre', workers: 2, esp: false }, 'gre'));
+    it('carry pings in UDP in the clear with two workers each', () =>
+      pingAndLook({ type: 'vxlan', workers: 2, esp: false }, 'vxlan'));
+
+    it.skipIf(!hasRawSocket)(
+      `carry pings in ESP through the raw-socket package${hasRawSocket ? '' : ' (skipped: raw-socket is not built)'}`,
+      () => pingAndLook({ type: 'gre', workers: 0, uplinkIo: 'raw-socket', aead: 'node' }, 'esp'),
+    );
+
+    it('carry TCP with two workers each, and each worker takes part', async () => {
+      const { a, b } = await endpoints({ type: 'vxlan', workers: 2 });
+      const server = { namespace: lan.b.namespace, address: '192.168.7.2' };
+      const result = await measureThroughput(rig, {
+        server,
+        client: { namespace: lan.a.namespace },
+        seconds: 1,
+        omit: 0,
+        streams: 8,
+      });
+      expect(result.gigabitsPerSecond).toBeGreaterThan(0.001);
+      const report = (await counters(a)) as { workers: { packetsSent: number }[] } & Record<string, never>;
+      for (const worker of report.workers) expect(worker.packetsSent).toBeGreaterThan(0);
+      await a.stop();
+      await b.stop();
+    });
+
+    it('go on after their workers have died, with sequence numbers that were never used', async () => {
+      const capture = await startCapture(rig, lan.a, 'ip proto 50');
+      const { a, b } = await endpoints({ type: 'gre', workers: 2 });
+      process.kill(a.pid, 'SIGHUP');
+      await a.waitForOutput(/event .*worker-died.*"worker":0/);
+      await a.waitForOutput(/event .*worker-died.*"worker":1/);
+      await waitForPing(lan.a.namespace, '192.168.7.2');
+      const { received } = await ping(lan.a.namespace, '192.168.7.2', { count: 5, interval: 0.02 });
+      expect(received).toBe(5);
+      const report = (await counters(a)) as { sent: number } & Record<string, never>;
+      const sequences = (): number[] =>
+        capture
+          .packets()
+          .filter((packet) => packet.source === lan.a.address)
+          .map((packet) => packet.sequence);
+      await until('every packet that a counted is captured', () => sequences().length >= report.sent);
+      expect(new Set(sequences()).size).toBe(sequences().length);
+      await a.stop();
+      await b.stop();
+    });
+  },
+);
