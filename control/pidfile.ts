@@ -3,9 +3,10 @@
  * ovs-appctl believes no other. Nobody in this process may open that file again: closing any
  * descriptor of it would drop the lock (fcntl(2)), so it is only ever looked at with stat.
  */
-import { fstatSync, mkdirSync, statSync, unlinkSync } from 'node:fs';
+import { fstatSync, statSync, unlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Native } from '../native-shims/types.ts';
+import { makeDirectory } from './directories.ts';
 
 export class Pidfile {
   readonly path: string;
@@ -25,7 +26,7 @@ export class Pidfile {
    */
   static take(path: string, native: Pick<Native, 'lockPidfile'>, overwrite: boolean, pid = process.pid): Pidfile {
     try {
-      mkdirSync(dirname(path), { recursive: true });
+      makeDirectory(dirname(path));
       // A new file takes the place of the old one, whose holder keeps the lock on what is now nameless.
       if (overwrite) unlinkIfThere(path);
       return new Pidfile(path, native.lockPidfile(path, `${pid}\n`));

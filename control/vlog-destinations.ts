@@ -6,8 +6,9 @@
  * where /dev/log or logger is missing, vlog/list says so.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, openSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { makeDirectory } from './directories.ts';
 import type { Destination, Level } from './vlog-spec.ts';
 
 export interface VlogDestinations {
@@ -73,7 +74,7 @@ export class SystemDestinations implements VlogDestinations {
     if (path === undefined) return;
     this.closeFile();
     try {
-      mkdirSync(dirname(path), { recursive: true });
+      makeDirectory(dirname(path));
       this.#file = openSync(path, 'a', 0o640);
       this.#fileError = undefined;
     } catch (error) {

@@ -152,7 +152,7 @@ export class UnixctlServer {
     return [
       { name: 'list-commands', usage: '', min: 0, max: 0, run: list },
       { name: 'help', usage: '', min: 0, max: 0, run: list },
-      { name: 'version', usage: '', min: 0, max: 0, run: () => `${this.#options.version}\n` },
+      { name: 'version', usage: '', min: 0, max: 0, run: () => this.#options.version },
       // Changes the connection and not the daemon, so #answer carries it out.
       { name: 'set-options', usage: '[--format text|json]', min: 2, max: 2, run: () => '' },
     ];
@@ -171,10 +171,14 @@ function setOptions(args: readonly string[], connection: Connection): string {
   return '';
 }
 
-/** Text replies to a connection that wants JSON are wrapped as newer OVS does. */
+/**
+ * Text replies to a connection that wants JSON are wrapped as newer OVS does. ovs-appctl prints a text as it
+ * is, so one that says something ends its last line.
+ */
 function wrap(reply: CommandReply, connection: Connection): unknown {
   if (typeof reply !== 'string') return connection.format === 'json' ? reply.json : JSON.stringify(reply.json);
-  return connection.format === 'json' ? { 'reply-format': 'plain', reply } : reply;
+  const text = reply === '' || reply.endsWith('\n') ? reply : `${reply}\n`;
+  return connection.format === 'json' ? { 'reply-format': 'plain', reply: text } : text;
 }
 
 function removeIfThere(path: string): void {
@@ -187,8 +191,10 @@ function removeIfThere(path: string): void {
 }
 
 function mendOf(code: string | undefined): string {
-  if (code === 'ENOENT' || code === 'ENOTDIR') return 'make its directory, or set OVS_RUNDIR';
-  if (code === 'EACCES' || code === 'EPERM') return 'run as root, or set OVS_RUNDIR to a directory of yours';
+  // libuv says EACCES for a missing directory too.
+  if (code === 'EACCES' || code === 'EPERM') {
+    return 'check that its directory exists and that you may write there, or set OVS_RUNDIR to one of yours';
+  }
   if (code === 'EADDRINUSE') return 'another daemon uses it';
   return 'give another with --unixctl=SOCK';
 }
