@@ -14,6 +14,7 @@ import { identityText, localIdentity, remoteIdentity } from './identity.ts';
 import { backOffMs } from './lifetimes.ts';
 import { suiteText } from './negotiation.ts';
 import type { Child } from './sa/child-sa.ts';
+import type { ChildKeys } from './sa/child-table.ts';
 import type { EndKind, IkeSa } from './sa/ike-sa.ts';
 import { superviseLife } from './sa/sa-life.ts';
 import { ChildCreate } from './tasks/child-create.ts';
@@ -26,6 +27,8 @@ import type { ChildConfig, Connection, ConnectionStatus, IkeSaSummary } from './
 const HOLD_MS = 1000;
 /** A redundant IKE SA that its initiator should delete, but doesn't, becomes ours to delete after this time. */
 const REDUNDANT_MS = 30_000;
+/** A redundant child is deleted when the other one is surely up at both ends. */
+const TWIN_MS = 1000;
 /** What a new configuration replaces stays at most this long, if the replacement does not come up. */
 const OUTDATED_MS = 60_000;
 /** An IKE SA that lived this long was a success: the back-off starts anew. */
@@ -244,7 +247,46 @@ export class ConnectionState {
     this.reconcile();
   }
 
+  /** Installs a child that is not the successor of another. */
+  installCreated(child: Child, keys: ChildKeys): void {
+    const twin = this.#twinOf(child);
+    const redundant = twin !== undefined && redundantOf(child.nonces, twin.nonces) === 'ours';
+    this.context.children.install(child, keys, !child.initiator ? 'soon' : redundant ? 'when-seen' : 'now');
+    this.childUp(child);
+  }
+
+  /** The same child on the same IKE SA, made by the other end. */
+  #twinOf(child: Child): Child | undefined {
+    return this.context.children
+      .of(this.name, child.config.name)
+      .find(
+        (other) =>
+          other !== child &&
+          other.usable &&
+          other.id !== child.replaces &&
+          other.ikeSa === child.ikeSa &&
+          other.initiator !== child.initiator,
+      );
+  }
+
+  /**
+   * Both ends set up the same child at once, and neither could know. One stays, chosen as in a rekeying; who made
+   * the other deletes it, or in the end whoever still sees both.
+   */
+  #resolveTwins(child: Child): void {
+    const twin = this.#twinOf(child);
+    if (twin === undefined) return;
+    this.context.count('collisions: child creation');
+    const loser = redundantOf(child.nonces, twin.nonces) === 'ours' ? child : twin;
+    const winner = loser === child ? twin : child;
+    const pauseMs = loser.initiator ? TWIN_MS : REDUNDANT_MS;
+    this.context.timers.at(this.context.nowMs() + pauseMs, () => {
+      if (loser.usable && winner.usable) this.deleteChild(loser, 'both ends set it up at once');
+    });
+  }
+
   childUp(child: Child): void {
+    this.#resolveTwins(child);
     const slot = this.#slot(child.config.name);
     slot.acquired = false;
     slot.pending = false;

@@ -116,7 +116,10 @@ class Engine implements IkeEngine, EngineContext {
     }
     const sa = this.ikeSas.get(header.initiatorFlag ? header.responderSpi : header.initiatorSpi);
     // INVALID_IKE_SPI would be unprotected, and nobody may act on it (RFC 7296 §2.21.4): silence says as much.
-    if (sa === undefined) return this.count('dropped: unknown SPI');
+    if (sa === undefined) {
+      this.count('dropped: unknown SPI');
+      return;
+    }
     sa.receive(datagram, parsed.message);
   }
 
@@ -139,10 +142,14 @@ class Engine implements IkeEngine, EngineContext {
         const { connection } = command;
         checkConnection(connection);
         const state = this.#connections.get(connection.name);
-        if (state !== undefined) return applyConfiguration(state, connection);
+        if (state !== undefined) {
+          applyConfiguration(state, connection);
+          return;
+        }
         const added = new ConnectionState(this, connection);
         this.#connections.set(connection.name, added);
-        return added.reconcile();
+        added.reconcile();
+        return;
       }
       case 'remove-connection': {
         this.#connections.get(command.name)?.remove('its connection was removed');
@@ -150,7 +157,8 @@ class Engine implements IkeEngine, EngineContext {
         return;
       }
       case 'acquire':
-        return this.#connections.get(command.connection)?.acquire();
+        this.#connections.get(command.connection)?.acquire();
+        return;
       case 'child-soft-limit': {
         const child = this.children.get(command.id);
         if (child !== undefined) rekeyChild(child);
@@ -169,7 +177,8 @@ class Engine implements IkeEngine, EngineContext {
         return;
       }
       case 'shutdown':
-        return this.#shutdown();
+        this.#shutdown();
+        return;
     }
   }
 

@@ -50,24 +50,28 @@ export class HalfOpen {
     const known = this.#byRequest.get(digest);
     if (known?.init !== undefined) {
       context.count('sent: repeated responses');
-      return known.transmit(known.init.response, datagram.remote, datagram.local);
+      known.transmit(known.init.response, datagram.remote, datagram.local);
+      return;
     }
 
     // 2. What any IKE_SA_INIT request is.
     if (!header.initiatorFlag || header.messageId !== 0 || message.encrypted !== undefined) {
-      return context.count('dropped: unexpected exchange');
+      context.count('dropped: unexpected exchange');
+      return;
     }
     const critical = unsupportedCriticalPayload(payloads);
     if (critical !== undefined) {
       context.count('refused: unknown critical payload');
-      return this.#refuse(datagram, message, notify(NOTIFY.UNSUPPORTED_CRITICAL_PAYLOAD, Uint8Array.of(critical)));
+      this.#refuse(datagram, message, notify(NOTIFY.UNSUPPORTED_CRITICAL_PAYLOAD, Uint8Array.of(critical)));
+      return;
     }
     const violation = findRuleViolation(header, payloads);
     const offered = find(payloads, 'SA');
     const ke = find(payloads, 'KE');
     const ni = find(payloads, 'NONCE')?.data;
     if (violation !== undefined || offered === undefined || ke === undefined || ni === undefined) {
-      return context.count(`dropped: ${violation?.reason ?? 'payload-missing'}`);
+      context.count(`dropped: ${violation?.reason ?? 'payload-missing'}`);
+      return;
     }
 
     // 3. Whether there is a connection between the two addresses.
@@ -76,20 +80,23 @@ export class HalfOpen {
       context.count('refused: no connection');
       const between = `${datagram.remote.address} to ${datagram.local.address}`;
       context.logRarely('no connection', 'warn', undefined, `no IPsec tunnel from ${between} is configured here`);
-      return this.#refuse(datagram, message, notify(NOTIFY.NO_PROPOSAL_CHOSEN));
+      this.#refuse(datagram, message, notify(NOTIFY.NO_PROPOSAL_CHOSEN));
+      return;
     }
 
     // 4. Load.
     if (this.#waiting >= context.settings.halfOpenLimit) {
       context.logRarely('half-open', 'warn', undefined, `${this.#waiting} IKE SAs are half open: no more are accepted`);
-      return context.count('dropped: half-open limit');
+      context.count('dropped: half-open limit');
+      return;
     }
     if (this.#waiting >= context.settings.cookieThreshold) {
       const subject = { nonce: ni, address: datagram.remote.address, initiatorSpi: header.initiatorSpi };
       const cookie = findNotify(payloads, NOTIFY.COOKIE);
       if (cookie === undefined || !this.#cookies.verify(context.nowMs(), subject, cookie.data)) {
         context.count(cookie === undefined ? 'sent: cookies' : 'dropped: wrong cookie');
-        return this.#refuse(datagram, message, notify(NOTIFY.COOKIE, this.#cookies.make(context.nowMs(), subject)));
+        this.#refuse(datagram, message, notify(NOTIFY.COOKIE, this.#cookies.make(context.nowMs(), subject)));
+        return;
       }
     }
 
@@ -102,20 +109,21 @@ export class HalfOpen {
       candidates[0].noteFailure(
         `${datagram.remote.address} offers ${proposalsText(offered.proposals)} for the IKE SA, we allow ${ours}`,
       );
-      return this.#refuse(datagram, message, notify(NOTIFY.NO_PROPOSAL_CHOSEN));
+      this.#refuse(datagram, message, notify(NOTIFY.NO_PROPOSAL_CHOSEN));
+      return;
     }
     if (ke.group !== group) {
       context.count('refused: wrong key exchange group');
-      return this.#refuse(
-        datagram,
-        message,
-        notify(NOTIFY.INVALID_KE_PAYLOAD, Uint8Array.of(group >> 8, group & 0xff)),
-      );
+      this.#refuse(datagram, message, notify(NOTIFY.INVALID_KE_PAYLOAD, Uint8Array.of(group >> 8, group & 0xff)));
+      return;
     }
 
     // 6. Only now the key exchange.
     const sa = answerIkeInit(context, { datagram, initiatorSpi: header.initiatorSpi, ni, ke, choice });
-    if (sa === undefined) return context.count('dropped: bad-ke');
+    if (sa === undefined) {
+      context.count('dropped: bad-ke');
+      return;
+    }
     this.#admit(sa, digest);
   }
 

@@ -252,11 +252,17 @@ export class IkeSa {
 
   /** A message whose SPI is ours. Whatever it holds, nothing changes before its integrity is verified. */
   receive(datagram: Datagram, message: ParsedMessage): void {
-    if (!sameAddress(datagram.remote.address, this.remote.address)) return this.context.count('dropped: wrong address');
+    if (!sameAddress(datagram.remote.address, this.remote.address)) {
+      this.context.count('dropped: wrong address');
+      return;
+    }
     const { initiatorFlag, initiatorSpi, responderSpi } = message.header;
     const theirSpi = initiatorFlag ? initiatorSpi : responderSpi;
     const known = this.protection === undefined || theirSpi === this.peerSpi;
-    if (initiatorFlag === this.initiator || !known) return this.context.count('dropped: unknown SPI');
+    if (initiatorFlag === this.initiator || !known) {
+      this.context.count('dropped: unknown SPI');
+      return;
+    }
     if (message.header.responseFlag) this.#receiveResponse(datagram, message);
     else this.#receiveRequest(datagram, message);
   }
@@ -265,9 +271,13 @@ export class IkeSa {
     const task = this.#task;
     const { header } = message;
     if (task === undefined || header.messageId !== this.requests.id || header.exchange !== task.exchange) {
-      return this.context.count('dropped: unexpected response');
+      this.context.count('dropped: unexpected response');
+      return;
     }
-    if (task.exchange === 'IKE_SA_INIT') return this.#processInit(task, message, datagram);
+    if (task.exchange === 'IKE_SA_INIT') {
+      this.#processInit(task, message, datagram);
+      return;
+    }
     const payloads = this.#open(datagram, message);
     if (payloads === undefined) return;
     const broken = typeof payloads === 'string' ? payloads : findRuleViolation(header, payloads)?.reason;
@@ -285,7 +295,10 @@ export class IkeSa {
 
   /** The only response that nobody has authenticated: the task says how far to believe it. */
   #processInit(task: InitiatorTask, message: ParsedMessage, datagram: Datagram): void {
-    if (message.encrypted !== undefined) return this.context.count('dropped: unexpected response');
+    if (message.encrypted !== undefined) {
+      this.context.count('dropped: unexpected response');
+      return;
+    }
     this.peerSpi = message.header.responderSpi;
     const outcome = task.process(this, message.payloads, datagram.data);
     if (outcome !== 'done') this.peerSpi = ZERO_SPI;
@@ -306,19 +319,24 @@ export class IkeSa {
     switch (arrival.kind) {
       case 'repeat':
         this.context.count('sent: repeated responses');
-        return this.transmit(arrival.response, datagram.remote, datagram.local);
+        this.transmit(arrival.response, datagram.remote, datagram.local);
+        return;
       case 'altered':
-        return this.context.count('dropped: altered repetition');
+        this.context.count('dropped: altered repetition');
+        return;
       case 'old':
-        return this.context.count('dropped: old message id');
+        this.context.count('dropped: old message id');
+        return;
       case 'future':
-        return this.context.count('dropped: message id beyond window');
+        this.context.count('dropped: message id beyond window');
+        return;
       case 'next':
         break;
     }
     const answering = typeof header.exchange === 'string' ? this.context.answers[header.exchange] : undefined;
     if (answering === undefined || !this.#allows(header.exchange)) {
-      return this.context.count('dropped: unexpected exchange');
+      this.context.count('dropped: unexpected exchange');
+      return;
     }
     const payloads = this.#open(datagram, message);
     if (payloads === undefined) return;

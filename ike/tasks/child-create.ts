@@ -3,9 +3,8 @@
  * rides in IKE_AUTH (ike-auth.ts), replacing one is child-rekey.ts.
  */
 
-import { redundantOf, refusalOf } from '../collisions.ts';
+import { refusalOf } from '../collisions.ts';
 import type { ConnectionState } from '../connection.ts';
-import type { Child } from '../sa/child-sa.ts';
 import type { IkeSa } from '../sa/ike-sa.ts';
 import { find, notify } from '../sa/notify.ts';
 import type { Answer, InitiatorTask, Outcome } from '../sa/task.ts';
@@ -27,8 +26,6 @@ export class ChildCreate implements InitiatorTask {
   readonly exchange = 'CREATE_CHILD_SA';
   readonly purpose: string;
   readonly config: ChildConfig;
-  /** The peer set up the same child while our request was on its way. */
-  rival: Child | undefined;
   readonly #connection: ConnectionState;
   readonly #group: number | undefined;
   #offer: ChildOffer | undefined;
@@ -64,7 +61,7 @@ export class ChildCreate implements InitiatorTask {
     const result = offer.accept(payloads, this.#nonce, find(payloads, 'NONCE')?.data ?? new Uint8Array(0));
     if (result.ok) {
       this.#connection.markPending(this.config, false);
-      installCreated(sa, this.#connection, result.child, result.keys, this.rival);
+      this.#connection.installCreated(result.child, result.keys);
       return 'done';
     }
     this.#refused(sa, offer, result);
@@ -90,27 +87,6 @@ export class ChildCreate implements InitiatorTask {
   }
 }
 
-/** Installs a child that we initiated; if the peer made the same one meanwhile, the nonces say which of the two stays. */
-export function installCreated(
-  sa: IkeSa,
-  connection: ConnectionState,
-  child: Child,
-  keys: Parameters<typeof sa.context.children.install>[1],
-  rival: Child | undefined,
-): void {
-  const { children } = sa.context;
-  if (rival === undefined || rival.state === 'gone') {
-    children.install(child, keys, 'now');
-    connection.childUp(child);
-    return;
-  }
-  sa.context.count('collisions: child creation');
-  const redundant = redundantOf(child.nonces, rival.nonces);
-  children.install(child, keys, redundant === 'ours' ? 'when-seen' : 'now');
-  if (redundant === 'ours') sa.enqueue(new ChildDelete(child, 'both ends set it up at once'), true);
-  connection.childUp(redundant === 'ours' ? rival : child);
-}
-
 /** Serves a request for a new child. */
 export function answerChildCreate(sa: IkeSa, payloads: readonly Payload[]): Answer {
   const { connection } = sa;
@@ -130,12 +106,7 @@ export function answerChildCreate(sa: IkeSa, payloads: readonly Payload[]): Answ
     replaces: undefined,
   });
   if (!answer.ok) return refusedChild(sa, answer);
-  sa.context.children.install(answer.child, answer.keys, 'soon');
-  const { currentTask } = sa;
-  if (currentTask instanceof ChildCreate && currentTask.config.name === answer.child.config.name) {
-    currentTask.rival = answer.child;
-  }
-  connection.childUp(answer.child);
+  connection.installCreated(answer.child, answer.keys);
   return { payloads: answer.payloads };
 }
 

@@ -103,7 +103,8 @@ export class ChildRekey implements InitiatorTask {
     }
     switch (error?.notify) {
       case NOTIFY.TEMPORARY_FAILURE:
-        return rekeyChildLater(old, busyPauseMs(sa));
+        rekeyChildLater(old, busyPauseMs(sa));
+        return;
       case NOTIFY.CHILD_SA_NOT_FOUND:
         // The peer has deleted it, and its Delete is on the way or got lost (RFC 7296 §2.25.1).
         old.deletedByPeer = true;

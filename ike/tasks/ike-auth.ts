@@ -136,8 +136,7 @@ export class IkeAuth implements InitiatorTask {
     const result = offer.accept(payloads, ni, nr);
     this.#connection.markPending(config, false);
     if (result.ok) {
-      sa.context.children.install(result.child, result.keys, 'now');
-      this.#connection.childUp(result.child);
+      this.#connection.installCreated(result.child, result.keys);
       return;
     }
     if (result.deleteAtPeer) {
@@ -227,7 +226,6 @@ function firstChild(
     connection.noteFailure(answer.reason);
     return [answer.error];
   }
-  sa.context.children.install(answer.child, answer.keys, 'soon');
-  connection.childUp(answer.child);
+  connection.installCreated(answer.child, answer.keys);
   return answer.payloads;
 }

@@ -101,7 +101,10 @@ export class IkeRekey implements InitiatorTask {
 
   #replace(sa: IkeSa, next: IkeSa): void {
     const { connection } = sa;
-    if (connection === undefined) return next.end('closed', 'the connection is gone');
+    if (connection === undefined) {
+      next.end('closed', 'the connection is gone');
+      return;
+    }
     const rival = this.rival?.state === 'gone' ? undefined : this.rival;
     if (rival !== undefined) sa.context.count('collisions: IKE rekeying');
     if (rival !== undefined && redundantOf(next.nonces, rival.nonces) === 'ours') {

@@ -64,7 +64,12 @@ export class Host {
   failures: string[] = [];
   logs: string[] = [];
   /** Every (time, number of installed children that send) change, to find gaps. */
-  readonly removed: { readonly id: number; readonly child: string; readonly drainMs: number; readonly reason: string }[] = [];
+  readonly removed: {
+    readonly id: number;
+    readonly child: string;
+    readonly drainMs: number;
+    readonly reason: string;
+  }[] = [];
   #nextSpi = 0x1000;
 
   constructor(world: World, address: string, settings: EngineSettings, hooks: HostHooks = {}) {
@@ -154,7 +159,9 @@ export class Host {
           this.failures.push(action.reason);
           break;
         case 'log':
-          this.logs.push(`${(this.world.nowMs / 1000).toFixed(3)} ${action.level} ${action.connection ?? '-'} ${action.message}`);
+          this.logs.push(
+            `${(this.world.nowMs / 1000).toFixed(3)} ${action.level} ${action.connection ?? '-'} ${action.message}`,
+          );
           break;
         default:
           break;
@@ -163,7 +170,9 @@ export class Host {
   }
 
   #isDeleting(id: number): boolean {
-    return this.engine.status().some(({ children }) => children.some((child) => child.id === id && child.state === 'deleting'));
+    return this.engine
+      .status()
+      .some(({ children }) => children.some((child) => child.id === id && child.state === 'deleting'));
   }
 
   /** The installed child SAs of one configured child. */
@@ -172,7 +181,9 @@ export class Host {
   }
 
   upIkeSas(): number {
-    return this.engine.status().reduce((sum, { ikeSas }) => sum + ikeSas.filter(({ state }) => state !== 'connecting').length, 0);
+    return this.engine
+      .status()
+      .reduce((sum, { ikeSas }) => sum + ikeSas.filter(({ state }) => state !== 'connecting').length, 0);
   }
 }
 
@@ -268,7 +279,9 @@ export class World {
         return done();
       }
       this.nowMs = next;
-      const due = this.#inFlight.filter(({ atMs }) => atMs <= next).sort((a, b) => a.atMs - b.atMs || a.sequence - b.sequence);
+      const due = this.#inFlight
+        .filter(({ atMs }) => atMs <= next)
+        .sort((a, b) => a.atMs - b.atMs || a.sequence - b.sequence);
       this.#inFlight = this.#inFlight.filter(({ atMs }) => atMs > next);
       for (const { datagram } of due) this.hosts.get(datagram.local.address)?.receive(datagram);
       for (const host of this.hosts.values()) host.carryOut(host.engine.tick(next));
