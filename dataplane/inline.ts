@@ -37,6 +37,7 @@ export class InlineRunner implements Runner {
 
   /** Handles what there is, up to the bound. Returns the packets handled. */
   run(): number {
+    this.pipeline.markAll();
     let handled = 0;
     for (let turns = 0; turns < TURNS_PER_WAKE; turns++) {
       const packets = this.pipeline.turn();
@@ -54,7 +55,6 @@ export class InlineRunner implements Runner {
   private readonly turn = (): void => {
     this.scheduled = undefined;
     if (this.stopped) return;
-    this.pipeline.markAll();
     const handled = this.run();
     this.watch();
     if (handled > 0) this.wake();
