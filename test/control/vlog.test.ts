@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { afterEach, describe, expect, it } from 'vitest';
 import { vlogCommands } from '../../control/unixctl/vlog-commands.ts';
 import { escapeControls, Vlog } from '../../control/vlog.ts';
@@ -219,11 +220,12 @@ describe('the destinations of the system', () => {
     async () => {
       const place = mkdtempSync(join(tmpdir(), 'espd-syslog-'));
       const socket = join(place, 'log');
-      const script = `import socket;s=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM);s.bind(${JSON.stringify(socket)});print('ready',flush=True);[print(d.decode(),flush=True) for d in iter(lambda:s.recv(4096),b'end') if d]`;
-      listener = spawn('/usr/bin/python3', ['-c', script], { stdio: ['ignore', 'pipe', 'inherit'] });
-      await once(listener.stdout!, 'data');
+      const script = `import socket;s=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM);s.bind(${JSON.stringify(socket)});print('ready');print(s.recv(4096).decode())`;
+      listener = spawn('/usr/bin/python3', ['-u', '-c', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+      const lines = createInterface({ input: listener.stdout! });
+      await once(lines, 'line');
       const { vlog, destinations } = fileLog(socket);
-      const datagram = once(listener.stdout!, 'data');
+      const datagram = once(lines, 'line');
       vlog.logger('ike').warn('no reply');
       expect(String((await datagram)[0])).toMatch(/^<28>.*ovs-espd.*: ovs\|00001\|ike\|WARN\|no reply/);
       destinations.close();
