@@ -15,7 +15,7 @@ export type {
 } from './commands.ts';
 export { type CounterReader, type PortCounters, WORKER_COUNTERS } from './counters.ts';
 export { DROP_REASONS, type DropName, type DropReason } from './drops.ts';
-export { ENCAPSULATIONS, encapsulationOf } from './encap/encap.ts';
+export { childSelectors, ENCAPSULATIONS, encapsulationOf, tunnelOverhead } from './encap/encap.ts';
 export type { ChildSelectors } from './encap/encapsulation.ts';
 export { Engine, type EngineOptions } from './engine.ts';
 export { ESP_ALGORITHMS, type EspAlgorithmRow, espOverhead } from './esp/algorithms.ts';

@@ -5,7 +5,7 @@
  */
 
 import type { TunnelSettings, TunnelType } from '../commands.ts';
-import type { EncapState, Encapsulation } from './encapsulation.ts';
+import type { ChildSelectors, EncapState, Encapsulation } from './encapsulation.ts';
 import { geneve } from './geneve.ts';
 import { gre } from './gre.ts';
 import { vxlan } from './vxlan.ts';
@@ -27,4 +27,22 @@ export function encapState(encapsulation: Encapsulation, settings: TunnelSetting
     port: encapsulation.defaultPort === 0 ? 0 : settings.destinationPort,
     overhead: encapsulation.overhead(settings),
   };
+}
+
+/** The children of an IKE connection for tunnels of this type and UDP port. Throws for a type that is not supported. */
+export function childSelectors(type: TunnelType, port: number): readonly ChildSelectors[] {
+  return supported(type).selectors(port);
+}
+
+/** Bytes between the outer IP header and the inner frame. Throws for a type that is not supported. */
+export function tunnelOverhead(settings: TunnelSettings): number {
+  return supported(settings.type).overhead(settings);
+}
+
+function supported(type: TunnelType): Encapsulation {
+  const encapsulation = encapsulationOf(type);
+  if (encapsulation === undefined) {
+    throw new RangeError(`tunnel type ${type} is not supported, expected ${Object.keys(ENCAPSULATIONS).join(', ')}`);
+  }
+  return encapsulation;
 }

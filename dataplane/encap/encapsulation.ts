@@ -7,7 +7,7 @@
  * the whole batch in checksums.ts.
  */
 
-import type { Selector, TunnelSettings, TunnelType } from '../commands.ts';
+import type { TunnelSettings, TunnelType } from '../commands.ts';
 
 /** What `push` needs to know of a tunnel: its settings as numbers, made once by `encapState`. */
 export interface EncapState {
@@ -34,15 +34,15 @@ export const POP_END = 3;
 export const POP_CHECKSUM = 4;
 export const POP_RESULTS = 5;
 
-/** The traffic selectors of one child SA, without addresses (facts of ovs-monitor-ipsec, RFC 7296 §2.9). */
+/** The traffic selectors of one child SA, without addresses (as ovs-monitor-ipsec makes them; RFC 7296 §2.9). */
 export interface ChildSelectors {
   /** Suffix of the connection's name: '' for the only child, else 'in' or 'out'. */
-  readonly name: '' | 'in' | 'out';
-  readonly local: SelectorPorts;
-  readonly remote: SelectorPorts;
+  readonly suffix: '' | 'in' | 'out';
+  readonly protocol: number;
+  /** The one port of our end, of the peer's end; undefined is any. */
+  readonly localPort: number | undefined;
+  readonly remotePort: number | undefined;
 }
-
-export type SelectorPorts = Pick<Selector, 'protocol' | 'startPort' | 'endPort'>;
 
 export interface Encapsulation {
   readonly type: TunnelType;

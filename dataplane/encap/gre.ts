@@ -19,11 +19,7 @@ import {
 } from './encapsulation.ts';
 
 const SELECTORS: readonly ChildSelectors[] = [
-  {
-    name: '',
-    local: { protocol: PROTOCOL_GRE, startPort: 0, endPort: 65535 },
-    remote: { protocol: PROTOCOL_GRE, startPort: 0, endPort: 65535 },
-  },
+  { suffix: '', protocol: PROTOCOL_GRE, localPort: undefined, remotePort: undefined },
 ];
 
 function overhead(settings: TunnelSettings): number {

@@ -29,10 +29,8 @@ export function popUdp(bytes: Uint8Array, offset: number, end: number, out: Int3
 
 /** The children of a UDP tunnel on this port: `in` takes what comes to the port here, `out` what goes to it there. */
 export function udpSelectors(port: number): readonly ChildSelectors[] {
-  const exactly = { protocol: PROTOCOL_UDP, startPort: port, endPort: port };
-  const any = { protocol: PROTOCOL_UDP, startPort: 0, endPort: 65535 };
   return [
-    { name: 'in', local: exactly, remote: any },
-    { name: 'out', local: any, remote: exactly },
+    { suffix: 'in', protocol: PROTOCOL_UDP, localPort: port, remotePort: undefined },
+    { suffix: 'out', protocol: PROTOCOL_UDP, localPort: undefined, remotePort: port },
   ];
 }

@@ -5,9 +5,14 @@ import { FrameList } from '../../../dataplane/batch.ts';
 import type { TunnelType } from '../../../dataplane/commands.ts';
 import { DROP, type DropName } from '../../../dataplane/drops.ts';
 import { fillChecksums, noteChecksum, verifyChecksums } from '../../../dataplane/encap/checksums.ts';
-import { ENCAPSULATIONS, encapState, encapsulationOf } from '../../../dataplane/encap/encap.ts';
 import {
-  type Encapsulation,
+  childSelectors,
+  ENCAPSULATIONS,
+  encapState,
+  encapsulationOf,
+  tunnelOverhead,
+} from '../../../dataplane/encap/encap.ts';
+import {
   POP_CHECKSUM,
   POP_END,
   POP_KEY,
@@ -191,20 +196,22 @@ describe('encapsulation', () => {
 });
 
 describe('traffic selectors', () => {
-  const all = { startPort: 0, endPort: 65535 };
-
   it('of GRE are one child for protocol 47 both ways', () => {
-    expect(encapsulationOf('gre')!.selectors(0)).toEqual([
-      { name: '', local: { protocol: 47, ...all }, remote: { protocol: 47, ...all } },
+    expect(childSelectors('gre', 0)).toEqual([
+      { suffix: '', protocol: 47, localPort: undefined, remotePort: undefined },
     ]);
   });
 
   it.each(['vxlan', 'geneve'] as const)('of %s are a child for each direction of the UDP port', (type) => {
-    const port = { protocol: 17, startPort: 5555, endPort: 5555 };
-    const any = { protocol: 17, ...all };
-    expect((encapsulationOf(type) as Encapsulation).selectors(5555)).toEqual([
-      { name: 'in', local: port, remote: any },
-      { name: 'out', local: any, remote: port },
+    expect(childSelectors(type, 5555)).toEqual([
+      { suffix: 'in', protocol: 17, localPort: 5555, remotePort: undefined },
+      { suffix: 'out', protocol: 17, localPort: undefined, remotePort: 5555 },
     ]);
+  });
+
+  it('and the overhead of a type that is not supported are refused with its name', () => {
+    expect(() => childSelectors('stt', 7471)).toThrow('tunnel type stt is not supported, expected gre, geneve, vxlan');
+    expect(() => tunnelOverhead(tunnelSettings('stt'))).toThrow(/stt is not supported/);
+    expect(tunnelOverhead(tunnelSettings('vxlan'))).toBe(16);
   });
 });
