@@ -5,7 +5,7 @@
  */
 
 import type { TunnelSettings, TunnelType } from '../commands.ts';
-import type { ChildSelectors, EncapState, Encapsulation } from './encapsulation.ts';
+import type { ChildSelectors, EncapState, Encapsulation, OverheadSettings } from './encapsulation.ts';
 import { geneve } from './geneve.ts';
 import { gre } from './gre.ts';
 import { vxlan } from './vxlan.ts';
@@ -35,7 +35,7 @@ export function childSelectors(type: TunnelType, port: number): readonly ChildSe
 }
 
 /** Bytes between the outer IP header and the inner frame. Throws for a type that is not supported. */
-export function tunnelOverhead(settings: TunnelSettings): number {
+export function tunnelOverhead(settings: OverheadSettings): number {
   return supported(settings.type).overhead(settings);
 }
 

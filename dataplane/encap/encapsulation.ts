@@ -44,6 +44,9 @@ export interface ChildSelectors {
   readonly remotePort: number | undefined;
 }
 
+/** What decides how long a header is. */
+export type OverheadSettings = Pick<TunnelSettings, 'type' | 'outKey' | 'checksum'>;
+
 export interface Encapsulation {
   readonly type: TunnelType;
   /** Protocol field of the outer IP header. */
@@ -53,7 +56,7 @@ export interface Encapsulation {
   /** Largest key: 2^32-1 for GRE, 2^24-1 for a VNI. */
   readonly maximumKey: number;
   /** Bytes in front of the frame with these settings, outer IP header not counted. */
-  overhead(settings: TunnelSettings): number;
+  overhead(settings: OverheadSettings): number;
   /**
    * Writes the header in front of the frame of `length` bytes at `offset`; returns the offset of the header.
    * The headroom must be there. A checksum field is left 0.

@@ -4,13 +4,13 @@
  * Options: key (absent, or 32 bits), checksum. One child SA covers protocol 47 between the two addresses.
  */
 
-import type { TunnelSettings } from '../commands.ts';
 import { checkGre, GRE_FLAG_CHECKSUM, GRE_FLAG_KEY, greFlags, greHeaderLength, greKey, writeGre } from '../wire/gre.ts';
 import { PROTOCOL_GRE } from '../wire/ipv4.ts';
 import {
   type ChildSelectors,
   type EncapState,
   type Encapsulation,
+  type OverheadSettings,
   POP_CHECKSUM,
   POP_END,
   POP_KEY,
@@ -22,7 +22,7 @@ const SELECTORS: readonly ChildSelectors[] = [
   { suffix: '', protocol: PROTOCOL_GRE, localPort: undefined, remotePort: undefined },
 ];
 
-function overhead(settings: TunnelSettings): number {
+function overhead(settings: OverheadSettings): number {
   return greHeaderLength(
     (settings.checksum ? GRE_FLAG_CHECKSUM : 0) | (settings.outKey.kind === 'none' ? 0 : GRE_FLAG_KEY),
   );
