@@ -17,10 +17,12 @@ export class TestOvsdbServer {
   readonly directory = mkdtempSync(join(tmpdir(), 'espd-ovsdb-'));
   readonly socket = join(this.directory, 'db.sock');
   readonly remotes: readonly string[];
+  readonly #extra: readonly string[];
   #process: ChildProcess | undefined;
 
   /** `remotes` beside the Unix socket, for instance `ptcp:0:127.0.0.1`. */
-  constructor(remotes: readonly string[] = []) {
+  constructor(remotes: readonly string[] = [], extra: readonly string[] = []) {
+    this.#extra = extra;
     this.remotes = [`punix:${this.socket}`, ...remotes];
     execFileSync('ovsdb-tool', ['create', join(this.directory, 'conf.db'), SCHEMA], { env: this.#environment });
   }
@@ -38,6 +40,7 @@ export class TestOvsdbServer {
       join(this.directory, 'conf.db'),
       ...this.remotes.map((remote) => `--remote=${remote}`),
       `--unixctl=${this.control}`,
+      ...this.#extra,
       '-vconsole:off',
     ];
     const child = spawn('ovsdb-server', args, { stdio: 'ignore', env: this.#environment });
