@@ -46,6 +46,8 @@ export function refusalOf(request: PeerRequest, busy: Busy): number | undefined 
       if (busy.ike === 'rekeying' || busy.child === 'deleting' || busy.child === 'rekeyed') {
         return NOTIFY.TEMPORARY_FAILURE;
       }
-      return busy.child === undefined ? NOTIFY.CHILD_SA_NOT_FOUND : undefined;
+      if (busy.child !== undefined) return undefined;
+      // It may be the one whose response is on its way to us: the peer should ask again.
+      return busy.childExchange ? NOTIFY.TEMPORARY_FAILURE : NOTIFY.CHILD_SA_NOT_FOUND;
   }
 }

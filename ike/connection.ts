@@ -247,46 +247,32 @@ export class ConnectionState {
     this.reconcile();
   }
 
-  /** Installs a child that is not the successor of another. */
-  installCreated(child: Child, keys: ChildKeys): void {
-    const twin = this.#twinOf(child);
-    const redundant = twin !== undefined && redundantOf(child.nonces, twin.nonces) === 'ours';
-    this.context.children.install(child, keys, !child.initiator ? 'soon' : redundant ? 'when-seen' : 'now');
-    this.childUp(child);
-  }
-
-  /** The same child on the same IKE SA, made by the other end. */
-  #twinOf(child: Child): Child | undefined {
-    return this.context.children
-      .of(this.name, child.config.name)
-      .find(
-        (other) =>
-          other !== child &&
-          other.usable &&
-          other.id !== child.replaces &&
-          other.ikeSa === child.ikeSa &&
-          other.initiator !== child.initiator,
-      );
+  /** Another child SA of the same configured child on the same IKE SA: the peer made it meanwhile. */
+  rivalOf(child: Child): Child | undefined {
+    const others = this.context.children.of(this.name, child.config.name);
+    return others.findLast(
+      (other) => other !== child && other.usable && other.ikeSa === child.ikeSa && other.id !== child.replaces,
+    );
   }
 
   /**
-   * Both ends set up the same child at once, and neither could know. One stays, chosen as in a rekeying; who made
-   * the other deletes it, or in the end whoever still sees both.
+   * Installs a child that we initiated and that is not the successor of another. If the peer set up the same one
+   * while our request was on its way, one of the two stays, chosen as in a rekeying. The peer may not know that they
+   * crossed, so the other is deleted here, whoever made it.
    */
-  #resolveTwins(child: Child): void {
-    const twin = this.#twinOf(child);
-    if (twin === undefined) return;
+  installCreated(child: Child, keys: ChildKeys): void {
+    const { children, timers } = this.context;
+    const rival = this.rivalOf(child);
+    const ours = rival !== undefined && redundantOf(child.nonces, rival.nonces) === 'ours';
+    children.install(child, keys, ours ? 'when-seen' : 'now');
+    this.childUp(child);
+    if (rival === undefined) return;
     this.context.count('collisions: child creation');
-    const loser = redundantOf(child.nonces, twin.nonces) === 'ours' ? child : twin;
-    const winner = loser === child ? twin : child;
-    const pauseMs = loser.initiator ? TWIN_MS : REDUNDANT_MS;
-    this.context.timers.at(this.context.nowMs() + pauseMs, () => {
-      if (loser.usable && winner.usable) this.deleteChild(loser, 'both ends set it up at once');
-    });
+    const loser = ours ? child : rival;
+    timers.at(this.context.nowMs() + TWIN_MS, () => this.deleteChild(loser, 'both ends set it up at once'));
   }
 
   childUp(child: Child): void {
-    this.#resolveTwins(child);
     const slot = this.#slot(child.config.name);
     slot.acquired = false;
     slot.pending = false;

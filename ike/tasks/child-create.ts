@@ -5,6 +5,7 @@
 
 import { refusalOf } from '../collisions.ts';
 import type { ConnectionState } from '../connection.ts';
+import type { Child } from '../sa/child-sa.ts';
 import type { IkeSa } from '../sa/ike-sa.ts';
 import { find, notify } from '../sa/notify.ts';
 import type { Answer, InitiatorTask, Outcome } from '../sa/task.ts';
@@ -26,6 +27,7 @@ export class ChildCreate implements InitiatorTask {
   readonly exchange = 'CREATE_CHILD_SA';
   readonly purpose: string;
   readonly config: ChildConfig;
+  readonly deletedSpis: number[] = [];
   readonly #connection: ConnectionState;
   readonly #group: number | undefined;
   #offer: ChildOffer | undefined;
@@ -62,6 +64,7 @@ export class ChildCreate implements InitiatorTask {
     if (result.ok) {
       this.#connection.markPending(this.config, false);
       this.#connection.installCreated(result.child, result.keys);
+      forgetIfDeleted(sa, result.child, this.deletedSpis);
       return 'done';
     }
     this.#refused(sa, offer, result);
@@ -87,6 +90,17 @@ export class ChildCreate implements InitiatorTask {
   }
 }
 
+/**
+ * The peer deleted the child before its response, sent earlier, reached us: then the response is about a child that
+ * is no more. `deletedSpis` are the SPIs of Deletes that came meanwhile and that no child of ours had.
+ */
+export function forgetIfDeleted(sa: IkeSa, child: Child, deletedSpis: readonly number[]): void {
+  if (!deletedSpis.includes(child.outboundSpi)) return;
+  child.deletedByPeer = true;
+  sa.context.children.remove(child, `deleted by ${sa.remote.address}`);
+  sa.connection?.childLost(child, 0);
+}
+
 /** Serves a request for a new child. */
 export function answerChildCreate(sa: IkeSa, payloads: readonly Payload[]): Answer {
   const { connection } = sa;
@@ -106,7 +120,8 @@ export function answerChildCreate(sa: IkeSa, payloads: readonly Payload[]): Answ
     replaces: undefined,
   });
   if (!answer.ok) return refusedChild(sa, answer);
-  connection.installCreated(answer.child, answer.keys);
+  sa.context.children.install(answer.child, answer.keys, 'soon');
+  connection.childUp(answer.child);
   return { payloads: answer.payloads };
 }
 

@@ -14,12 +14,14 @@ import type { Answer, InitiatorTask, Outcome } from '../sa/task.ts';
 import { NOTIFY } from '../wire/names.ts';
 import type { NotifyPayload, Payload } from '../wire/payloads.ts';
 import { answerChild } from './child-answer.ts';
-import { busyPauseMs, NONCE_BYTES, refusedChild, stateFor } from './child-create.ts';
+import { busyPauseMs, ChildCreate, forgetIfDeleted, NONCE_BYTES, refusedChild, stateFor } from './child-create.ts';
 import { ChildOffer, groupOf, type OfferResult } from './child-offer.ts';
 import { ChildDelete } from './delete.ts';
 
 /** After a refusal that is not a passing one. The old child stays until its end of life. */
 const REFUSED_MS = 30_000;
+/** The redundant one of two new children, which the peer should delete, we delete ourselves after this time. */
+const PEER_DELETES_MS = 30_000;
 
 export class ChildRekey implements InitiatorTask {
   readonly exchange = 'CREATE_CHILD_SA';
@@ -27,6 +29,7 @@ export class ChildRekey implements InitiatorTask {
   readonly old: Child;
   /** What the peer made of its own rekeying of the same child, while our request was on its way. */
   rival: Child | undefined;
+  readonly deletedSpis: number[] = [];
   readonly #group: number | undefined;
   #offer: ChildOffer | undefined;
   #nonce: Uint8Array = new Uint8Array(0);
@@ -59,28 +62,34 @@ export class ChildRekey implements InitiatorTask {
     const offer = this.#offer;
     if (offer === undefined) return 'done';
     const result = offer.accept(payloads, this.#nonce, find(payloads, 'NONCE')?.data ?? new Uint8Array(0));
-    if (result.ok) this.#replace(sa, result);
-    else this.#refused(sa, offer, result);
+    if (result.ok) {
+      this.#replace(sa, result);
+      forgetIfDeleted(sa, result.child, this.deletedSpis);
+    } else this.#refused(sa, offer, result);
     return 'done';
   }
 
   #replace(sa: IkeSa, result: Extract<OfferResult, { ok: true }>): void {
-    const { old, rival } = this;
-    const { context } = sa;
+    const { old } = this;
+    const { context, connection } = sa;
     const { child } = result;
+    const rival = connection?.rivalOf(child);
     context.count('rekeyed: child SAs');
-    if (rival !== undefined && rival.state !== 'gone') {
-      context.count('collisions: child rekeying');
-      if (redundantOf(child.nonces, rival.nonces) === 'ours') {
-        // The peer deletes the old one; ours goes unused.
-        context.children.install(child, result.keys, 'when-seen');
-        if (old.state === 'rekeying') old.state = 'rekeyed';
-        sa.enqueue(new ChildDelete(child, 'both ends rekeyed at once'), true);
-        return;
-      }
+    if (rival !== undefined) context.count('collisions: child rekeying');
+    if (rival !== undefined && redundantOf(child.nonces, rival.nonces) === 'ours') {
+      // The peer deletes the old one; ours goes unused.
+      context.children.install(child, result.keys, 'when-seen');
+      if (old.state === 'rekeying') old.state = 'rekeyed';
+      sa.enqueue(new ChildDelete(child, 'both ends rekeyed at once'), true);
+      return;
     }
     context.children.install(child, result.keys, 'now');
-    sa.connection?.childUp(child);
+    connection?.childUp(child);
+    if (rival !== undefined) {
+      context.timers.at(context.nowMs() + PEER_DELETES_MS, () =>
+        connection?.deleteChild(rival, 'the peer left it over'),
+      );
+    }
     if (old.state === 'gone') return;
     old.state = 'rekeyed';
     sa.enqueue(new ChildDelete(old, `replaced by ${child.label}`), true);
@@ -106,9 +115,8 @@ export class ChildRekey implements InitiatorTask {
         rekeyChildLater(old, busyPauseMs(sa));
         return;
       case NOTIFY.CHILD_SA_NOT_FOUND:
-        // The peer has deleted it, and its Delete is on the way or got lost (RFC 7296 §2.25.1).
-        old.deletedByPeer = true;
-        sa.context.children.remove(old, 'the peer no longer has it');
+        // The peer has deleted it, and its Delete is on the way (RFC 7296 §2.25.1). Ours makes sure.
+        sa.connection?.deleteChild(old, 'the peer no longer has it');
         sa.connection?.childLost(old, 0);
         return;
       default:
@@ -146,7 +154,8 @@ export function answerChildRekey(sa: IkeSa, payloads: readonly Payload[], rekey:
   const spi = readSpi(rekey.spi);
   const old = [...sa.children].find((child) => child.outboundSpi === spi && child.state !== 'gone');
   const childState = old === undefined || old.state === 'gone' ? undefined : old.state;
-  const refusal = refusalOf('rekey-child', { ike: stateFor(sa), childExchange: false, child: childState });
+  const childExchange = sa.currentTask instanceof ChildCreate || sa.currentTask instanceof ChildRekey;
+  const refusal = refusalOf('rekey-child', { ike: stateFor(sa), childExchange, child: childState });
   if (refusal !== undefined || old === undefined) {
     const notFound = refusal === undefined || refusal === NOTIFY.CHILD_SA_NOT_FOUND;
     sa.context.count(notFound ? 'refused: unknown child SA' : 'refused: temporary failure');

@@ -10,10 +10,15 @@ import { findAll, findError, notify, readSpi, writeSpi } from '../sa/notify.ts';
 import type { Answer, InitiatorTask, Outcome } from '../sa/task.ts';
 import { NOTIFY, notifyName } from '../wire/names.ts';
 import type { DeletePayload, Payload } from '../wire/payloads.ts';
+import { ChildCreate } from './child-create.ts';
+import { ChildRekey } from './child-rekey.ts';
 import { IkeRekey } from './ike-rekey.ts';
 
 /** A wanted child that the peer deleted is set up again after this time: the peer may be replacing it. */
 const AFTER_DELETE_MS = 1000;
+
+/** So many Deletes of unknown SPIs are remembered during one exchange. */
+const EARLY_DELETES = 16;
 
 const deleteOf = (spis: readonly number[]): DeletePayload => ({
   type: 'D',
@@ -165,7 +170,10 @@ export function answerInformational(sa: IkeSa, payloads: readonly Payload[]): An
     for (const bytes of payload.spis) {
       const spi = readSpi(bytes);
       const child = [...sa.children].find((candidate) => candidate.outboundSpi === spi);
-      if (child === undefined || child.state === 'gone') continue;
+      if (child === undefined || child.state === 'gone') {
+        noteEarlyDelete(sa, spi);
+        continue;
+      }
       // If our Delete of it is on its way too, the answer names nothing (RFC 7296 §1.4.1).
       if (child.state !== 'deleting') answered.push(child.inboundSpi);
       child.deletedByPeer = true;
@@ -174,6 +182,13 @@ export function answerInformational(sa: IkeSa, payloads: readonly Payload[]): An
     }
   }
   return { payloads: answered.length === 0 ? [] : [deleteOf(answered)] };
+}
+
+/** It may be of a child whose response has not reached us yet (child-create.ts, forgetIfDeleted). */
+function noteEarlyDelete(sa: IkeSa, spi: number | undefined): void {
+  const { currentTask } = sa;
+  if (spi === undefined || !(currentTask instanceof ChildCreate || currentTask instanceof ChildRekey)) return;
+  if (currentTask.deletedSpis.length < EARLY_DELETES) currentTask.deletedSpis.push(spi);
 }
 
 function answerIkeDelete(sa: IkeSa): Answer {

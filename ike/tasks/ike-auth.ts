@@ -226,6 +226,7 @@ function firstChild(
     connection.noteFailure(answer.reason);
     return [answer.error];
   }
-  connection.installCreated(answer.child, answer.keys);
+  sa.context.children.install(answer.child, answer.keys, 'soon');
+  connection.childUp(answer.child);
   return answer.payloads;
 }
