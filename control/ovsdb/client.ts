@@ -137,9 +137,10 @@ export class OvsdbClient extends EventEmitter<DatabaseEvents> implements Databas
     const { remote, tls } = this.#options;
     let giveUp: () => void = () => {};
     const stopTimer = this.#timers.after(SETUP_MS, () => {
+      const reason = `no answer within ${SETUP_MS / 1000} s`;
       giveUp();
-      this.#session?.close('no answer');
-      if (this.#session === undefined) this.#lost(`no answer within ${SETUP_MS / 1000} s`);
+      if (this.#session === undefined) this.#lost(reason);
+      else this.#session.close(reason);
     });
     this.#stop = () => {
       stopTimer();

@@ -70,7 +70,7 @@ export type DatabaseEvents = {
   synced: [];
   /** These tables changed since the last `synced` or `changed`. */
   changed: [tables: ReadonlySet<string>];
-  /** The lock was granted or lost. */
+  /** The lock was granted, or is not ours: another has it (also told when asked for), or it was lost. */
   lock: [name: string, held: boolean];
   /** One line saying what is wrong. Once for each different reason; attempts go on. */
   disconnected: [reason: string];

@@ -45,8 +45,10 @@ export class LockSet {
 
   #request(name: string, session: RpcSession): void {
     session.call('lock', [name], ({ result, error }) => {
-      const locked = error === null && typeof result === 'object' && result !== null && 'locked' in result;
-      if (locked && result.locked === true) this.notified(name, true);
+      const answered = error === null && typeof result === 'object' && result !== null && 'locked' in result;
+      if (answered && result.locked === true) this.notified(name, true);
+      // Somebody else has it: who waits for the lock should hear that it waits.
+      else if (this.#wanted.get(name) === false) this.#onChange(name, false);
     });
   }
 

@@ -243,7 +243,9 @@ describe.skipIf(reason !== undefined)(
       await once(first, 'lock');
       expect(first.holdsLock('ovs_vswitchd')).toBe(true);
       expect((await first.transact([{ op: 'assert-lock', lock: 'ovs_vswitchd' }])).committed).toBe(true);
+      const waits = once(second, 'lock');
       second.lock('ovs_vswitchd');
+      expect(await waits).toEqual(['ovs_vswitchd', false]);
       const refused = await second.transact([{ op: 'assert-lock', lock: 'ovs_vswitchd' }]);
       expect(refused.reason).toMatch(/^assert-lock ovs_vswitchd: not owner/);
       const granted = once(second, 'lock');

@@ -186,6 +186,16 @@ describe('the client of a scripted server', () => {
     });
   });
 
+  it('gives up a server that takes the connection and then says nothing, and tries again', async () => {
+    answer = () => undefined;
+    client.start();
+    expect((await once(client, 'disconnected'))[0]).toBe(`${client.name}: no answer within 30 s; trying again`);
+    const before = sockets.size;
+    answer = () => [false, FIRST, {}];
+    await once(client, 'synced');
+    expect(sockets.size).toBe(before + 1);
+  });
+
   it('says why when the server refuses the database', async () => {
     answer = () => new Error('no such database');
     client.start();
