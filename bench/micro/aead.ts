@@ -1,0 +1,103 @@
+/** The AEAD backends, and ESP seal and open around them, a batch of 64 packets at a time. */
+
+import { AeadList } from '../../dataplane/batch.ts';
+import type { Aead } from '../../dataplane/esp/aead.ts';
+import { createNativeAead } from '../../dataplane/esp/aead-native.ts';
+import { createNobleAead } from '../../dataplane/esp/aead-noble.ts';
+import { createNodeAead } from '../../dataplane/esp/aead-node.ts';
+import { SaMemory } from '../../dataplane/esp/sa-memory.ts';
+import { OutboundSas } from '../../dataplane/esp/sa-table.ts';
+import { sealBatch } from '../../dataplane/esp/seal.ts';
+import { ESP_ALGORITHMS, type EspAlgorithm } from '../../dataplane/index.ts';
+import { PROTOCOL_GRE } from '../../dataplane/wire/ipv4.ts';
+import type { Native } from '../../native-shims/types.ts';
+import { arenaOfFrames, BATCH, FRAME_LENGTHS, rewind, sampleSa } from './packets.ts';
+import type { Case, Suite } from './suite.ts';
+
+const ICV = 16;
+
+/** Seals, and opens what was sealed, again and again: the sealed text is kept aside and put back before each open. */
+function aeadCases(aead: Aead, algorithm: EspAlgorithm, length: number): Case[] {
+  const { batch } = arenaOfFrames(length);
+  const list = new AeadList(batch.arena, BATCH, 0);
+  const { keyAndSalt } = sampleSa(algorithm);
+  const name = `${algorithm} ${length} B, ${aead.name}`;
+  const fill = (key: number): void => {
+    for (let j = 0; j < BATCH; j++) {
+      list.key[j] = key;
+      list.aadOffset[j] = batch.offset[j] - 16;
+      list.aadLength[j] = 8;
+      list.ivOffset[j] = batch.offset[j] - 8;
+      list.textOffset[j] = batch.offset[j];
+      list.textLength[j] = length;
+    }
+  };
+  const seal = aead.prepareKey(algorithm, 'seal', keyAndSalt.slice());
+  const open = aead.prepareKey(algorithm, 'open', keyAndSalt.slice());
+  fill(seal);
+  aead.seal(list, 0, BATCH);
+  const sealed = list.textOffset.slice(0, BATCH);
+  const kept = batch.arena.slice();
+  return [
+    {
+      name: `seal ${name}`,
+      packets: BATCH,
+      run: () => {
+        fill(seal);
+        aead.seal(list, 0, BATCH);
+        return batch.arena[list.textOffset[0]];
+      },
+    },
+    {
+      name: `open ${name}`,
+      packets: BATCH,
+      run: () => {
+        for (let j = 0; j < BATCH; j++) {
+          const at = sealed[j];
+          batch.arena.set(kept.subarray(at, at + length + ICV), at);
+        }
+        fill(open);
+        aead.open(list, 0, BATCH);
+        if (list.result[BATCH - 1] !== 1) throw new Error('the tag was wrong');
+        return list.result[0];
+      },
+    },
+  ];
+}
+
+/** The whole ESP stage outbound, native AEAD. */
+function sealStage(native: Native, length: number): Case {
+  const memory = new SaMemory({ inboundSlots: 1, outboundSlots: 1, workers: 1 });
+  const sas = new OutboundSas(memory, 0, createNativeAead(native));
+  memory.resetOutbound(0, 0);
+  sas.add(sampleSa('aes256gcm16'));
+  const arena = arenaOfFrames(length);
+  return {
+    name: `ESP seal stage, aes256gcm16 ${length} B`,
+    packets: BATCH,
+    run: () => {
+      rewind(arena, length, PROTOCOL_GRE);
+      if (memory.outboundStatus(0).sequence > 2 ** 31) memory.resetOutbound(0, 0);
+      sealBatch(arena.batch, arena.aead, sas);
+      return arena.batch.length[0];
+    },
+  };
+}
+
+export function aeadSuite(native: Native): Suite {
+  const backends = [createNativeAead(native), createNodeAead(), createNobleAead()];
+  const algorithms = Object.keys(ESP_ALGORITHMS) as EspAlgorithm[];
+  return {
+    name: 'aead',
+    cases: [
+      ...backends.flatMap((aead) =>
+        FRAME_LENGTHS.flatMap((length) =>
+          (aead.name === 'native' ? algorithms : (['aes256gcm16', 'chacha20poly1305'] as const)).flatMap((algorithm) =>
+            aeadCases(aead, algorithm, length),
+          ),
+        ),
+      ),
+      ...FRAME_LENGTHS.map((length) => sealStage(native, length)),
+    ],
+  };
+}
