@@ -1,7 +1,7 @@
 /**
  * The skb-mark rule: may this tunnel packet leave or come in, and does it need ESP?
  *
- * The one truth table of the design (docs/policy.md), literally, as pure functions of small integers.
+ * The one truth table of the design, literally, as pure functions of small integers.
  * Results are verdicts: 0 and ESP go on, everything else is a drop reason. What is a packet's mark, and
  * what becomes of a drop, the callers know.
  */
