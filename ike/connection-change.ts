@@ -8,6 +8,7 @@ import type { ConnectionState } from './connection.ts';
 import { isSupported } from './crypto/transforms.ts';
 import { identityProblem, localIdentity, remoteIdentity, sameIdentity } from './identity.ts';
 import { groupsOf, proposalsText } from './negotiation.ts';
+import { outdate, outdateChild } from './retirement.ts';
 import { equal, sameAddress } from './traffic-selectors.ts';
 import type { Authentication, ChildConfig, Connection, ProposalConfig, TrafficSelector } from './types.ts';
 import { transformName } from './wire/names.ts';
@@ -46,12 +47,15 @@ export function applyConfiguration(state: ConnectionState, next: Connection): vo
     const same = before.children.find((other) => sameChild(other, child));
     return same !== undefined && same.start === child.start ? same : child;
   });
-  state.config = { ...next, children };
-  if (!sameIkeSa(before, next)) for (const sa of state.ikeSas) state.outdate(sa);
+  state.configure({ ...next, children });
+  if (!sameIkeSa(before, next)) {
+    state.startAnew();
+    for (const sa of state.ikeSas) outdate(state, sa);
+  }
   for (const child of state.context.children.ofConnection(state.name)) {
     const config = children.find(({ name }) => name === child.config.name);
     if (config === undefined) state.deleteChild(child, 'its tunnel was removed');
-    else if (!sameChild(child.config, config) || !protection) state.outdateChild(child);
+    else if (!sameChild(child.config, config) || !protection) outdateChild(state, child);
   }
   state.reconcile();
 }

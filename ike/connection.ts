@@ -3,34 +3,32 @@
  * and starts what is missing, for ever, with back-off. It owns the connection's IKE SAs; the exchanges themselves
  * are tasks. Replacing a connection's settings is connection-change.ts.
  *
- * Several IKE SAs of one connection exist only for a while: after both ends initiated at once (`retiring`, see
- * collisions.ts) and while a changed configuration replaces an old IKE SA. Then children are made anew on the one
- * that stays before the other is deleted.
+ * Several IKE SAs of one connection exist only for a while: after both ends initiated at once, and while a changed
+ * configuration replaces an old IKE SA. Then children are made anew on the one that stays before the other is
+ * deleted (retirement.ts).
  */
 
+import { ChildSlots } from './child-slots.ts';
 import { redundantOf } from './collisions.ts';
 import type { EngineContext } from './context.ts';
 import { identityText, localIdentity, remoteIdentity } from './identity.ts';
 import { backOffMs } from './lifetimes.ts';
-import { suiteText } from './negotiation.ts';
+import { crossed, finishRetiring, reinstate, retireOneOf } from './retirement.ts';
 import type { Child } from './sa/child-sa.ts';
 import type { ChildKeys } from './sa/child-table.ts';
 import type { EndKind, IkeSa } from './sa/ike-sa.ts';
 import { superviseLife } from './sa/sa-life.ts';
+import { summaryOf } from './summaries.ts';
 import { ChildCreate } from './tasks/child-create.ts';
 import { ChildDelete, closeIkeSa } from './tasks/delete.ts';
 import { initiateIkeSa } from './tasks/ike-init.ts';
 import type { Timer } from './timers.ts';
-import type { ChildConfig, Connection, ConnectionStatus, IkeSaSummary } from './types.ts';
+import type { ChildConfig, Connection, ConnectionStatus } from './types.ts';
 
 /** The peer made the IKE SA: it gets this long to set up its children before we set up what is missing. */
 const HOLD_MS = 1000;
-/** A redundant IKE SA that its initiator should delete, but doesn't, becomes ours to delete after this time. */
-const REDUNDANT_MS = 30_000;
 /** A redundant child is deleted when the other one is surely up at both ends. */
 const TWIN_MS = 1000;
-/** What a new configuration replaces stays at most this long, if the replacement does not come up. */
-const OUTDATED_MS = 60_000;
 /** An IKE SA that lived this long was a success: the back-off starts anew. */
 const STABLE_MS = 60_000;
 /** A peer that fails over and over in the same way is reported this often. */
@@ -38,23 +36,12 @@ const NOTE_MS = 10_000;
 /** More IKE SAs than this between the same two ends are not kept: the oldest goes. */
 const IKE_SA_LIMIT = 8;
 
-/** What is known of one configured child beyond its child SAs. */
-interface Slot {
-  /** Traffic asked for it. */
-  acquired: boolean;
-  failures: number;
-  /** A task that will make it is queued or under way. */
-  pending: boolean;
-  /** Not before this runs. */
-  pause: Timer | undefined;
-}
-
 export class ConnectionState {
   readonly context: EngineContext;
   config: Connection;
   lastFailure: string | undefined;
   readonly #sas = new Set<IkeSa>();
-  readonly #slots = new Map<string, Slot>();
+  readonly #slots: ChildSlots = new ChildSlots(this);
   #failures = 0;
   #attemptAtMs = Number.NEGATIVE_INFINITY;
   #notedAtMs = Number.NEGATIVE_INFINITY;
@@ -76,37 +63,14 @@ export class ConnectionState {
     return [...this.#sas];
   }
 
-  #slot(child: string): Slot {
-    let slot = this.#slots.get(child);
-    if (slot === undefined) {
-      slot = { acquired: false, failures: 0, pending: false, pause: undefined };
-      this.#slots.set(child, slot);
-    }
-    return slot;
-  }
-
-  #childrenOf(config: ChildConfig): readonly Child[] {
-    return this.context.children.of(this.name, config.name);
-  }
-
   /** Whether a child SA of this configured child is there and stays. */
   isUp(config: ChildConfig): boolean {
-    return this.#childrenOf(config).some((child) => child.usable && child.ikeSa.retiring !== 'ours');
-  }
-
-  #isWanted(config: ChildConfig): boolean {
-    if (config.start === 'initiate' || this.#slot(config.name).acquired) return true;
-    // One that is up on an IKE SA, or with a configuration, that goes away has to get a successor.
-    return this.#childrenOf(config).some((child) => child.outdated || child.ikeSa.retiring === 'ours');
-  }
-
-  #missing(): ChildConfig[] {
-    return this.config.children.filter((config) => this.#isWanted(config) && !this.isUp(config));
+    return this.#slots.isUp(config);
   }
 
   /** The first child to set up; it rides in IKE_AUTH. */
   firstMissing(): ChildConfig | undefined {
-    return this.#missing().find((config) => this.#slot(config.name).pause === undefined) ?? this.#missing()[0];
+    return this.#slots.first();
   }
 
   /** The IKE SA for new exchanges: the youngest. */
@@ -123,11 +87,8 @@ export class ConnectionState {
   /** Starts whatever is wanted, missing, and not under way already. */
   reconcile(): void {
     if (this.#removed) return;
-    this.#finishRetiring();
-    const due = this.#missing().filter(({ name }) => {
-      const slot = this.#slot(name);
-      return !slot.pending && slot.pause === undefined;
-    });
+    finishRetiring(this);
+    const due = this.#slots.due();
     if (due.length === 0) return;
     const sa = this.usableSa();
     if (sa === undefined) {
@@ -147,18 +108,12 @@ export class ConnectionState {
   }
 
   markPending(config: ChildConfig, pending: boolean): void {
-    this.#slot(config.name).pending = pending;
+    this.#slots.markPending(config, pending);
   }
 
   /** Traffic waits. Cuts back-off short, but attempts never begin more often than every retryMs. */
   acquire(): void {
-    for (const config of this.config.children) {
-      if (this.isUp(config)) continue;
-      const slot = this.#slot(config.name);
-      slot.acquired = true;
-      // A child that the peer has just refused would be refused again: only the first pause is cut short.
-      if (slot.failures <= 1) this.#unpause(slot);
-    }
+    for (const config of this.config.children) this.#slots.acquire(config);
     this.#attempt()?.requests.hasten();
     const { timers } = this.context;
     const earliestMs = this.#attemptAtMs + this.context.settings.retryMs;
@@ -167,11 +122,6 @@ export class ConnectionState {
       this.#retry = timers.at(Math.max(earliestMs, this.context.nowMs()), () => this.#retryNow());
     }
     this.reconcile();
-  }
-
-  #unpause(slot: Slot): void {
-    this.context.timers.cancel(slot.pause);
-    slot.pause = undefined;
   }
 
   #retryNow(): void {
@@ -223,28 +173,14 @@ export class ConnectionState {
   }
 
   childFailed(config: ChildConfig, reason: string): void {
-    const { settings, timers } = this.context;
-    const slot = this.#slot(config.name);
-    slot.pending = false;
-    slot.failures += 1;
     this.context.count('failed: children');
     this.#report(reason);
-    this.#unpause(slot);
-    const pauseMs = backOffMs(slot.failures, settings.retryMs, settings.retryMaxMs, this.context.fraction());
-    slot.pause = timers.at(this.context.nowMs() + pauseMs, () => this.#resume(slot));
+    this.#slots.failed(config);
   }
 
   /** Not a failure: the peer was busy, or deleted the child and may be about to replace it. */
   childLater(config: ChildConfig, pauseMs: number): void {
-    const slot = this.#slot(config.name);
-    slot.pending = false;
-    this.#unpause(slot);
-    slot.pause = this.context.timers.at(this.context.nowMs() + pauseMs, () => this.#resume(slot));
-  }
-
-  #resume(slot: Slot): void {
-    slot.pause = undefined;
-    this.reconcile();
+    this.#slots.pause(config, pauseMs);
   }
 
   /** Another child SA of the same configured child on the same IKE SA: the peer made it meanwhile. */
@@ -273,13 +209,9 @@ export class ConnectionState {
   }
 
   childUp(child: Child): void {
-    const slot = this.#slot(child.config.name);
-    slot.acquired = false;
-    slot.pending = false;
-    slot.failures = 0;
-    this.#unpause(slot);
-    if (this.#missing().length === 0) this.lastFailure = undefined;
-    this.#finishRetiring();
+    this.#slots.up(child.config.name);
+    if (this.#slots.missing().length === 0) this.lastFailure = undefined;
+    finishRetiring(this);
   }
 
   /** The peer has not answered for so many seconds. */
@@ -308,7 +240,7 @@ export class ConnectionState {
       `IKE_SA ${this.name} established between ${sa.local.address}[${identityText(localIdentity(this.config))}]...` +
         `${sa.remote.address}[${identityText(remoteIdentity(this.config))}]`,
     );
-    context.emit({ action: 'ike-up', connection: this.name, sa: this.summary(sa) });
+    context.emit({ action: 'ike-up', connection: this.name, sa: summaryOf(sa, this.config) });
     if (sa.initiator) return;
     context.timers.cancel(this.#hold);
     this.#hold = context.timers.at(context.nowMs() + HOLD_MS, () => {
@@ -321,7 +253,7 @@ export class ConnectionState {
   settle(sa: IkeSa, initialContact: boolean): void {
     for (const other of this.ikeSas) {
       if (other === sa || !other.usable || !sa.usable) continue;
-      if (crossed(sa, other)) this.#retireOneOf(sa, other);
+      if (crossed(sa, other)) retireOneOf(this, sa, other);
       else if (initialContact) this.close(other, 'the peer says INITIAL_CONTACT: it knows only its new IKE SA');
     }
     const oldest = this.ikeSas.find((other) => other !== sa && other.establishedAtMs !== undefined);
@@ -329,59 +261,16 @@ export class ConnectionState {
     this.reconcile();
   }
 
-  #retireOneOf(sa: IkeSa, other: IkeSa): void {
-    const loser = redundantOf(sa.nonces, other.nonces) === 'ours' ? sa : other;
-    this.context.count('collisions: initial exchange');
-    this.context.log('info', this.name, `both ends set up an IKE SA at once: ${loser.label} will be deleted`);
-    this.retire(loser, loser.initiator ? 'ours' : 'peers', REDUNDANT_MS);
+  /** Puts a changed configuration in force; what it means for the SAs there are is connection-change.ts. */
+  configure(config: Connection): void {
+    this.config = config;
+    this.#slots.prune();
   }
 
-  /**
-   * Lets an IKE SA go as soon as its children have successors. `peers`: the other end does that, until it proves not
-   * to. After limitMs it is deleted in any case.
-   */
-  retire(sa: IkeSa, by: 'ours' | 'peers', limitMs: number): void {
-    sa.retiring = by;
-    this.context.timers.at(this.context.nowMs() + limitMs, () => {
-      if (!this.#sas.has(sa) || sa.retiring === undefined) return;
-      if (sa.retiring === 'peers') {
-        this.retire(sa, 'ours', limitMs);
-        this.reconcile();
-      } else this.close(sa, 'it was replaced');
-    });
-  }
-
-  /** What the new configuration replaces: see connection-change.ts. */
-  outdate(sa: IkeSa): void {
+  /** The credentials changed: earlier failures say nothing any more. */
+  startAnew(): void {
     this.#failures = 0;
-    if (sa.state === 'connecting') sa.end('replaced', 'the configuration changed');
-    else if (sa.state === 'established' || sa.state === 'rekeying') {
-      sa.outdated = true;
-      this.retire(sa, 'ours', OUTDATED_MS);
-    }
-  }
-
-  outdateChild(child: Child): void {
-    child.outdated = true;
-    this.context.timers.at(this.context.nowMs() + OUTDATED_MS, () =>
-      this.deleteChild(child, 'its configuration changed'),
-    );
-  }
-
-  /** Deletes what has been replaced. */
-  #finishRetiring(): void {
-    const done = (child: Child): boolean => {
-      const config = this.config.children.find(({ name }) => name === child.config.name);
-      return config === undefined || this.isUp(config);
-    };
-    for (const child of this.context.children.ofConnection(this.name)) {
-      if (child.outdated && child.ikeSa.retiring === undefined && done(child))
-        this.deleteChild(child, 'it was replaced');
-    }
-    for (const sa of this.ikeSas) {
-      if (sa.retiring !== 'ours' || this.usableSa() === undefined) continue;
-      if ([...sa.children].every(done)) this.close(sa, 'it was replaced');
-    }
+    this.attemptProceeds();
   }
 
   /** Takes a child out at once and tells the peer. */
@@ -428,7 +317,7 @@ export class ConnectionState {
     for (const task of old.takeQueue()) sa.enqueue(task);
     context.count('rekeyed: IKE SAs');
     context.log('info', this.name, `IKE_SA ${old.label} rekeyed: ${sa.label}`);
-    context.emit({ action: 'ike-up', connection: this.name, sa: this.summary(sa) });
+    context.emit({ action: 'ike-up', connection: this.name, sa: summaryOf(sa, this.config) });
   }
 
   /** Deletes an IKE SA at the peer; its children go at once. */
@@ -437,7 +326,7 @@ export class ConnectionState {
     this.#sas.delete(sa);
     closeIkeSa(sa, reason);
     if (wasUp) this.#reportDown(reason);
-    this.#reinstate();
+    reinstate(this);
     this.reconcile();
   }
 
@@ -453,17 +342,8 @@ export class ConnectionState {
       // Who deletes an IKE SA is about to restart or to be reconfigured: leave it a moment.
       if (kind === 'deleted-by-peer' && this.usableSa() === undefined) this.#retryLater();
     }
-    this.#reinstate();
+    reinstate(this);
     this.reconcile();
-  }
-
-  /** A redundant IKE SA whose better twin went is the only one again. */
-  #reinstate(): void {
-    if (this.usableSa() !== undefined) return;
-    const spare = this.ikeSas.findLast(
-      (sa) => sa.retiring !== undefined && !sa.outdated && sa.establishedAtMs !== undefined,
-    );
-    if (spare !== undefined) spare.retiring = undefined;
   }
 
   #reportDown(reason: string): void {
@@ -476,7 +356,7 @@ export class ConnectionState {
   forget(): void {
     this.#removed = true;
     for (const timer of [this.#retry, this.#hold]) this.context.timers.cancel(timer);
-    for (const slot of this.#slots.values()) this.#unpause(slot);
+    this.#slots.stop();
   }
 
   /** Forgets everything; the peers get a Delete for each IKE SA. */
@@ -487,44 +367,12 @@ export class ConnectionState {
 
   // --- what there is to see
 
-  summary(sa: IkeSa): IkeSaSummary {
-    const suite = sa.protection?.suite;
-    return {
-      connection: this.name,
-      initiatorSpi: sa.initiatorSpi,
-      responderSpi: sa.responderSpi,
-      initiator: sa.initiator,
-      state: sa.state === 'gone' || sa.state === 'rekeyed' ? 'deleting' : sa.state,
-      suite:
-        suite === undefined
-          ? ''
-          : suiteText({
-              ENCR: suite.encryption,
-              ...(suite.integrity === undefined ? {} : { INTEG: suite.integrity }),
-              PRF: suite.prf,
-              DH: suite.dh,
-            }),
-      localId: identityText(localIdentity(this.config)),
-      remoteId: identityText(remoteIdentity(this.config)),
-      local: sa.local,
-      remote: sa.remote,
-      establishedAtMs: sa.establishedAtMs,
-      rekeyAtMs: sa.rekeyAtMs,
-    };
-  }
-
   status(): ConnectionStatus {
     return {
       connection: this.name,
       lastFailure: this.lastFailure,
-      ikeSas: this.ikeSas.map((sa) => this.summary(sa)),
+      ikeSas: this.ikeSas.map((sa) => summaryOf(sa, this.config)),
       children: this.context.children.summaries(this.name),
     };
   }
-}
-
-/** Each end initiated one of the two before the other was established: they crossed on the way. */
-function crossed(a: IkeSa, b: IkeSa): boolean {
-  if (a.initiator === b.initiator || a.establishedAtMs === undefined || b.establishedAtMs === undefined) return false;
-  return a.createdAtMs <= b.establishedAtMs && b.createdAtMs <= a.establishedAtMs;
 }

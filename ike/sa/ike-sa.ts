@@ -19,13 +19,13 @@ import type { Datagram, Endpoint } from '../types.ts';
 import { PARSE_FAILURES, type ParseFailure } from '../wire/failures.ts';
 import { type Exchange, type MessageHeader, ZERO_SPI } from '../wire/header.ts';
 import { emitMessage, type IvSource, openMessage, type ParsedMessage, sealMessage } from '../wire/message.ts';
-import { type ExchangeName, NOTIFY } from '../wire/names.ts';
+import type { ExchangeName } from '../wire/names.ts';
 import type { Payload } from '../wire/payloads.ts';
 import { findRuleViolation } from '../wire/rules.ts';
 import type { Child } from './child-sa.ts';
 import { LAST_MESSAGE_ID, RequestWindow, ResponseWindow } from './exchange-window.ts';
-import { findAll, notify } from './notify.ts';
-import type { Answer, InitiatorTask } from './task.ts';
+import { unservable } from './request-checks.ts';
+import type { InitiatorTask } from './task.ts';
 
 export type IkeSaState = 'connecting' | 'established' | 'rekeying' | 'rekeyed' | 'deleting' | 'gone';
 
@@ -342,7 +342,7 @@ export class IkeSa {
     if (payloads === undefined) return;
     this.#heard(datagram);
     const exchange = header.exchange as ExchangeName;
-    const answer = this.#judge(message, payloads) ?? answering(this, payloads as readonly Payload[], datagram.data);
+    const answer = unservable(this, header, payloads) ?? answering(this, payloads as readonly Payload[], datagram.data);
     const response = this.seal(exchange, answer.payloads, header.messageId, true);
     this.responses.answered(datagram.data, response);
     this.transmit(response, datagram.remote, datagram.local);
@@ -354,27 +354,6 @@ export class IkeSa {
   #allows(exchange: Exchange): boolean {
     if (exchange === 'IKE_AUTH') return this.state === 'connecting' && !this.initiator;
     return this.state !== 'connecting' && this.connection !== undefined;
-  }
-
-  /** The answer to a request that cannot be served, whatever its exchange; undefined: it can. */
-  #judge(message: ParsedMessage, payloads: readonly Payload[] | ParseFailure): Answer | undefined {
-    if (typeof payloads === 'string') return this.invalidSyntax(payloads);
-    const critical = findAll(payloads, 'UNKNOWN').find((payload) => payload.critical);
-    if (critical !== undefined) {
-      this.context.count('refused: unknown critical payload');
-      return { payloads: [notify(NOTIFY.UNSUPPORTED_CRITICAL_PAYLOAD, Uint8Array.of(critical.payloadType))] };
-    }
-    const violation = findRuleViolation(message.header, payloads);
-    return violation === undefined ? undefined : this.invalidSyntax(`${violation.reason}: ${violation.payload}`);
-  }
-
-  /** An authentic request that makes no sense: the answer, after which both ends forget the IKE SA (RFC 7296 §2.21.3). */
-  invalidSyntax(why: string): Answer {
-    this.context.count('refused: invalid syntax');
-    return {
-      payloads: [notify(NOTIFY.INVALID_SYNTAX)],
-      afterwards: () => this.end('lost', `${this.remote.address} sent a request that is not valid (${why})`),
-    };
   }
 
   /** The payloads; a failure that INVALID_SYNTAX may answer; or undefined: dropped, nobody knows who sent it. */

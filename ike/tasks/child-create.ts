@@ -8,6 +8,7 @@ import type { ConnectionState } from '../connection.ts';
 import type { Child } from '../sa/child-sa.ts';
 import type { IkeSa } from '../sa/ike-sa.ts';
 import { find, notify } from '../sa/notify.ts';
+import { invalidSyntax } from '../sa/request-checks.ts';
 import type { Answer, InitiatorTask, Outcome } from '../sa/task.ts';
 import type { ChildConfig } from '../types.ts';
 import { NOTIFY } from '../wire/names.ts';
@@ -45,6 +46,7 @@ export class ChildCreate implements InitiatorTask {
     const current = this.#connection.config.children.includes(this.config);
     if (!current || !sa.usable || this.#connection.isUp(this.config)) {
       this.#connection.markPending(this.config, false);
+      this.#connection.reconcile();
       return undefined;
     }
     this.#nonce = sa.context.host.random(NONCE_BYTES);
@@ -105,7 +107,7 @@ export function forgetIfDeleted(sa: IkeSa, child: Child, deletedSpis: readonly n
 export function answerChildCreate(sa: IkeSa, payloads: readonly Payload[]): Answer {
   const { connection } = sa;
   const ni = find(payloads, 'NONCE')?.data;
-  if (connection === undefined || ni === undefined) return sa.invalidSyntax('no nonce');
+  if (connection === undefined || ni === undefined) return invalidSyntax(sa, 'no nonce');
   const refusal = refusalOf('create-child', { ike: stateFor(sa), childExchange: false });
   if (refusal !== undefined) {
     sa.context.count('refused: temporary failure');
@@ -135,7 +137,7 @@ export function refusedChild(
   sa: IkeSa,
   answer: { readonly error: Extract<Payload, { type: 'N' }>; readonly reason: string },
 ): Answer {
-  if (answer.error.notify === NOTIFY.INVALID_SYNTAX) return sa.invalidSyntax(answer.reason);
+  if (answer.error.notify === NOTIFY.INVALID_SYNTAX) return invalidSyntax(sa, answer.reason);
   // A wrong group is no failure: the peer asks again with the right one.
   if (answer.error.notify !== NOTIFY.INVALID_KE_PAYLOAD) sa.connection?.noteFailure(answer.reason);
   return { payloads: [answer.error] };

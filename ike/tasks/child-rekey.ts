@@ -10,6 +10,7 @@ import { redundantOf, refusalOf } from '../collisions.ts';
 import type { Child } from '../sa/child-sa.ts';
 import type { IkeSa } from '../sa/ike-sa.ts';
 import { childNotify, find, findNotify, notify, readSpi, writeSpi } from '../sa/notify.ts';
+import { invalidSyntax } from '../sa/request-checks.ts';
 import type { Answer, InitiatorTask, Outcome } from '../sa/task.ts';
 import { NOTIFY } from '../wire/names.ts';
 import type { NotifyPayload, Payload } from '../wire/payloads.ts';
@@ -149,7 +150,7 @@ function rekeyChildLater(child: Child, pauseMs: number): void {
 export function answerChildRekey(sa: IkeSa, payloads: readonly Payload[], rekey: NotifyPayload): Answer {
   const { connection } = sa;
   const ni = find(payloads, 'NONCE')?.data;
-  if (connection === undefined || ni === undefined) return sa.invalidSyntax('no nonce');
+  if (connection === undefined || ni === undefined) return invalidSyntax(sa, 'no nonce');
   // The SPI is the one the peer receives on: our outbound one (RFC 7296 §2.8).
   const spi = readSpi(rekey.spi);
   const old = [...sa.children].find((child) => child.outboundSpi === spi && child.state !== 'gone');

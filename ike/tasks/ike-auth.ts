@@ -10,6 +10,7 @@ import { identityText, idPayload, idPayloadText, localIdentity, matchesIdentity,
 import { allows } from '../negotiation.ts';
 import type { IkeSa } from '../sa/ike-sa.ts';
 import { find, findError, findNotify, notify } from '../sa/notify.ts';
+import { invalidSyntax } from '../sa/request-checks.ts';
 import type { Answer, InitiatorTask, Outcome } from '../sa/task.ts';
 import { AUTH_METHOD, AUTH_METHOD_NAMES, NOTIFY, notifyName } from '../wire/names.ts';
 import { idBody } from '../wire/payloads/id.ts';
@@ -157,7 +158,7 @@ export function answerIkeAuth(sa: IkeSa, payloads: readonly Payload[]): Answer {
   const idr = find(payloads, 'IDr');
   const auth = find(payloads, 'AUTH');
   const { context, init } = sa;
-  if (idi === undefined || auth === undefined || init === undefined) return sa.invalidSyntax('no IDi or AUTH');
+  if (idi === undefined || auth === undefined || init === undefined) return invalidSyntax(sa, 'no IDi or AUTH');
 
   // 1. Which connection: addresses, then identities, then the secret.
   const between = context.connectionsBetween(sa.local.address, sa.remote.address);

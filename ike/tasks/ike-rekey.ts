@@ -12,6 +12,7 @@ import { isSupported } from '../crypto/transforms.ts';
 import { acceptChoice, choose, groupsOf, offer, proposalsText, type Suite } from '../negotiation.ts';
 import { IkeSa } from '../sa/ike-sa.ts';
 import { find, findError, notify } from '../sa/notify.ts';
+import { invalidSyntax } from '../sa/request-checks.ts';
 import { rekeyIkeLater } from '../sa/sa-life.ts';
 import type { Answer, InitiatorTask, Outcome } from '../sa/task.ts';
 import { NOTIFY, notifyName } from '../wire/names.ts';
@@ -195,7 +196,7 @@ function endIfPeerDoesNot(sa: IkeSa): void {
 export function answerIkeRekey(sa: IkeSa, payloads: readonly Payload[]): Answer {
   const { connection, context, currentTask } = sa;
   const ni = find(payloads, 'NONCE')?.data;
-  if (connection === undefined || ni === undefined) return sa.invalidSyntax('no nonce');
+  if (connection === undefined || ni === undefined) return invalidSyntax(sa, 'no nonce');
   const childExchange =
     currentTask instanceof ChildCreate || currentTask instanceof ChildRekey || currentTask instanceof ChildDelete;
   const refusal = refusalOf('rekey-ike', { ike: stateFor(sa), childExchange });
@@ -223,7 +224,7 @@ export function answerIkeRekey(sa: IkeSa, payloads: readonly Payload[]): Answer 
     context.count('refused: wrong key exchange group');
     return { payloads: [notify(NOTIFY.INVALID_KE_PAYLOAD, Uint8Array.of(group >> 8, group & 0xff))] };
   }
-  if (exchange === 'invalid') return sa.invalidSyntax('the key exchange value is not valid');
+  if (exchange === 'invalid') return invalidSyntax(sa, 'the key exchange value is not valid');
   const ourSpi = freshSpi(context);
   const nr = context.host.random(NONCE_BYTES);
   const next = successor(sa, { initiator: false, ourSpi, peerSpi }, choice.suite, exchange.sharedSecret, ni, nr);

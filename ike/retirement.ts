@@ -1,0 +1,100 @@
+/**
+ * IKE SAs and children of a connection that are to be replaced: redundant IKE SAs, of two that crossed on the way, and
+ * whatever a changed configuration outdates. They go when their successors are up, or after a limit.
+ */
+
+import { redundantOf } from './collisions.ts';
+import type { EngineContext } from './context.ts';
+import type { Child } from './sa/child-sa.ts';
+import type { IkeSa } from './sa/ike-sa.ts';
+import type { ChildConfig, Connection } from './types.ts';
+
+/** A redundant IKE SA that its initiator should delete, but doesn't, becomes ours to delete after this time. */
+const REDUNDANT_MS = 30_000;
+/** What a new configuration replaces stays at most this long, if the replacement does not come up. */
+const OUTDATED_MS = 60_000;
+
+/** What retirement needs of the connection. */
+export interface Retiring {
+  readonly context: EngineContext;
+  readonly config: Connection;
+  readonly name: string;
+  readonly ikeSas: readonly IkeSa[];
+  isUp(config: ChildConfig): boolean;
+  usableSa(): IkeSa | undefined;
+  close(sa: IkeSa, reason: string): void;
+  deleteChild(child: Child, reason: string): void;
+  reconcile(): void;
+}
+
+/** Each end initiated one of the two before the other was established: they crossed on the way. */
+export function crossed(a: IkeSa, b: IkeSa): boolean {
+  if (a.initiator === b.initiator || a.establishedAtMs === undefined || b.establishedAtMs === undefined) return false;
+  return a.createdAtMs <= b.establishedAtMs && b.createdAtMs <= a.establishedAtMs;
+}
+
+/** Both ends set up an IKE SA at once: one goes, its initiator moves the children (collisions.ts says which). */
+export function retireOneOf(connection: Retiring, sa: IkeSa, other: IkeSa): void {
+  const { context, name } = connection;
+  const loser = redundantOf(sa.nonces, other.nonces) === 'ours' ? sa : other;
+  context.count('collisions: initial exchange');
+  context.log('info', name, `both ends set up an IKE SA at once: ${loser.label} will be deleted`);
+  retire(connection, loser, loser.initiator ? 'ours' : 'peers', REDUNDANT_MS);
+}
+
+/**
+ * Lets an IKE SA go as soon as its children have successors. `peers`: the other end does that, until it proves not
+ * to. After limitMs it is deleted in any case.
+ */
+function retire(connection: Retiring, sa: IkeSa, by: 'ours' | 'peers', limitMs: number): void {
+  const { context } = connection;
+  sa.retiring = by;
+  context.timers.at(context.nowMs() + limitMs, () => {
+    if (sa.retiring === undefined || !connection.ikeSas.includes(sa)) return;
+    if (sa.retiring === 'peers') {
+      retire(connection, sa, 'ours', limitMs);
+      connection.reconcile();
+    } else connection.close(sa, 'it was replaced');
+  });
+}
+
+/** The configuration that the IKE SA was made with has changed. */
+export function outdate(connection: Retiring, sa: IkeSa): void {
+  if (sa.state === 'connecting') sa.end('replaced', 'the configuration changed');
+  else if (sa.state === 'established' || sa.state === 'rekeying') {
+    sa.outdated = true;
+    retire(connection, sa, 'ours', OUTDATED_MS);
+  }
+}
+
+/** The configuration of the child has changed. */
+export function outdateChild(connection: Retiring, child: Child): void {
+  const { context } = connection;
+  child.outdated = true;
+  context.timers.at(context.nowMs() + OUTDATED_MS, () => connection.deleteChild(child, 'its configuration changed'));
+}
+
+/** Deletes what has been replaced. */
+export function finishRetiring(connection: Retiring): void {
+  const done = (child: Child): boolean => {
+    const config = connection.config.children.find(({ name }) => name === child.config.name);
+    return config === undefined || connection.isUp(config);
+  };
+  for (const child of connection.context.children.ofConnection(connection.name)) {
+    if (!child.outdated || child.ikeSa.retiring !== undefined || !done(child)) continue;
+    connection.deleteChild(child, 'it was replaced');
+  }
+  for (const sa of connection.ikeSas) {
+    if (sa.retiring !== 'ours' || connection.usableSa() === undefined) continue;
+    if ([...sa.children].every(done)) connection.close(sa, 'it was replaced');
+  }
+}
+
+/** A redundant IKE SA whose better twin went is the only one again. */
+export function reinstate(connection: Retiring): void {
+  if (connection.usableSa() !== undefined) return;
+  const spare = connection.ikeSas.findLast(
+    (sa) => sa.retiring !== undefined && !sa.outdated && sa.establishedAtMs !== undefined,
+  );
+  if (spare !== undefined) spare.retiring = undefined;
+}

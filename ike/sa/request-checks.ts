@@ -1,0 +1,39 @@
+/**
+ * What every authentic request has to pass before its exchange looks at it (RFC 7296 §2.5, §2.21): it parses, holds no
+ * critical payload that we don't know, and the payloads that its exchange must have.
+ */
+
+import type { ParseFailure } from '../wire/failures.ts';
+import type { MessageHeader } from '../wire/header.ts';
+import { NOTIFY } from '../wire/names.ts';
+import { unsupportedCriticalPayload } from '../wire/payload-chain.ts';
+import type { Payload } from '../wire/payloads.ts';
+import { findRuleViolation } from '../wire/rules.ts';
+import type { IkeSa } from './ike-sa.ts';
+import { notify } from './notify.ts';
+import type { Answer } from './task.ts';
+
+/** The answer to a request that cannot be served, whatever its exchange; undefined: it can. */
+export function unservable(
+  sa: IkeSa,
+  header: MessageHeader,
+  payloads: readonly Payload[] | ParseFailure,
+): Answer | undefined {
+  if (typeof payloads === 'string') return invalidSyntax(sa, payloads);
+  const critical = unsupportedCriticalPayload(payloads);
+  if (critical !== undefined) {
+    sa.context.count('refused: unknown critical payload');
+    return { payloads: [notify(NOTIFY.UNSUPPORTED_CRITICAL_PAYLOAD, Uint8Array.of(critical))] };
+  }
+  const violation = findRuleViolation(header, payloads);
+  return violation === undefined ? undefined : invalidSyntax(sa, `${violation.reason}: ${violation.payload}`);
+}
+
+/** An authentic request that makes no sense: the answer, after which both ends forget the IKE SA (RFC 7296 §2.21.3). */
+export function invalidSyntax(sa: IkeSa, why: string): Answer {
+  sa.context.count('refused: invalid syntax');
+  return {
+    payloads: [notify(NOTIFY.INVALID_SYNTAX)],
+    afterwards: () => sa.end('lost', `${sa.remote.address} sent a request that is not valid (${why})`),
+  };
+}

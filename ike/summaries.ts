@@ -1,0 +1,29 @@
+/** What status() and `ike-up` say of an IKE SA: plain data, nothing secret. */
+
+import { identityText, localIdentity, remoteIdentity } from './identity.ts';
+import { suiteText } from './negotiation.ts';
+import type { IkeSa } from './sa/ike-sa.ts';
+import type { Connection, IkeSaSummary } from './types.ts';
+
+function suiteOf(sa: IkeSa): string {
+  if (sa.protection === undefined) return '';
+  const { encryption, integrity, prf, dh } = sa.protection.suite;
+  return suiteText({ ENCR: encryption, ...(integrity === undefined ? {} : { INTEG: integrity }), PRF: prf, DH: dh });
+}
+
+export function summaryOf(sa: IkeSa, config: Connection): IkeSaSummary {
+  return {
+    connection: config.name,
+    initiatorSpi: sa.initiatorSpi,
+    responderSpi: sa.responderSpi,
+    initiator: sa.initiator,
+    state: sa.state === 'gone' || sa.state === 'rekeyed' ? 'deleting' : sa.state,
+    suite: suiteOf(sa),
+    localId: identityText(localIdentity(config)),
+    remoteId: identityText(remoteIdentity(config)),
+    local: sa.local,
+    remote: sa.remote,
+    establishedAtMs: sa.establishedAtMs,
+    rekeyAtMs: sa.rekeyAtMs,
+  };
+}
