@@ -30,7 +30,6 @@ export interface ConnectionPlan {
 export function planConnections(states: readonly ConnectionState[]): ConnectionPlan[] {
   const byAddresses = new Map<string, ConnectionState[]>();
   for (const state of states) {
-    if (state.state !== 'valid' || state.auth === undefined || state.options === undefined) continue;
     const addresses = `${state.local} ${state.remote}`;
     byAddresses.set(addresses, [...(byAddresses.get(addresses) ?? []), state]);
   }
@@ -39,7 +38,7 @@ export function planConnections(states: readonly ConnectionState[]): ConnectionP
 
 function planOne(states: readonly ConnectionState[]): ConnectionPlan {
   const first = states[0]!;
-  const options = first.options!;
+  const options = first.options;
   const children: ChildConfig[] = [];
   const plans: ChildPlan[] = [];
   for (const state of states) {
@@ -55,7 +54,7 @@ function planOne(states: readonly ConnectionState[]): ConnectionPlan {
         child: name,
         key: state.key,
         sends: selector.localPort === undefined,
-        replayWindow: state.options!.replayWindow,
+        replayWindow: state.options.replayWindow,
       });
     }
   }
@@ -63,7 +62,7 @@ function planOne(states: readonly ConnectionState[]): ConnectionPlan {
     name: `${first.local}-${first.remote}`,
     local: first.local,
     remote: first.remote,
-    authentication: { method: 'psk', secret: first.auth!.secret.reveal() },
+    authentication: { method: 'psk', secret: first.auth.secret.reveal() },
     ikeProposals: options.ikeProposals ?? DEFAULT_IKE_PROPOSALS,
     espProposals: options.espProposals ?? DEFAULT_ESP_PROPOSALS,
     pfs: options.pfs,

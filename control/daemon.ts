@@ -8,7 +8,7 @@
 import { randomBytes } from 'node:crypto';
 import { isIP } from 'node:net';
 import { Engine, type EngineEvent } from '../dataplane/index.ts';
-import { createIkeEngine, DEFAULT_ENGINE_SETTINGS } from '../ike/index.ts';
+import { createIkeEngine, DEFAULT_ENGINE_SETTINGS, parseEspProposal, parseIkeProposal } from '../ike/index.ts';
 import { loadNative, type Native } from '../native-shims/index.ts';
 import { ChildSaInstaller } from './child-sas.ts';
 import type { CommandLine } from './command-line.ts';
@@ -46,7 +46,6 @@ export class Daemon {
   /** The exit status, when the daemon has come to its end. */
   readonly stopped: Promise<number>;
   readonly #options: CommandLine;
-  readonly #native: Native;
   readonly #vlog: Vlog;
   readonly #database: Database;
   readonly #engine: Engine;
@@ -94,7 +93,7 @@ export class Daemon {
       uplinkIo: options.uplinkIo,
       random: (bytes) => randomBytes(bytes),
       onEvent: (event) => daemon?.engineEvent(event),
-      log: (level, message) => log.log(level, message),
+      log: (message) => log.info(message),
     });
     daemon = new Daemon(options, native, vlog, engine, pidfile);
     return daemon;
@@ -102,7 +101,6 @@ export class Daemon {
 
   private constructor(options: CommandLine, native: Native, vlog: Vlog, engine: Engine, pidfile: Pidfile | undefined) {
     this.#options = options;
-    this.#native = native;
     this.#vlog = vlog;
     this.#engine = engine;
     this.#pidfile = pidfile;
@@ -143,7 +141,7 @@ export class Daemon {
     });
     this.#database = openDatabase(options.database, COLUMNS, options.tls);
     this.#unixctl = new UnixctlServer({
-      path: options.unixctl ?? `${run}/${PROGRAM}.${process.pid}.ctl`,
+      path: options.unixctl,
       version: `${PROGRAM} (Open vSwitch) ${VERSION}`,
       commands: [...daemonCommands(this), ...vlogCommands(vlog)],
       onBug: (command, error) => vlog.logger('unixctl').err(`command ${command} failed: ${describe(error)}`),
@@ -163,7 +161,7 @@ export class Daemon {
     database.on('changed', () => this.#reconcileSoon());
     database.on('lock', (_name, held) => {
       if (held) this.#reconcileSoon();
-      else
+      else if (database.synced)
         log.warn(
           `the lock ${DATAPATH_LOCK} is held by another process (an ovs-vswitchd?): waiting until it goes away; companion attach is not in this version`,
         );
@@ -199,7 +197,8 @@ export class Daemon {
     const addresses = await localAddresses(replica.get('Interface')?.values() ?? []);
     const desired = desiredState(replica, {
       defaultLocalAddress: (remote) => addresses.get(remote),
-      formerMark: this.#reconciler.desired?.markPolicy.drop,
+      parseProposals: (protocol, text) => (protocol === 'ike' ? parseIkeProposal(text) : parseEspProposal(text)),
+      previous: this.#reconciler.desired,
     });
     const ofports = new Map(
       [...(replica.get('Interface') ?? [])].map(([uuid, row]) => [uuid, numberOf(row, 'ofport')]),

@@ -41,7 +41,16 @@ interface IpRoute {
 export async function linkFacts(name: string): Promise<LinkFacts | undefined> {
   const links = await ipJson<IpLink[]>(['link', 'show', 'dev', name]);
   const link = links?.[0];
-  if (link === undefined) return undefined;
+  return link === undefined ? undefined : factsOf(link);
+}
+
+/** Every device of this network namespace, by name. */
+export async function allLinkFacts(): Promise<ReadonlyMap<string, LinkFacts>> {
+  const links = (await ipJson<IpLink[]>(['link', 'show'])) ?? [];
+  return new Map(links.map((link) => [link.ifname, factsOf(link)]));
+}
+
+function factsOf(link: IpLink): LinkFacts {
   const flags = new Set(link.flags);
   return {
     index: link.ifindex,

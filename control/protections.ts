@@ -15,11 +15,9 @@ export interface ProtectionTarget {
   readonly remote: string;
   /** UDP or TCP port, 0 for gre. */
   readonly port: number;
-  /** `invalid`: what asks for IPsec here is wrongly configured, so nothing may pass. */
-  readonly state: 'valid' | 'invalid';
 }
 
-export interface Protection extends Omit<ProtectionTarget, 'state'> {
+export interface Protection extends ProtectionTarget {
   readonly id: number;
   readonly key: string;
   readonly state: ProtectionState;
@@ -60,9 +58,11 @@ export class Protections {
 
   /**
    * Makes the set of protections what the configuration asks for and returns the engine commands for the difference.
-   * `wanted` maps keys to their targets; what is not in it is forgotten.
+   * @param wanted the targets by key
+   * @param remembered whether a key that is not wanted now may come back as what it was: a tunnel whose settings
+   *   are invalid for a while has not been taken out of the configuration
    */
-  set(wanted: ReadonlyMap<string, ProtectionTarget>): EngineCommand[] {
+  set(wanted: ReadonlyMap<string, ProtectionTarget>, remembered: (key: string) => boolean): EngineCommand[] {
     const commands: EngineCommand[] = [];
     for (const [key, protection] of this.#byKey) {
       if (wanted.has(key)) continue;
@@ -70,14 +70,13 @@ export class Protections {
       commands.push({ op: 'remove-protection', protection: protection.id });
     }
     for (const [key, target] of wanted) {
-      const state = target.state === 'invalid' ? 'invalid' : this.#everProtected.has(key) ? 'protected' : 'never-up';
-      const known = this.#byKey.get(key);
-      if (known?.state === state) continue;
-      const id = known?.id ?? this.#nextId++;
+      if (this.#byKey.has(key)) continue;
+      const state = this.#everProtected.has(key) ? 'protected' : 'never-up';
+      const id = this.#nextId++;
       this.#byKey.set(key, { ...target, key, id, state });
       commands.push({ op: 'set-protection', protection: id, state });
     }
-    this.#forgetAllBut(wanted);
+    this.#forget((key) => !wanted.has(key) && !remembered(key));
     return commands;
   }
 
@@ -91,8 +90,8 @@ export class Protections {
     return [{ op: 'set-protection', protection: id, state: 'protected' }];
   }
 
-  #forgetAllBut(wanted: ReadonlyMap<string, unknown>): void {
-    const gone = [...this.#everProtected].filter((key) => !wanted.has(key));
+  #forget(forgettable: (key: string) => boolean): void {
+    const gone = [...this.#everProtected].filter(forgettable);
     if (gone.length === 0) return;
     for (const key of gone) this.#everProtected.delete(key);
     this.#write();

@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import type { Engine, EngineCommand, MarkMatch } from '../dataplane/index.ts';
 import type { ChildRole } from './child-sas.ts';
+import { connectionKey } from './config/connections.ts';
 import type { DesiredState, TunnelState } from './config/desired-state.ts';
 import { formatIssue } from './config/issue.ts';
 import { type ConnectionPlan, planConnections } from './connections.ts';
@@ -55,7 +56,7 @@ export class Reconciler {
     this.#tellIssues(desired);
     this.#countVersions(desired);
     await this.#setMark(desired.markPolicy.drop);
-    const commands = protections.set(targets(desired));
+    const commands = protections.set(targets(desired), rememberedKeys(desired));
     await this.#run(commands.filter((command) => command.op === 'set-protection'));
     await attach.apply(desired, (key) => protections.get(key)?.id, ofportOf);
     this.#setConnections(planConnections(desired.connections));
@@ -142,9 +143,15 @@ export class Reconciler {
 }
 
 function targets(desired: DesiredState): Map<string, ProtectionTarget> {
-  return new Map(
-    desired.connections.map(({ key, type, local, remote, port, state }) => [key, { type, local, remote, port, state }]),
-  );
+  return new Map(desired.connections.map(({ key, type, local, remote, port }) => [key, { type, local, remote, port }]));
+}
+
+/** Keys of tunnels that are INVALID now. One whose very addresses are wrong might have had any key. */
+function rememberedKeys(desired: DesiredState): (key: string) => boolean {
+  const invalid = desired.tunnels.filter((tunnel) => tunnel.wantsIpsec && tunnel.state === 'INVALID');
+  if (invalid.some((tunnel) => tunnel.settings === undefined)) return () => true;
+  const keys = new Set(invalid.map(({ settings }) => connectionKey(settings!)));
+  return (key) => keys.has(key);
 }
 
 /** All that a tunnel's configuration consists of. Held in memory only, as the database's replica is; never shown. */

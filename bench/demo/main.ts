@@ -10,7 +10,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { unixctlCall } from '../../control/unixctl/client.ts';
+import { callUnixctl } from '../../control/unixctl/client.ts';
 import { fileConfig } from '../../test/rig/espd.ts';
 import { createLan, type Host } from '../../test/rig/namespace.ts';
 import { ovsEnvironment } from '../../test/rig/ovsdb.ts';
@@ -65,14 +65,11 @@ async function startHost(rig: Rig, label: 'a' | 'b', host: Host, peer: Host, typ
   return { label, host, directory, daemon, tap };
 }
 
-/** Asks a daemon as `ovs-appctl -t ovs-espd` would; its control socket carries its pid in its name. */
-function ask({ directory, daemon }: DemoHost, ...words: [string, ...string[]]): Promise<string> {
-  return unixctlCall(join(directory, `ovs-espd.${controlPid(daemon)}.ctl`), words[0], words.slice(1));
-}
-
-/** `ip netns exec` replaces itself by the daemon, so the pid is the one that was started. */
-function controlPid(daemon: Running): number {
-  return daemon.pid;
+/** Asks a daemon as `ovs-appctl -t ovs-espd` would. `ip netns exec` became the daemon, so the pid is the started one's. */
+async function ask({ directory, daemon }: DemoHost, name: string, ...words: string[]): Promise<string> {
+  const reply = await callUnixctl(join(directory, `ovs-espd.${daemon.pid}.ctl`), name, words);
+  if (!reply.ok) throw new Error(`${name}: ${reply.text}`);
+  return reply.text;
 }
 
 function frames(tap: Running): TappedFrame[] {
