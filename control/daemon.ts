@@ -304,7 +304,7 @@ export class Daemon {
     clearInterval(this.#statistics);
     this.#ike.stop();
     this.#children.stop();
-    await this.#attach.stop(!cleanup || this.#options.noCleanup);
+    if (cleanup && !this.#options.noCleanup) await this.#attach.removeAll();
     await this.#engine.stop();
     await this.#database.close();
     await this.#unixctl.close();

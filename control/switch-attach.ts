@@ -249,12 +249,11 @@ export class SwitchAttach {
   async #removePort(port: AttachedPort): Promise<void> {
     this.#ports.delete(port.uuid);
     this.#ofports.release(port.bridge, port.ofport);
+    // The engine closes the descriptors; a TAP that is persistent no more goes away with the last of them.
+    const taps = port.device.kind === 'tap' ? port.device.fds : [];
+    for (const fd of taps) this.#options.native.setTapPersistent(fd, false);
     await this.#options.engine.apply({ op: 'remove-port', port: port.id });
-    if (port.device.kind === 'tap') {
-      for (const fd of port.device.fds) this.#options.native.setTapPersistent(fd, false);
-      this.#options.taps.remove(port.name);
-    }
-    if (port.device.kind !== 'tunnel') for (const fd of port.device.fds) this.#options.native.close(fd);
+    if (port.device.kind === 'tap') this.#options.taps.remove(port.name);
     this.#options.log.info(`removed interface ${port.name} (port ${port.ofport})`);
   }
 
@@ -267,13 +266,9 @@ export class SwitchAttach {
     return [...this.#ports.values()].filter((port) => port.device.kind === 'tap').map((port) => port.name);
   }
 
-  /** Takes every port down; with `keepTaps` the TAPs stay, with the addresses on them, for a successor. */
-  async stop(keepTaps: boolean): Promise<void> {
-    for (const port of this.#ports.values()) {
-      if (!keepTaps) await this.#removePort(port);
-      else if (port.device.kind !== 'tunnel') for (const fd of port.device.fds) this.#options.native.close(fd);
-    }
-    this.#ports.clear();
+  /** Takes every port down and with it the TAPs, by `exit`. Otherwise they stay, with the addresses on them, for a successor. */
+  async removeAll(): Promise<void> {
+    for (const port of this.#ports.values()) await this.#removePort(port);
   }
 }
 

@@ -129,7 +129,8 @@ export function childLines(child: ChildView): string[] {
 export function ikeLine(ike: IkeView): string {
   const age = ike.ageSeconds === undefined ? '' : ` ${ike.ageSeconds} s ago`;
   const rekey = ike.rekeyInSeconds === undefined ? '' : `, rekey in ${ike.rekeyInSeconds} s`;
-  return `${ike.localId}...${ike.remoteId} IKEv2 ${ike.state}${age}, ${ike.suite}${rekey}`;
+  const suite = ike.suite === '' ? '' : `, ${ike.suite}`;
+  return `${ike.localId}...${ike.remoteId} IKEv2 ${ike.state}${age}${suite}${rekey}`;
 }
 
 function hex(spi: number): string {

@@ -58,6 +58,8 @@ export class Engine {
   private readonly sweeper: NodeJS.Timeout;
   private runner: Runner | undefined;
   private uplink: readonly UplinkDescriptors[];
+  /** The demand that `uplink` meets. */
+  private demanded: string;
   /** The uplink's sockets are changed by one command at a time. */
   private lastApplied: Promise<void> = Promise.resolve();
 
@@ -72,7 +74,9 @@ export class Engine {
     this.learned = new Fdb(fdbSize(limits), this.shared.fdb);
     this.reader = new CounterReader(this.shared.counters, workers, limits, this.sas);
     this.spis = new SpiAllocator({ workers, slots: limits.saSlots, random: options.random, now: () => this.now() });
-    this.uplink = backend.open(this.desired.demand());
+    const demand = this.desired.demand();
+    this.demanded = JSON.stringify(demand);
+    this.uplink = backend.open(demand);
     this.sweeper = setInterval(() => this.learned.sweep(this.now()), SWEEP_MS).unref();
   }
 
@@ -98,8 +102,8 @@ export class Engine {
     const fds: number[] = [];
     try {
       for (let worker = 0; worker < this.shared.workers; worker++) {
-        const { workers } = this.shared;
-        fds.push(native.openTap(name, { kind: 'tap', multiQueue: workers > 1, vnetHeader: false, ...options }));
+        // Multi-queue also for one worker: a persistent TAP then opens again when the number of workers has changed.
+        fds.push(native.openTap(name, { kind: 'tap', multiQueue: true, vnetHeader: false, ...options }));
       }
     } catch (error) {
       for (const fd of fds) native.close(fd);
@@ -147,9 +151,10 @@ export class Engine {
   /** Ends the workers, closes every descriptor. */
   async stop(): Promise<void> {
     clearInterval(this.sweeper);
-    await this.lastApplied;
-    await this.runner?.stop();
+    const { runner } = this;
     this.runner = undefined;
+    await runner?.stop();
+    await this.lastApplied;
     this.backend.close();
     for (const fd of this.desired.allDescriptors()) this.closePort(fd);
   }
@@ -173,12 +178,11 @@ export class Engine {
     const { runner } = this;
     if (runner === undefined) throw new Error(`engine is stopped: ${command.op} came too late`);
     const replaced = 'port' in command ? this.desired.portDescriptors(command.port) : [];
-    const before = JSON.stringify(this.desired.demand());
     this.desired.record(command);
     const demand = this.desired.demand();
-    const demandChanged = JSON.stringify(demand) !== before;
-    if (demandChanged) {
+    if (JSON.stringify(demand) !== this.demanded) {
       this.uplink = this.backend.open(demand);
+      this.demanded = JSON.stringify(demand);
       await this.post((worker) => ({ op: 'set-uplink', uplink: this.uplink[worker] }));
       this.backend.settle();
     }

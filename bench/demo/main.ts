@@ -28,8 +28,8 @@ const BRIDGE = 'br-ipsec';
 /** The tutorial's own secret. */
 const PSK = 'swordfish';
 const INNER = { a: '192.0.0.1', b: '192.0.0.2' } as const;
-/** What may be on the wire beside ESP. */
-const INNOCENT = ['esp', 'ike', 'arp', 'icmpv6'];
+/** What may be on the wire beside ESP: negotiation, and what hosts say of themselves (a port not open yet, neighbours). */
+const INNOCENT = ['esp', 'ike', 'arp', 'icmp', 'icmpv6'];
 const FRAMES_SHOWN = 14;
 
 interface DemoHost {

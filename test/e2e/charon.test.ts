@@ -91,15 +91,15 @@ describe.skipIf(reason !== '')(`IKEv2 with strongSwan's charon${reason}`, { time
   it('rekeys the child and the IKE SA by itself, and charon follows', async () => {
     const charon = await startCharon(rig, lan.b, theirs('gre'));
     const espd = await startOurs('gre', {
-      ipsec_salifetime: '4s',
-      ipsec_ikelifetime: '9s',
-      ipsec_rekeymargin: '2s',
+      ipsec_salifetime: '10s',
+      ipsec_ikelifetime: '16s',
+      ipsec_rekeymargin: '7s',
       ipsec_rekeyfuzz: '0%',
     });
     await espd.waitForTunnel('tun');
     const spiOf = async () => /in {2}SPI (0x[0-9a-f]+)/.exec(await espd.appctl('sas/show'))?.[1];
     const first = await spiOf();
-    await until('a rekeyed child', async () => ((await spiOf()) ?? first) !== first, 8_000);
+    await until('a rekeyed child', async () => ((await spiOf()) ?? first) !== first, 12_000);
     await expectSameSas(espd, charon);
     const before = (await charon.listSas())[0]!.initiatorSpi;
     await until(

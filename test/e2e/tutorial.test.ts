@@ -99,7 +99,9 @@ describe.skipIf(reason !== '')(`the tutorial${reason}`, { timeout: 60_000 }, () 
     a.espd = await startEspd(rig, a.host, { database: a.ovsdb.remote, directory: a.ovsdb.directory });
     await waitForPing(a.host.namespace, INNER.b, 10_000);
     await waitForPing(b.host.namespace, INNER.a, 10_000);
-    capture.assertOnlyEsp();
+    // Not assertOnlyEsp: while nobody listens for ESP, the kernel answers it with ICMP protocol unreachable.
+    expect(capture.counts().esp ?? 0).toBeGreaterThan(1);
+    expect(capture.counts().gre ?? 0).toBe(0);
     await capture.stop();
   });
 

@@ -38,23 +38,18 @@ export type Espd = {
 };
 
 /**
- * The content of a `file:` database: one bridge of `name` with the given tunnels, tables and columns as in OVSDB,
- * rows by name in place of UUIDs.
+ * The content of a `file:` database: one bridge of `name` with the given tunnels, tables and columns as in OVSDB;
+ * rows that follow from others are left out (control/ovsdb/README.md).
  */
 export function fileConfig(
   bridge: string,
   tunnels: readonly TunnelSpec[],
   otherConfig: Readonly<Record<string, string>> = {},
 ): string {
-  const names = [bridge, ...tunnels.map((tunnel) => tunnel.name)];
   const database = {
-    Open_vSwitch: { other_config: otherConfig, bridges: [bridge] },
-    Bridge: { [bridge]: { ports: names } },
-    Port: Object.fromEntries(names.map((name) => [name, { interfaces: [name] }])),
-    Interface: Object.fromEntries([
-      [bridge, { type: 'internal' }],
-      ...tunnels.map(({ name, type, options }) => [name, { type, options }]),
-    ]),
+    Open_vSwitch: { other_config: otherConfig },
+    Bridge: [{ name: bridge, ports: tunnels.map(({ name }) => name) }],
+    Interface: tunnels.map(({ name, type, options }) => ({ name, type, options })),
   };
   return `${JSON.stringify(database, null, 2)}\n`;
 }
