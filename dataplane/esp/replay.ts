@@ -68,7 +68,7 @@ function distance(words: Int32Array, base: number, low: number, high: number): n
 
 /**
  * The high half of a received number (RFC 4303 Appendix A2.2), as int32 in highs[row]: 0 without ESN. False
- * if the number would lie below 0 or above 2^64: then it is older than anything.
+ * if the number would lie below 0: then it is older than anything.
  */
 function inferHigh(words: Int32Array, base: number, low: number, highs: Int32Array, row: number): boolean {
   if (words[base + ESN] === 0) {
@@ -81,9 +81,8 @@ function inferHigh(words: Int32Array, base: number, low: number, highs: Int32Arr
   const number = low >>> 0;
   if (topLow >= window - 1) {
     // Case A: the window lies within one epoch. A number below its bottom belongs to the next one.
-    if (number >= topLow - window + 1) highs[row] = topHigh;
-    else if (topHigh === -1) return false;
-    else highs[row] = (topHigh + 1) | 0;
+    // Past the last epoch this wraps to 0, which is far below the window.
+    highs[row] = number >= topLow - window + 1 ? topHigh : (topHigh + 1) | 0;
   } else if (number >= topLow - window + 1 + TWO_32) {
     // Case B: the window reaches back into the epoch before, and so does this number.
     if (topHigh === 0) return false;

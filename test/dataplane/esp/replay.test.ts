@@ -199,6 +199,21 @@ describe('the replay window', () => {
     expect(window.top).toBe(TWO_32 + 100n);
   });
 
+  it('with ESN splits the numbers around 2^32 exactly at the bottom of the window', () => {
+    const top = 3n * TWO_32 + 10n;
+    const bottom = top - 63n;
+    const inside = new Window(64, true);
+    inside.top = top;
+    expect(inside.receive(bottom)).toBe(0);
+    expect(inside.top).toBe(top);
+    // One below: not an old packet of epoch 2 but one far ahead in epoch 3.
+    const below = new Window(64, true);
+    below.top = top;
+    expect(below.receive(bottom - 1n)).toBe(-1);
+    expect(below.receive(bottom - 1n + TWO_32)).toBe(0);
+    expect(below.top).toBe(bottom - 1n + TWO_32);
+  });
+
   it('with ESN ends at 2^64 - 1 instead of starting again', () => {
     const window = new Window(64, true);
     window.top = TWO_32 * TWO_32 - 3n;
