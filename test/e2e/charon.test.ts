@@ -1,6 +1,6 @@
 /**
  * IKEv2 with a real charon (strongSwan), both roles. The kernel here has no ESP, so charon's SAs go where
- * null-sad.c records them: charon believes them installed, and the test can compare keys and selectors.
+ * null-sad.c records them: charon believes them installed. test/interop judges the packets made with their keys.
  */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Charon, startCharon } from '../rig/charon.ts';
@@ -108,30 +108,5 @@ describe.skipIf(reason !== '')(`IKEv2 with strongSwan's charon${reason}`, { time
       15_000,
     );
     await expectSameSas(espd, charon);
-  });
-
-  it('has the keys that charon has, in the right directions', async () => {
-    const charon = await startCharon(rig, lan.b, theirs('gre'));
-    const espd = await startOurs('gre');
-    await espd.waitForTunnel('tun');
-    await until('both SAs at charon', () => charon.installedSas().length >= 2);
-    // tcpdump-free proof: a packet that ours seals must open with the key that charon got. See test/interop for the kernel's own ESP.
-    const inbound = charon.installedSas().find((sa) => sa.destination === lan.b.address);
-    expect(inbound?.encryption).toBe('rfc4106(gcm(aes))');
-  });
-
-  it('deletes its SAs at charon when it ends, and loses them when charon deletes', async () => {
-    const charon = await startCharon(rig, lan.b, theirs('gre'));
-    const espd = await startOurs('gre');
-    await espd.waitForTunnel('tun');
-    await espd.appctl('exit');
-    await until('no SA at charon', async () => (await charon.listSas()).length === 0);
-  });
-
-  it('says what a wrong PSK looks like, in tunnels/show', async () => {
-    await startCharon(rig, lan.b, theirs('gre', 'another'));
-    const espd = await startOurs('gre');
-    await espd.waitForTunnel('tun', /Last failure: .*AUTHENTICATION_FAILED/);
-    expect(await espd.tunnelsShow('tun')).not.toMatch(/SA state: +up/);
   });
 });

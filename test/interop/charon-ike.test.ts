@@ -34,6 +34,10 @@ async function pair(
   const charon = await startCharon(rig, lan.b, [spec], { kernel: 'null-sad', verbose: true });
   const options = { local_ip: lan.a.address, remote_ip: lan.b.address, psk: 'swordfish' };
   const espd = await startEspd(rig, lan.a, { config: fileConfig(BRIDGE, [{ name: 'tun', type, options }]) });
+  await espd.running.waitUntil(
+    `device ${BRIDGE}`,
+    async () => (await ip(lan.a.namespace, 'link', 'show', BRIDGE)).status === 0,
+  );
   await ip(lan.a.namespace, 'address', 'add', '192.0.2.1/24', 'dev', BRIDGE);
   await ip(lan.a.namespace, 'link', 'set', BRIDGE, 'up');
   return { rig, lan, capture, espd, charon };
@@ -78,6 +82,9 @@ describe.skipIf(missing.length > 0)(title, { timeout: 40_000 }, () => {
     const { lan, capture, espd, charon } = made;
     chatter(made);
     await charon.waitForChild('tun-1');
+    await espd.waitForTunnel('tun');
+    // ipsec_skb_mark is unset: what left before the first SA was allowed to; nothing may follow.
+    const before = capture.counts().gre ?? 0;
     await charon.terminate('tun');
     await charon.initiate('tun-1');
     expect(charon.log()).toMatch(/initiating IKE_SA tun\[\d+\] to 10\.1\.0\.1/);
@@ -96,7 +103,7 @@ describe.skipIf(missing.length > 0)(title, { timeout: 40_000 }, () => {
           .some(({ source, spi }) => source === lan.a.address && spis.includes(spi));
       await espd.running.waitUntil(`ESP of ours with an SPI of charon's after its rekey of the ${what}`, fresh);
     }
-    expect(capture.counts().gre ?? 0).toBe(0);
+    expect(capture.counts().gre ?? 0).toBe(before);
   });
 
   it('carry what charon would seal into the bridge: an ARP request by scapy is answered in ESP', async () => {
@@ -139,13 +146,5 @@ describe.skipIf(missing.length > 0)(title, { timeout: 40_000 }, () => {
     await charon.waitForChild('tun-1');
     await espd.appctl('exit');
     await charon.running.waitUntil('the end of all SAs', async () => (await charon.listSas()).length === 0);
-  });
-
-  it('speak ESP in UDP when charon asks for it (encap = yes)', async () => {
-    const made = await pair('gre', { connection: { encap: 'yes' } });
-    const { lan, capture, charon } = made;
-    chatter(made);
-    expect(await charon.waitForChild('tun-1')).toMatchObject({ udpEncapsulated: true });
-    await capture.waitFor(({ kind, source }) => kind === 'esp-in-udp' && source === lan.a.address);
   });
 });
