@@ -13,13 +13,13 @@ import type { EngineLimits } from './limits.ts';
 /** Counters of a worker that belong to no id, in the order of their cells. */
 export const WORKER_COUNTERS = [
   'turns',
-  'polls',
+  'sleeps',
   'framesRead',
   'packetsReceived',
   'packetsSent',
   'framesWritten',
 ] as const;
-export const [TURNS, POLLS, FRAMES_READ, PACKETS_RECEIVED, PACKETS_SENT, FRAMES_WRITTEN] = [0, 1, 2, 3, 4, 5];
+export const [TURNS, SLEEPS, FRAMES_READ, PACKETS_RECEIVED, PACKETS_SENT, FRAMES_WRITTEN] = [0, 1, 2, 3, 4, 5];
 export type WorkerCounter = (typeof WORKER_COUNTERS)[number];
 
 /** Cells of a port: what came in through it, what left through it. */

@@ -37,9 +37,9 @@ export class InlineRunner implements Runner {
 
   /** Handles what there is, up to the bound. Returns the packets handled. */
   run(): number {
-    this.pipeline.markAll();
     let handled = 0;
     for (let turns = 0; turns < TURNS_PER_WAKE; turns++) {
+      this.pipeline.markAll();
       const packets = this.pipeline.turn();
       if (packets === 0) break;
       handled += packets;

@@ -1,28 +1,24 @@
 /**
  * One worker's turns: a batch from every port and from the uplink that may have something, run to completion.
  *
- * A source that gave nothing is left alone until poll names it, or for a few turns, so that a bridge with many
- * ports does not cost a system call for each of them in every turn.
+ * Only sources that poll has named are read, so that a bridge with many ports does not cost a system call for each of them
+ * in every turn, and none waits while another is busy.
  */
 
 import { applyCommand } from './apply.ts';
-import { POLLS, TURNS } from './counters.ts';
+import { SLEEPS, TURNS } from './counters.ts';
 import { inbound } from './inbound.ts';
 import { outbound } from './outbound.ts';
 import type { WorkerCommand } from './runner.ts';
 import { type LocalPort, type WorkerContext, WorkerState } from './worker-state.ts';
-
-/** Turns after which every source is tried, whether or not it had something. */
-const TRY_ALL_TURNS = 32;
 
 export class Pipeline {
   readonly state: WorkerState;
   /** Changes when descriptors() does. */
   descriptorVersion = 0;
   private sources: LocalPort[] = [];
-  /** 1: may have something; element i is that of sources[i], the last one the uplink's. */
+  /** 1: to be read in the next turn; element i is that of sources[i], the last one the uplink's. */
   private hot = new Uint8Array(1).fill(1);
-  private turnsUntilAll = 0;
 
   constructor(context: WorkerContext) {
     this.state = new WorkerState(context);
@@ -43,15 +39,11 @@ export class Pipeline {
     }
   }
 
-  /** One batch from each source that may have something. Returns the packets handled; 0: nothing to do. */
+  /** One batch from each source that is marked; one that has nothing loses its mark. Returns the packets handled. */
   turn(): number {
     const { state, sources, hot } = this;
     state.now = state.clock();
     state.counters.add(TURNS, 1);
-    if (--this.turnsUntilAll <= 0) {
-      hot.fill(1);
-      this.turnsUntilAll = TRY_ALL_TURNS;
-    }
     let handled = 0;
     for (let i = 0; i < sources.length; i++) {
       if (hot[i] === 0) continue;
@@ -62,12 +54,10 @@ export class Pipeline {
       }
       handled += read;
     }
-    if (hot[sources.length] !== 0) {
-      const received = inbound(state);
-      if (received === 0) hot[sources.length] = 0;
-      handled += received;
-    }
-    return handled;
+    if (hot[sources.length] === 0) return handled;
+    const received = inbound(state);
+    if (received === 0) hot[sources.length] = 0;
+    return handled + received;
   }
 
   /** What to poll: the ports' descriptors, then the uplink's. */
@@ -75,20 +65,21 @@ export class Pipeline {
     return [...this.sources.map((source) => source.frames.descriptor), ...this.state.uplink.descriptors()];
   }
 
-  /** Poll's answer for descriptors(), which begins at element `first`. */
+  /** Marks the sources that poll has named: `ready` is its answer for descriptors(), which begins at element `first`. */
   markReady(ready: Int32Array, first: number): void {
     const { hot } = this;
     const ports = this.sources.length;
+    hot.fill(0);
     for (let i = first; i < ready.length; i++) if (ready[i] !== 0) hot[Math.min(i - first, ports)] = 1;
   }
 
-  /** Every source may have something. */
+  /** Marks every source. */
   markAll(): void {
     this.hot.fill(1);
   }
 
-  countPoll(): void {
-    this.state.counters.add(POLLS, 1);
+  countSleep(): void {
+    this.state.counters.add(SLEEPS, 1);
   }
 
   /** Calls back when any source has something; only where one thread does everything. */

@@ -47,7 +47,7 @@ interface Thread {
   ended: Promise<void>;
 }
 
-/** A worker that dies again within this time is not started at once but after it. */
+/** A dead worker is started again after this time, so that one which dies at once does not keep the process busy. */
 const RESTART_DELAY_MS = 1000;
 
 export class WorkerPool implements Runner {
@@ -91,7 +91,12 @@ export class WorkerPool implements Runner {
       loaded.push(pool.answer(thread, STATE_LOADED));
       pool.run(thread);
     }
-    await Promise.all(loaded);
+    try {
+      await Promise.all(loaded);
+    } catch (error) {
+      await pool.stop();
+      throw error;
+    }
     return pool;
   }
 
@@ -113,6 +118,7 @@ export class WorkerPool implements Runner {
     for (const thread of this.threads) {
       thread.port.close();
       this.native.close(thread.eventFd);
+      for (const waiter of thread.waiting.values()) waiter.reject(new Error('engine is stopped'));
     }
     this.threads.length = 0;
   }
@@ -138,10 +144,15 @@ export class WorkerPool implements Runner {
 
   private ended(thread: Thread, reason: string): void {
     if (this.stopping) return;
+    const starting = thread.waiting.get(STATE_LOADED);
+    if (starting !== undefined) {
+      starting.reject(new Error(`packet worker ${thread.worker} did not start: ${reason}`));
+      return;
+    }
     this.host.onEvent({ event: 'worker-died', worker: thread.worker, reason });
     setTimeout(() => {
       if (!this.stopping) this.run(thread);
-    }, RESTART_DELAY_MS);
+    }, RESTART_DELAY_MS).unref();
   }
 
   private hear(thread: Thread, message: FromWorker): void {

@@ -1,9 +1,9 @@
 /**
  * The task of a packet worker thread: take commands, handle batches, sleep when there are none, until told to stop.
  *
- *     1. commands, if the shared count says that there are any
- *     2. a turn of the pipeline: every port and uplink that has something, a batch each
- *     3. nothing came: a few more turns, then one native poll on all descriptors and the eventfd
+ *     1. one native poll on all descriptors and the eventfd: a look while there is work, else a sleep
+ *     2. commands, if the shared count says that there are any
+ *     3. a turn of the pipeline: every port and uplink that poll has named, a batch each
  */
 
 import { receiveMessageOnPort } from 'node:worker_threads';
@@ -12,12 +12,13 @@ import { MmsgUplink } from './io/mmsg.ts';
 import { Pipeline } from './pipeline.ts';
 import { type FromWorker, STATE_LOADED, type ToWorker, type WorkerTask } from './pool.ts';
 
-/** Turns without a packet before the worker sleeps: a few microseconds, less than waking up costs. */
-const IDLE_TURNS = 20;
+/**
+ * While some sources are busy, quiet ones are looked at this often: what comes in between makes larger batches, as
+ * the interrupt moderation of a NIC does.
+ */
+const LOOK_INTERVAL_MS = 2;
 /** Milliseconds in one poll: nothing waits for it, but a lost wake-up would end here. */
 const POLL_MS = 1000;
-/** POLLIN, the only event asked for; errors are seen by reading. */
-const NO_EVENTS = 0;
 
 export default function runWorker(task: WorkerTask): void {
   const native = loadNative();
@@ -38,33 +39,33 @@ export default function runWorker(task: WorkerTask): void {
   try {
     for (const command of task.state) pipeline.apply(command);
     tell({ done: STATE_LOADED, error: undefined });
-    let fds = new Int32Array(0);
-    let ready = new Int32Array(0);
+    let fds = Int32Array.of(eventFd);
+    let ready = new Int32Array(1);
     let version = -1;
-    let idle = 0;
+    let isBusy = false;
+    let polledAt = 0;
     takeCommands();
     while (!stopped) {
-      const count = Atomics.load(posted, worker);
-      if (count !== seen) {
-        seen = count;
-        takeCommands();
-        continue;
-      }
-      if (pipeline.turn() > 0) {
-        idle = 0;
-        continue;
-      }
-      if (++idle < IDLE_TURNS) continue;
-      idle = 0;
       if (version !== pipeline.descriptorVersion) {
         version = pipeline.descriptorVersion;
         fds = Int32Array.of(eventFd, ...pipeline.descriptors());
         ready = new Int32Array(fds.length);
       }
-      pipeline.countPoll();
-      native.poll(fds, ready, fds.length, POLL_MS);
-      if (ready[0] !== NO_EVENTS) native.drainEventFd(eventFd);
-      pipeline.markReady(ready, 1);
+      if (!isBusy || pipeline.state.now - polledAt >= LOOK_INTERVAL_MS) {
+        if (!isBusy) pipeline.countSleep();
+        native.poll(fds, ready, fds.length, isBusy ? 0 : POLL_MS);
+        pipeline.markReady(ready, 1);
+        polledAt = pipeline.state.now;
+      }
+      const count = Atomics.load(posted, worker);
+      if (count !== seen) {
+        seen = count;
+        native.drainEventFd(eventFd);
+        takeCommands();
+        isBusy = true;
+        continue;
+      }
+      isBusy = pipeline.turn() > 0;
     }
   } finally {
     pipeline.close();
