@@ -1,17 +1,14 @@
-/**
- * A batch, SA memory and the SAs of one worker for tests, and ESP packets by an independent hand: node:crypto and
- * the text of RFC 4303 and 4106.
- */
+/** A batch, SA memory and the SAs of one worker for tests: Alice seals, Bob opens. */
 
-import { createCipheriv, createDecipheriv } from 'node:crypto';
 import { Arena } from '../../../dataplane/arena.ts';
 import type { EspAlgorithm, InboundSa, OutboundSa, Selector } from '../../../dataplane/commands.ts';
+import { DROP, type DropName } from '../../../dataplane/drops.ts';
 import type { Aead } from '../../../dataplane/esp/aead.ts';
 import { createNodeAead } from '../../../dataplane/esp/aead-node.ts';
 import { ESP_ALGORITHMS } from '../../../dataplane/esp/algorithms.ts';
 import { openBatch } from '../../../dataplane/esp/open.ts';
 import { SaMemory } from '../../../dataplane/esp/sa-memory.ts';
-import { InboundSas, OutboundSas } from '../../../dataplane/esp/sa-table.ts';
+import { InboundSas, OutboundSas, type SaEvents } from '../../../dataplane/esp/sa-table.ts';
 import { sealBatch } from '../../../dataplane/esp/seal.ts';
 import { ipv4FromText } from '../../../dataplane/wire/ipv4.ts';
 
@@ -144,54 +141,18 @@ export class SaRig {
   }
 }
 
-export interface Reference {
-  readonly algorithm: EspAlgorithm;
-  readonly keyAndSalt: Uint8Array;
-  readonly spi: number;
-  readonly sequenceLow: number;
-  /** undefined: no ESN. */
-  readonly sequenceHigh: number | undefined;
-}
+export const GRE = 47;
+export const UDP = 17;
 
-function additionalData(reference: Reference): Buffer {
-  const words = [reference.spi];
-  if (reference.sequenceHigh !== undefined) words.push(reference.sequenceHigh);
-  words.push(reference.sequenceLow);
-  const data = Buffer.alloc(words.length * 4);
-  for (const [i, word] of words.entries()) data.writeUInt32BE(word >>> 0, i * 4);
-  return data;
-}
+export const bytesOf = (hex: string): Uint8Array => Uint8Array.from(Buffer.from(hex, 'hex'));
+export const hexOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+export const payload = (length: number, fill = 1): Uint8Array => new Uint8Array(length).fill(fill);
 
-function nonce(reference: Reference, iv: Uint8Array): Buffer {
-  return Buffer.concat([reference.keyAndSalt.subarray(ESP_ALGORITHMS[reference.algorithm].keyLength), iv]);
-}
+/** The verdicts of a result, and the same as drop reasons. */
+export const verdicts = (packets: readonly Packet[]): number[] => packets.map((packet) => packet.verdict);
+export const reasons = (...names: DropName[]): number[] => names.map((name) => DROP[name]);
 
-/** An ESP packet around `plaintext`, which is payload, padding and trailer. */
-export function referenceSeal(reference: Reference, iv: Uint8Array, plaintext: Uint8Array): Uint8Array {
-  const { keyLength, openssl } = ESP_ALGORITHMS[reference.algorithm];
-  const key = reference.keyAndSalt.subarray(0, keyLength);
-  const cipher = createCipheriv(openssl as 'aes-128-gcm', key, nonce(reference, iv), { authTagLength: 16 });
-  cipher.setAAD(additionalData(reference));
-  const header = Buffer.alloc(8);
-  header.writeUInt32BE(reference.spi >>> 0, 0);
-  header.writeUInt32BE(reference.sequenceLow >>> 0, 4);
-  return Uint8Array.from(Buffer.concat([header, iv, cipher.update(plaintext), cipher.final(), cipher.getAuthTag()]));
-}
-
-/** Payload, padding and trailer of an ESP packet; throws if its ICV is wrong. */
-export function referenceOpen(reference: Reference, packet: Uint8Array): Uint8Array {
-  const { keyLength, openssl } = ESP_ALGORITHMS[reference.algorithm];
-  const key = reference.keyAndSalt.subarray(0, keyLength);
-  const decipher = createDecipheriv(openssl as 'aes-128-gcm', key, nonce(reference, packet.subarray(8, 16)), {
-    authTagLength: 16,
-  });
-  decipher.setAAD(additionalData(reference));
-  decipher.setAuthTag(packet.subarray(packet.length - 16));
-  return Uint8Array.from(Buffer.concat([decipher.update(packet.subarray(16, packet.length - 16)), decipher.final()]));
-}
-
-/** Payload with padding 1, 2, 3 … and trailer, as RFC 4303 §2.4 has it. */
-export function withTrailer(payload: Uint8Array, nextHeader: number): Uint8Array {
-  const padding = Array.from({ length: (4 - ((payload.length + 2) % 4)) % 4 }, (_, i) => i + 1);
-  return Uint8Array.of(...payload, ...padding, padding.length, nextHeader);
+/** Events as [slot, flag]. */
+export function eventsOf(events: SaEvents): number[][] {
+  return Array.from({ length: events.count }, (_, i) => [events.slot[i], events.flag[i]]);
 }

@@ -86,10 +86,12 @@ describe('the forwarding database', () => {
     const fdb = new Fdb({ cells: 16, bridges: 1 });
     fdb.setBridge(0, AGEING, 16);
     for (let i = 0; i < 16; i++) fdb.learn(0, 1, i, 7, i * 10);
-    fdb.learn(0, 1, 99, 8, 1000);
-    expect(fdb.lookup(0, 1, 0, 1000)).toBe(-1);
-    expect(fdb.lookup(0, 1, 1, 1000)).toBe(7);
-    expect(fdb.lookup(0, 1, 99, 1000)).toBe(8);
+    for (let i = 0; i < 5; i++) {
+      fdb.learn(0, 1, 100 + i, 8, 1000);
+      expect(fdb.lookup(0, 1, i, 1000)).toBe(-1);
+      expect(fdb.lookup(0, 1, i + 1, 1000)).toBe(7);
+      expect(fdb.lookup(0, 1, 100 + i, 1000)).toBe(8);
+    }
     expect(fdb.count(0)).toBe(16);
   });
 
