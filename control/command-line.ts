@@ -260,7 +260,7 @@ function readOptions(args: readonly string[]): { given: Map<string, string[]>; p
     if (token.kind !== 'option') continue;
     const row = OPTIONS.find((option) => option.name === token.name);
     if (row === undefined)
-      throw fault(token.rawName, undefined, 'an option of the list', `see ${PROGRAM} --help`, 'unknown');
+      throw fault('option', token.rawName, `one of \`${PROGRAM} --help\``, 'leave it out, or spell it as there');
     given.set(row.name, [...(given.get(row.name) ?? []), argumentOf(row, token.rawName, token.value)]);
   }
   return { given, positionals };
@@ -286,20 +286,8 @@ function workersOf(text: string | undefined): number {
   return number;
 }
 
-function fault(
-  key: string,
-  value: string | undefined,
-  expected: string,
-  mend: string,
-  what?: string,
-): ConfigurationError {
-  return new ConfigurationError({
-    subject: PROGRAM,
-    key: what === undefined ? key : `${what} option ${key}`,
-    value,
-    expected,
-    mend,
-  });
+function fault(key: string, value: string | undefined, expected: string, mend: string): ConfigurationError {
+  return new ConfigurationError({ subject: PROGRAM, key, value, expected, mend });
 }
 
 /** The text of --help. */

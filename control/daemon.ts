@@ -65,6 +65,7 @@ export class Daemon {
   /** @throws Error with one line for the operator when the start can't work. */
   static async start(options: CommandLine): Promise<Daemon> {
     const native = loadNative();
+    probeTap(native);
     const vlog = openLog(options);
     const pidfile =
       options.pidfile === undefined ? undefined : Pidfile.take(options.pidfile, native, options.overwritePidfile);
@@ -332,6 +333,13 @@ function openLog(options: CommandLine): Vlog {
     if (error !== undefined) throw new Error(`--verbose=${spec}: ${error}`);
   }
   return vlog;
+}
+
+/** Whether TAPs can be made at all: found out now, in one line, and not when the first bridge is added. */
+function probeTap(native: Native): void {
+  native.close(
+    native.openTap(`espd${process.pid}`, { kind: 'tap', multiQueue: true, vnetHeader: false, persistent: false }),
+  );
 }
 
 /** The address this host would send from, for each remote whose tunnel names no `local_ip`. */

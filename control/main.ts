@@ -25,7 +25,8 @@ export async function run(argv: readonly string[]): Promise<void> {
     }
     await serve(options);
   } catch (error) {
-    process.stderr.write(`${PROGRAM}: ${error instanceof Error ? error.message : String(error)}\n`);
+    const line = error instanceof Error ? error.message : String(error);
+    process.stderr.write(line.startsWith(`${PROGRAM}: `) ? `${line}\n` : `${PROGRAM}: ${line}\n`);
     process.exit(1);
   }
 }

@@ -30,7 +30,9 @@ export function loadNative(): Native {
   const places = PLACES.map((place) => fileURLToPath(new URL(place, import.meta.url)));
   const path = places.find((place) => existsSync(place));
   if (path === undefined)
-    throw new Error(`native addon not found at ${places[0]}: it has not been built; build it with \`npm run build\``);
+    throw new Error(
+      `native addon not found (looked at ${places.join(' and ')}): it has not been built; build it with \`npm run build\``,
+    );
   loaded = faceOf(open(path));
   return loaded;
 }

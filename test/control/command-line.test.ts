@@ -103,8 +103,8 @@ describe('the command line', () => {
   });
 
   it.each([
-    [['--foo'], 'ovs-espd: unknown option --foo is not set, expected an option of the list; see ovs-espd --help'],
-    [['-x'], 'ovs-espd: unknown option -x is not set, expected an option of the list; see ovs-espd --help'],
+    [['--foo'], 'ovs-espd: option is "--foo", expected one of `ovs-espd --help`; leave it out, or spell it as there'],
+    [['-x'], 'ovs-espd: option is "-x", expected one of `ovs-espd --help`; leave it out, or spell it as there'],
     [['--detach=3'], 'ovs-espd: --detach is "3", expected no argument; spell it --detach'],
     [['--workers'], 'ovs-espd: --workers is not set, expected an argument; spell it --workers=N'],
     [['--workers=x'], 'ovs-espd: --workers is "x", expected 0 to 64; for instance --workers=2'],
