@@ -1,0 +1,26 @@
+/**
+ * `npm run bench -- [micro|e2e] [OPTIONS]`: the benchmarks. `micro` times each stage and AEAD backend in memory;
+ * `e2e` measures TCP through tunnels between two namespaces beside strongSwan's kernel-libipsec, interleaved.
+ * Without a word both run. OPTIONS go to the one that was named.
+ */
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+const SUITES = { micro: './micro/run.js', e2e: './e2e/throughput.js' } as const;
+type Suite = keyof typeof SUITES;
+
+const isSuite = (word: string | undefined): word is Suite => word !== undefined && word in SUITES;
+
+function runSuite(suite: Suite, options: readonly string[]): number {
+  process.stdout.write(`\n${suite}:\n`);
+  const script = fileURLToPath(new URL(SUITES[suite], import.meta.url));
+  return spawnSync(process.execPath, [script, ...options], { stdio: 'inherit' }).status ?? 1;
+}
+
+const [word, ...options] = process.argv.slice(2);
+if (isSuite(word)) process.exitCode = runSuite(word, options);
+else if (word === undefined) process.exitCode = runSuite('micro', []) || runSuite('e2e', []);
+else {
+  process.stderr.write(`bench: unknown suite "${word}", expected ${Object.keys(SUITES).join(' or ')}\n`);
+  process.exitCode = 1;
+}
