@@ -13,7 +13,7 @@ import { redundantOf } from './collisions.ts';
 import type { EngineContext } from './context.ts';
 import { identityText, localIdentity, remoteIdentity } from './identity.ts';
 import { backOffMs } from './lifetimes.ts';
-import { crossed, finishRetiring, reinstate, retireOneOf } from './retirement.ts';
+import { crossed, finishRetiring, REDUNDANT_MS, reinstate, retire, retireOneOf } from './retirement.ts';
 import type { Child } from './sa/child-sa.ts';
 import type { ChildKeys } from './sa/child-table.ts';
 import type { EndKind, IkeSa } from './sa/ike-sa.ts';
@@ -255,6 +255,7 @@ export class ConnectionState {
       if (other === sa || !other.usable || !sa.usable) continue;
       if (crossed(sa, other)) retireOneOf(this, sa, other);
       else if (initialContact) this.close(other, 'the peer says INITIAL_CONTACT: it knows only its new IKE SA');
+      else retire(this, other, 'peers', REDUNDANT_MS);
     }
     const oldest = this.ikeSas.find((other) => other !== sa && other.establishedAtMs !== undefined);
     if (this.#sas.size > IKE_SA_LIMIT && oldest !== undefined) this.close(oldest, 'there are too many for one peer');

@@ -10,7 +10,7 @@ import type { IkeSa } from './sa/ike-sa.ts';
 import type { ChildConfig, Connection } from './types.ts';
 
 /** A redundant IKE SA that its initiator should delete, but doesn't, becomes ours to delete after this time. */
-const REDUNDANT_MS = 30_000;
+export const REDUNDANT_MS = 30_000;
 /** What a new configuration replaces stays at most this long, if the replacement does not come up. */
 const OUTDATED_MS = 60_000;
 
@@ -44,9 +44,10 @@ export function retireOneOf(connection: Retiring, sa: IkeSa, other: IkeSa): void
 
 /**
  * Lets an IKE SA go as soon as its children have successors. `peers`: the other end does that, until it proves not
- * to. After limitMs it is deleted in any case.
+ * to. After limitMs it is deleted in any case. An older IKE SA beside a new one is left to the peer first, too: it may be
+ * authenticating anew, and deletes the old one when its children have moved.
  */
-function retire(connection: Retiring, sa: IkeSa, by: 'ours' | 'peers', limitMs: number): void {
+export function retire(connection: Retiring, sa: IkeSa, by: 'ours' | 'peers', limitMs: number): void {
   const { context } = connection;
   sa.retiring = by;
   context.timers.at(context.nowMs() + limitMs, () => {

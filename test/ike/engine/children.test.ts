@@ -1,0 +1,272 @@
+import { describe, expect, it } from 'vitest';
+import { A, B, connectionOf, greChild, udpChildren } from '../simulation/tunnels.ts';
+import { connect, connectedPair, conversation, faultsOf, makePair, secondsUntil } from './pair.ts';
+
+const UDP = ['tun-in', 'tun-out'];
+
+describe('several children under one IKE SA', () => {
+  it('come up both, the first in IKE_AUTH, the other by CREATE_CHILD_SA, whoever initiates', () => {
+    for (const start of ['initiate', 'wait'] as const) {
+      const pair = makePair();
+      connect(pair, { children: udpChildren(A, B) }, { children: udpChildren(B, A, start) });
+      secondsUntil(pair.world, () => faultsOf(pair, UDP).length === 0, 10);
+      pair.world.run(20_000);
+      expect(faultsOf(pair, UDP)).toEqual([]);
+      if (start === 'wait') {
+        expect(conversation(pair.world).slice(2, 6)).toEqual([
+          'A IKE_AUTH',
+          'B IKE_AUTH response',
+          'A CREATE_CHILD_SA',
+          'B CREATE_CHILD_SA response',
+        ]);
+      }
+    }
+  });
+
+  it('come up in any order of the configurations', () => {
+    const pair = makePair();
+    connect(pair, { children: udpChildren(A, B).reverse() }, { children: udpChildren(B, A, 'initiate') });
+    secondsUntil(pair.world, () => faultsOf(pair, UDP).length === 0, 10);
+  });
+
+  it('are not doubled when each end starts one of them, or both start all', () => {
+    const pair = makePair();
+    const [inOfA, outOfA] = udpChildren(A, B, 'wait');
+    const [inOfB, outOfB] = udpChildren(B, A, 'wait');
+    connect(
+      pair,
+      { children: [inOfA, { ...outOfA, start: 'initiate' }] },
+      { children: [inOfB, { ...outOfB, start: 'initiate' }] },
+    );
+    secondsUntil(pair.world, () => faultsOf(pair, UDP).length === 0, 60);
+    expect(pair.a.removed.filter(({ reason }) => /at once/.test(reason)).length).toBeLessThanOrEqual(1);
+  });
+
+  it('are started by who did not set up the IKE SA only after leaving its initiator a second for it', () => {
+    const pair = makePair();
+    connect(
+      pair,
+      { children: [greChild(A, B), ...udpChildren(A, B)] },
+      { children: [greChild(B, A), ...udpChildren(B, A)] },
+    );
+    pair.b.set(connectionOf(B, A, { children: [greChild(B, A, 'wait'), ...udpChildren(B, A, 'wait')] }));
+    pair.world.run(10_000);
+    expect(conversation(pair.world).filter((line) => line === 'B CREATE_CHILD_SA')).toEqual([]);
+    expect(faultsOf(pair, ['gre', ...UDP])).toEqual([]);
+  });
+
+  it('that both ends set up at once end as one, without a moment in which nothing sends', () => {
+    const waiting = { children: [greChild(A, B, 'wait'), ...udpChildren(A, B, 'wait')] };
+    for (let seed = 1; seed <= 6; seed++) {
+      const pair = makePair({ seed });
+      connect(
+        pair,
+        { children: [greChild(A, B), ...udpChildren(A, B, 'wait')] },
+        { children: [greChild(B, A, 'wait'), ...udpChildren(B, A, 'wait')] },
+      );
+      pair.world.run(3000);
+      expect(waiting.children).toHaveLength(3);
+      // Traffic at both ends in the same millisecond.
+      pair.a.command({ command: 'acquire', connection: `${A}-${B}` });
+      pair.b.command({ command: 'acquire', connection: `${B}-${A}` });
+      pair.world.run(200);
+      expect(faultsOf(pair, ['gre', ...UDP]).filter((fault) => /does not send|up 0 times/.test(fault))).toEqual([]);
+      pair.world.run(3000);
+      expect(faultsOf(pair, ['gre', ...UDP])).toEqual([]);
+      expect(pair.a.engine.counters()['collisions: child creation']).toBeGreaterThan(0);
+    }
+  });
+
+  it('are set up anew when the peer deletes one, after a moment', () => {
+    const pair = connectedPair();
+    const [{ sa }] = pair.b.installed.values();
+    pair.b.command({ command: 'child-exhausted', id: sa.id });
+    expect(pair.b.installed.size).toBe(0);
+    pair.world.run(100);
+    expect(pair.a.installed.size).toBe(0);
+    expect(secondsUntil(pair.world, () => faultsOf(pair).length === 0)).toBeLessThan(1.5);
+    expect(pair.a.upIkeSas()).toBe(1);
+  });
+
+  it('are replaced at once by who finds its sequence numbers used up', () => {
+    const pair = connectedPair();
+    const [{ sa }] = pair.a.installed.values();
+    pair.a.command({ command: 'child-exhausted', id: sa.id });
+    pair.world.run(100);
+    expect(faultsOf(pair)).toEqual([]);
+    expect(pair.a.engine.counters()['expired: child SAs']).toBe(1);
+  });
+
+  it('are refused in tunnel mode, as responder and as initiator', async () => {
+    const { NOTIFY } = await import('../../../ike/wire/names.ts');
+    const { find, findNotify } = await import('../../../ike/sa/notify.ts');
+    const { ANSWERS } = await import('../../../ike/tasks/answers.ts');
+    const { chooseChild } = await import('../../../ike/traffic-selectors.ts');
+    expect(chooseChild([greChild(A, B)], greChild(A, B).tsRemote, greChild(A, B).tsLocal)?.fit).toBe('exact');
+    // A responder that is asked without USE_TRANSPORT_MODE: its answering function, given the request without it.
+    const pair = connectedPair();
+    const { b } = pair;
+    const sa = [
+      ...(
+        b.engine as unknown as { ikeSas: Map<string, Parameters<NonNullable<typeof ANSWERS.CREATE_CHILD_SA>>[0]> }
+      ).ikeSas.values(),
+    ][0];
+    const { offer } = await import('../../../ike/negotiation.ts');
+    const { DEFAULT_ESP_PROPOSALS } = await import('../../../ike/index.ts');
+    const answer = ANSWERS.CREATE_CHILD_SA!(
+      sa,
+      [
+        { type: 'SA', proposals: offer(DEFAULT_ESP_PROPOSALS, 'ESP', Uint8Array.of(1, 2, 3, 4)) },
+        { type: 'NONCE', data: new Uint8Array(32) },
+        { type: 'TSi', selectors: greChild(B, A).tsRemote, unknownSelectors: 0 },
+        { type: 'TSr', selectors: greChild(B, A).tsLocal, unknownSelectors: 0 },
+      ],
+      new Uint8Array(0),
+    );
+    expect(findNotify(answer.payloads, NOTIFY.NO_PROPOSAL_CHOSEN)).toBeDefined();
+    expect(find(answer.payloads, 'SA')).toBeUndefined();
+    expect(b.engine.status()[0].lastFailure).toMatch(/peer wants child gre in tunnel mode, we in transport mode/);
+    expect(b.engine.counters()['refused: mode mismatch']).toBe(1);
+  });
+});
+
+describe('a connection that changes', () => {
+  it('is left alone when nothing changed', () => {
+    const pair = connectedPair();
+    const before = pair.world.sent.length;
+    pair.a.set(connectionOf(A, B));
+    pair.a.set(connectionOf(A, B, { lifetimes: { ...connectionOf(A, B).lifetimes, childSeconds: 1800 } }));
+    pair.world.run(5000);
+    expect(pair.world.sent.length).toBe(before);
+  });
+
+  it('keeps its other children when one is added and when one is removed', () => {
+    const pair = connectedPair();
+    const [{ sa: gre }] = pair.a.installed.values();
+    pair.b.set(connectionOf(B, A, { children: [greChild(B, A, 'wait'), ...udpChildren(B, A, 'wait')] }));
+    pair.a.set(connectionOf(A, B, { children: [greChild(A, B), ...udpChildren(A, B)] }));
+    pair.world.run(100);
+    expect(faultsOf(pair, ['gre', ...UDP])).toEqual([]);
+    expect(pair.a.installed.has(gre.id)).toBe(true);
+    pair.a.set(connectionOf(A, B, { children: udpChildren(A, B) }));
+    pair.world.run(100);
+    expect(pair.a.installed.has(gre.id)).toBe(false);
+    expect(pair.b.childrenOf('gre')).toEqual([]);
+    expect(pair.a.removed.at(-1)).toMatchObject({ child: 'gre', drainMs: 0, reason: 'its tunnel was removed' });
+    expect(faultsOf(pair, UDP)).toEqual([]);
+  });
+
+  it('with another PSK gets new SAs before the old ones go', () => {
+    const pair = connectedPair();
+    const old = [...pair.a.installed.keys()];
+    pair.b.set(connectionOf(B, A, { psk: 'sailfish', start: 'wait' }));
+    pair.a.set(connectionOf(A, B, { psk: 'sailfish' }));
+    expect([...pair.a.installed.keys()]).toEqual(old);
+    pair.world.run(1000);
+    expect(faultsOf(pair)).toEqual([]);
+    expect(pair.a.installed.has(old[0])).toBe(false);
+    const order = pair.a.actions.filter(({ action }) => action === 'child-install' || action === 'child-remove');
+    expect(order.map(({ action }) => action)).toEqual(['child-install', 'child-install', 'child-remove']);
+  });
+
+  it('with a PSK that the peer does not have loses the old SAs after a minute', () => {
+    const pair = connectedPair();
+    pair.a.set(connectionOf(A, B, { psk: 'sailfish' }));
+    pair.world.run(50_000);
+    expect(pair.a.installed.size).toBe(1);
+    pair.world.run(15_000);
+    expect(pair.a.installed.size + pair.b.installed.size).toBe(0);
+    expect(pair.a.engine.status()[0].lastFailure).toMatch(/options:psk/);
+  });
+
+  it('with another port replaces its children and leaves the IKE SA', () => {
+    const pair = connectedPair({}, { children: udpChildren(A, B) }, { children: udpChildren(B, A, 'wait') });
+    const [{ initiatorSpi }] = pair.a.engine.status()[0].ikeSas;
+    pair.b.set(connectionOf(B, A, { children: udpChildren(B, A, 'wait', 7000) }));
+    pair.a.set(connectionOf(A, B, { children: udpChildren(A, B, 'initiate', 7000) }));
+    secondsUntil(pair.world, () => faultsOf(pair, UDP).length === 0, 20);
+    expect(pair.a.childrenOf('tun-in')[0].sa.tsLocal[0].startPort).toBe(7000);
+    expect(pair.a.engine.status()[0].ikeSas[0].initiatorSpi).toBe(initiatorSpi);
+  });
+
+  it('that is removed deletes its SAs at the peer and forgets all, timers too', () => {
+    const pair = connectedPair();
+    pair.a.command({ command: 'remove-connection', name: `${A}-${B}` });
+    expect(pair.a.installed.size).toBe(0);
+    expect(pair.a.actions.at(-1)).toMatchObject({ action: 'ike-down', reason: 'its connection was removed' });
+    pair.world.run(100);
+    expect(pair.b.installed.size).toBe(0);
+    expect(pair.b.upIkeSas()).toBe(0);
+    expect(pair.a.engine.status()).toEqual([]);
+    pair.world.run(70_000);
+    expect(pair.a.engine.nextTimerMs()).toBeUndefined();
+  });
+});
+
+describe('shutdown', () => {
+  it('deletes every SA at its peer and leaves the engine empty at once', () => {
+    const pair = connectedPair({}, { children: udpChildren(A, B) }, { children: udpChildren(B, A, 'wait') });
+    pair.a.command({ command: 'shutdown' });
+    expect(pair.a.installed.size).toBe(0);
+    expect(pair.a.engine.status()).toEqual([]);
+    expect(pair.a.engine.nextTimerMs()).toBeUndefined();
+    pair.world.run(100);
+    expect(pair.b.installed.size).toBe(0);
+    expect(pair.b.upIkeSas()).toBe(0);
+  });
+
+  it('gets its Delete through although a request is outstanding', () => {
+    const pair = connectedPair();
+    pair.world.pass = () => false;
+    const [{ sa }] = pair.a.installed.values();
+    pair.a.command({ command: 'child-soft-limit', id: sa.id });
+    pair.world.run(1000);
+    pair.world.pass = () => true;
+    pair.a.command({ command: 'shutdown' });
+    pair.world.run(100);
+    expect(pair.b.upIkeSas()).toBe(0);
+  });
+});
+
+describe('a peer that restarts', () => {
+  it('says INITIAL_CONTACT, and the old SAs go as soon as the new ones are up', () => {
+    const pair = connectedPair();
+    const old = [...pair.b.installed.keys()];
+    pair.a.reboot();
+    pair.a.set(connectionOf(A, B));
+    pair.world.run(100);
+    expect(faultsOf(pair)).toEqual([]);
+    const order = pair.b.actions.filter(({ action }) => action === 'child-install' || action === 'child-remove');
+    expect(order.slice(-2).map(({ action }) => action)).toEqual(['child-install', 'child-remove']);
+    expect(pair.b.removed.map(({ id }) => id)).toEqual(old);
+    expect(pair.b.removed[0].reason).toMatch(/INITIAL_CONTACT/);
+  });
+
+  it('and stays silent is found out by liveness checks, and is tried for ever', () => {
+    const pair = connectedPair();
+    pair.world.pass = () => false;
+    pair.world.run(400_000);
+    expect(pair.a.installed.size).toBe(0);
+    const down = pair.a.actions.find(({ action }) => action === 'ike-down');
+    expect(down).toMatchObject({
+      reason: expect.stringMatching(/10\.0\.0\.2 did not answer INFORMATIONAL \(nothing heard for 1\d\d s\)/),
+    });
+    pair.world.run(3_600_000);
+    pair.world.pass = () => true;
+    expect(secondsUntil(pair.world, () => faultsOf(pair).length === 0)).toBeLessThan(80);
+  });
+
+  it('is not asked for liveness while it is heard', () => {
+    const pair = connectedPair();
+    for (let step = 0; step < 20; step++) {
+      pair.world.run(20_000);
+      for (const [host, id] of [
+        [pair.a, [...pair.a.installed.keys()][0]],
+        [pair.b, [...pair.b.installed.keys()][0]],
+      ] as const) {
+        host.command({ command: 'child-traffic-seen', id });
+      }
+    }
+    expect(conversation(pair.world).filter((line) => line.includes('INFORMATIONAL'))).toEqual([]);
+  });
+});

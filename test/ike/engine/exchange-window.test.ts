@@ -1,0 +1,93 @@
+import { describe, expect, it } from 'vitest';
+import { RequestWindow, ResponseWindow } from '../../../ike/sa/exchange-window.ts';
+import { TimerQueue } from '../../../ike/timers.ts';
+
+function requestWindow() {
+  const timers = new TimerQueue();
+  const clock = { nowMs: 0 };
+  const sent: { atMs: number; again: number; data: string }[] = [];
+  let givenUpMs: number | undefined;
+  const window = new RequestWindow({
+    timers,
+    settings: { retransmitMs: 4000, retransmitFactor: 1.8, retransmitTries: 5 },
+    nowMs: () => clock.nowMs,
+    transmit: (data, again) => {
+      sent.push({ atMs: clock.nowMs, again, data: Buffer.from(data).toString() });
+    },
+    giveUp: () => {
+      givenUpMs = clock.nowMs;
+    },
+  });
+  const until = (ms: number): void => {
+    for (let next = timers.nextMs(); next !== undefined && next <= ms; next = timers.nextMs()) {
+      clock.nowMs = next;
+      timers.run(next);
+    }
+    clock.nowMs = ms;
+  };
+  return { window, sent, until, givenUp: () => givenUpMs };
+}
+
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+describe('the window of requests', () => {
+  it('sends again after 4, 7, 13, 23 and 42 seconds and gives up after 165, as strongSwan does', () => {
+    const { window, sent, until, givenUp } = requestWindow();
+    window.begin(bytes('request'));
+    until(300_000);
+    expect(sent.map(({ atMs }) => Math.round(atMs / 1000))).toEqual([0, 4, 11, 24, 47, 89]);
+    expect(new Set(sent.map(({ data }) => data))).toEqual(new Set(['request']));
+    expect(Math.round(givenUp()! / 1000)).toBe(165);
+  });
+
+  it('stops when the response came, and counts on', () => {
+    const { window, sent, until, givenUp } = requestWindow();
+    window.begin(bytes('one'));
+    until(5000);
+    window.finish();
+    until(300_000);
+    expect(sent).toHaveLength(2);
+    expect(givenUp()).toBeUndefined();
+    expect(window).toMatchObject({ id: 1, busy: false });
+  });
+
+  it('replaces the request under the same message id, for COOKIE', () => {
+    const { window, sent, until } = requestWindow();
+    window.begin(bytes('one'));
+    window.begin(bytes('with cookie'));
+    expect(window.id).toBe(0);
+    until(4000);
+    expect(sent.map(({ data }) => data)).toEqual(['one', 'with cookie', 'with cookie']);
+  });
+
+  it('is hastened at most once in the first timeout, and gives up no later for it', () => {
+    const { window, sent, until, givenUp } = requestWindow();
+    window.begin(bytes('one'));
+    until(48_000);
+    const before = sent.length;
+    window.hasten();
+    until(60_000);
+    window.hasten();
+    window.hasten();
+    until(62_000);
+    window.hasten();
+    expect(sent.length).toBe(before + 1);
+    until(300_000);
+    expect(Math.round(givenUp()! / 1000)).toBe(165);
+  });
+});
+
+describe('the window of responses', () => {
+  it('takes the expected id, repeats the response to the same bytes, and nothing else', () => {
+    const window = new ResponseWindow(1);
+    expect(window.classify(1, bytes('a')).kind).toBe('next');
+    expect(window.classify(0, bytes('a')).kind).toBe('old');
+    expect(window.classify(2, bytes('a')).kind).toBe('future');
+    window.answered(bytes('a'), bytes('response'));
+    expect(window.classify(1, bytes('a'))).toEqual({ kind: 'repeat', response: bytes('response') });
+    expect(window.classify(1, bytes('b')).kind).toBe('altered');
+    expect(window.classify(2, bytes('b')).kind).toBe('next');
+    window.answered(bytes('b'), bytes('other'));
+    expect(window.classify(1, bytes('a')).kind).toBe('old');
+  });
+});
