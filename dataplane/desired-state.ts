@@ -10,6 +10,9 @@ import type { EngineLimits } from './limits.ts';
 import { makeTunnel } from './tunnel-table.ts';
 
 type CommandOf<Op extends EngineCommand['op']> = Extract<EngineCommand, { op: Op }>;
+/** TAP and device ports together: one poll takes 1024 descriptors, and the uplink has some of them. */
+const MAX_LOCAL_PORTS = 1000;
+
 type PortCommand = CommandOf<'set-tap-port' | 'set-device-port' | 'set-tunnel-port'>;
 
 export class DesiredState {
@@ -136,6 +139,13 @@ export class DesiredState {
       throw new Error(`port ${command.name}: bridge ${command.bridge} is not there; set the bridge first`);
     if (command.op !== 'set-tunnel-port') {
       if (command.fds.length === 0) throw new Error(`port ${command.name}: no descriptors; open the device first`);
+      const others = [...this.ports.values()].filter(
+        (port) => port.op !== 'set-tunnel-port' && port.port !== command.port,
+      );
+      if (others.length >= MAX_LOCAL_PORTS)
+        throw new Error(
+          `port ${command.name}: there are ${MAX_LOCAL_PORTS} TAP and device ports, and that is the limit`,
+        );
       return;
     }
     const { protection } = command.tunnel;

@@ -177,7 +177,10 @@ export interface Native {
   drainEventFd(fd: number): void;
   /** poll(2) for POLLIN on `count` descriptors of fds; ready[i] gets revents. Returns how many are ready; 0 after timeoutMs. */
   poll(fds: Int32Array, ready: Int32Array, count: number, timeoutMs: number): number;
-  /** uv_poll on the calling thread's loop: calls back when fd is readable. Returns a function that stops it. */
+  /**
+   * uv_poll on the calling thread's loop: calls back when fd is readable. Returns a function that stops it. A descriptor in
+   * error (a TAP whose device was deleted) calls back once, so that a read can tell why, and is watched no more.
+   */
   watchReadable(fd: number, callback: () => void): () => void;
 
   // --- AEAD. Keys belong to the thread that made them.

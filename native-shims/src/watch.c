@@ -1,6 +1,7 @@
 /*
  * Readable descriptors on the event loop of the calling thread: uv_poll. A watch keeps the loop alive until it is
- * stopped. Level-triggered: a callback that leaves data unread is called again.
+ * stopped. Level-triggered: a callback that leaves data unread is called again. A descriptor in error counts as readable,
+ * once: then its watch has ended.
  *
  * A watch ends in two steps: end_watch() stops it, takes it off the instance's list and gives JavaScript's callback
  * back; libuv then calls closed(), which frees it. The cleanup hook stays until then, so that an environment that is
@@ -63,21 +64,22 @@ static void raise_pending(napi_env env) {
 static void became_readable(uv_poll_t *handle, int status, int events) {
   struct watch *watch = handle->data;
   napi_env env = watch->env;
-  struct instance *self = watch->self;
   (void)events;
   napi_handle_scope scope;
   if (napi_open_handle_scope(env, &scope) != napi_ok) return;
+  napi_value callback, receiver;
+  bool callable = napi_get_reference_value(env, watch->callback, &callback) == napi_ok &&
+                  napi_get_global(env, &receiver) == napi_ok;
   if (status < 0) {
-    char attempted[32];
-    snprintf(attempted, sizeof attempted, "watch fd %d", watch->fd);
+    /* POLLERR: the device is gone, say. Whoever reads next learns why; called once, because it would never end. */
+    napi_async_context context = watch->context;
+    watch->context = NULL;
     end_watch(watch);
-    napi_value error = system_error(env, self, -status, attempted, 0);
-    if (error != NULL) napi_fatal_exception(env, error);
+    if (callable) napi_make_callback(env, context, receiver, callback, 0, NULL, NULL);
+    raise_pending(env);
+    napi_async_destroy(env, context);
   } else {
-    napi_value callback, receiver;
-    if (napi_get_reference_value(env, watch->callback, &callback) == napi_ok &&
-        napi_get_global(env, &receiver) == napi_ok)
-      napi_make_callback(env, watch->context, receiver, callback, 0, NULL, NULL);
+    if (callable) napi_make_callback(env, watch->context, receiver, callback, 0, NULL, NULL);
     raise_pending(env);
   }
   napi_close_handle_scope(env, scope);

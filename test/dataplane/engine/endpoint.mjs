@@ -1,6 +1,6 @@
 /**
  * One end of a tunnel with keys put in by hand: an engine from dist/ in the namespace it was started in, with one
- * bridge whose TAP is `tap0`. Settings as JSON in the first argument. Prints `ready` and its events; SIGUSR2 prints its
+ * bridge whose port is the TAP `tap0` or an existing device. Settings as JSON in the first argument. Prints `ready` and its events; SIGUSR2 prints its
  * counters, SIGHUP makes the workers fail, SIGTERM ends it.
  *
  * Keys are derived from the SPIs and known to everybody: for tests and measurements only.
@@ -72,8 +72,13 @@ const mirror = (outbound) => ({
 });
 
 await engine.apply({ op: 'set-bridge', bridge: BRIDGE, name: 'br0', ageingMs: 300_000, fdbSize: 2048 });
-const fds = engine.openTap('tap0', { persistent: false });
-await engine.apply({ op: 'set-tap-port', port: TAP, bridge: BRIDGE, name: 'tap0', fds });
+if (settings.device === undefined) {
+  const fds = engine.openTap('tap0', { persistent: false });
+  await engine.apply({ op: 'set-tap-port', port: TAP, bridge: BRIDGE, name: 'tap0', fds });
+} else {
+  const fds = engine.openDevice(settings.device);
+  await engine.apply({ op: 'set-device-port', port: TAP, bridge: BRIDGE, name: settings.device, fds });
+}
 if (settings.esp) {
   await engine.apply({ op: 'set-protection', protection: PROTECTION, state: 'protected' });
   const inbound = { ...mirror(sa(local, remote)), spi: spiTo(local, workers - 1) };

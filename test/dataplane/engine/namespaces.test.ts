@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startCapture } from '../../rig/capture.ts';
-import { createLan, type Host, ip, type Lan } from '../../rig/namespace.ts';
+import { createLan, createVeth, type Host, ip, type Lan } from '../../rig/namespace.ts';
 import type { Kind } from '../../rig/pcap.ts';
 import { type Running, start, until } from '../../rig/process.ts';
 import { canMakeNamespaces, createRig, missingPrograms, type Rig } from '../../rig/rig.ts';
@@ -28,6 +28,7 @@ interface Settings {
   readonly esp?: boolean;
   readonly uplinkIo?: string;
   readonly aead?: string;
+  readonly device?: string;
 }
 
 describe.skipIf(reason !== '')(
@@ -108,6 +109,32 @@ describe.skipIf(reason !== '')(
       `carry pings in ESP through the raw-socket package${hasRawSocket ? '' : ' (skipped: raw-socket is not built)'}`,
       () => pingAndLook({ type: 'gre', workers: 0, uplinkIo: 'raw-socket', aead: 'node' }, 'esp'),
     );
+
+    it('carry pings from an existing device, one of two workers reading it', async () => {
+      await createVeth(
+        { namespace: lan.a.namespace, device: 'host0' },
+        { namespace: lan.a.namespace, device: 'port0' },
+      );
+      await ip(lan.a.namespace, 'address', 'add', '192.168.7.1/24', 'dev', 'host0');
+      await ip(lan.a.namespace, 'link', 'set', 'host0', 'mtu', '1400');
+      const a = await endpoint(lan.a, lan.b, { type: 'gre', workers: 2, device: 'port0' });
+      const b = await endpoint(lan.b, lan.a, { type: 'gre', workers: 2 });
+      await raise(lan.b, '192.168.7.2');
+      await waitForPing(lan.a.namespace, '192.168.7.2');
+      const { received } = await ping(lan.a.namespace, '192.168.7.2', { count: 5, interval: 0.02, size: 1372 });
+      expect(received).toBe(5);
+      await a.stop();
+      await b.stop();
+    });
+
+    it.each([0, 2])('go on with %i workers when a TAP is deleted, and say so', async (workers) => {
+      const { a, b } = await endpoints({ type: 'gre', workers });
+      await ip(lan.a.namespace, 'link', 'delete', 'tap0');
+      await a.waitForOutput(/event .*port-failed.*"port":0,"reason":".*fd/);
+      expect(await counters(a)).toMatchObject({ drops: {} });
+      await a.stop();
+      await b.stop();
+    });
 
     it('carry TCP with two workers each, and each worker takes part', async () => {
       const { a, b } = await endpoints({ type: 'vxlan', workers: 2 });
