@@ -19,50 +19,116 @@ export interface CommandTarget {
   stop(options: { cleanup: boolean; why: string }): void;
 }
 
+/** A command as a row: what it is called, takes and is for, and how the daemon answers it. */
+export interface DaemonCommand extends Omit<Command, 'run'> {
+  /** One line for docs/reference.md. */
+  readonly help: string;
+  run(target: CommandTarget, args: readonly string[]): string;
+}
+
+export const DAEMON_COMMANDS: readonly DaemonCommand[] = [
+  {
+    name: 'tunnels/show',
+    usage: '[interface]',
+    min: 0,
+    max: 1,
+    help: 'every tunnel that wants IPsec: configuration as ovs-monitor-ipsec shows it, SA state, last failure, SAs, traffic, drops',
+    run: (target, [name]) => showTunnels(target.status(), name),
+  },
+  {
+    name: 'ipsec/status',
+    usage: '',
+    min: 0,
+    max: 0,
+    help: 'the IKE SAs, a line each',
+    run: (target) => ipsecStatus(target.status()),
+  },
+  {
+    name: 'sas/show',
+    usage: '',
+    min: 0,
+    max: 0,
+    help: 'the ESP SAs of every protection, with packets and bytes',
+    run: (target) => securityAssociations(target.status()),
+  },
+  {
+    name: 'xfrm/state',
+    usage: '',
+    min: 0,
+    max: 0,
+    help: 'the same, under the name that ovs-monitor-ipsec has for it',
+    run: (target) => securityAssociations(target.status()),
+  },
+  {
+    name: 'policies/show',
+    usage: '',
+    min: 0,
+    max: 0,
+    help: 'the SPD: selectors and state of every protection, and the skb-mark rule',
+    run: (target) => policies(target.status()),
+  },
+  {
+    name: 'xfrm/policies',
+    usage: '',
+    min: 0,
+    max: 0,
+    help: 'the same, under the name that ovs-monitor-ipsec has for it',
+    run: (target) => policies(target.status()),
+  },
+  {
+    name: 'fdb/show',
+    usage: 'bridge',
+    min: 1,
+    max: 1,
+    help: 'what a bridge has learned: port, VLAN, MAC, age in seconds',
+    run: (target, [name]) => fdb(target.status(), name!),
+  },
+  {
+    name: 'coverage/show',
+    usage: '',
+    min: 0,
+    max: 0,
+    help: 'every counter above zero: drops by reason, events of IKE, work of the packet workers',
+    run: (target) => coverage(target),
+  },
+  {
+    name: 'refresh',
+    usage: '',
+    min: 0,
+    max: 0,
+    help: 'reconciles with the database again and tries at once what is down',
+    run: (target) => {
+      target.refresh();
+      return '';
+    },
+  },
+  {
+    name: 'exit',
+    usage: '[--no-cleanup]',
+    min: 0,
+    max: 1,
+    help: 'deletes the SAs at their peers, removes the TAPs and ends; with --no-cleanup the TAPs stay',
+    run: (target, [option]) => exit(target, option),
+  },
+];
+
+/** The rows as the control socket takes them. */
 export function daemonCommands(target: CommandTarget): Command[] {
-  return [
-    {
-      name: 'tunnels/show',
-      usage: '[interface]',
-      min: 0,
-      max: 1,
-      run: ([name]) => {
-        const views = tunnelViews(target.status());
-        const chosen = name === undefined ? views : views.filter((view) => view.name === name);
-        if (name !== undefined && chosen.length === 0) throw new CommandError(`no tunnel named ${name} wants IPsec`);
-        return tunnelsShow(chosen);
-      },
-    },
-    { name: 'ipsec/status', usage: '', min: 0, max: 0, run: () => ipsecStatus(target.status()) },
-    { name: 'sas/show', usage: '', min: 0, max: 0, run: () => securityAssociations(target.status()) },
-    { name: 'xfrm/state', usage: '', min: 0, max: 0, run: () => securityAssociations(target.status()) },
-    { name: 'policies/show', usage: '', min: 0, max: 0, run: () => policies(target.status()) },
-    { name: 'xfrm/policies', usage: '', min: 0, max: 0, run: () => policies(target.status()) },
-    { name: 'fdb/show', usage: 'bridge', min: 1, max: 1, run: ([name]) => fdb(target.status(), name!) },
-    { name: 'coverage/show', usage: '', min: 0, max: 0, run: () => coverage(target) },
-    {
-      name: 'refresh',
-      usage: '',
-      min: 0,
-      max: 0,
-      run: () => {
-        target.refresh();
-        return '';
-      },
-    },
-    {
-      name: 'exit',
-      usage: '[--no-cleanup]',
-      min: 0,
-      max: 1,
-      run: ([option]) => {
-        if (option !== undefined && option !== '--no-cleanup')
-          throw new CommandError(`unrecognized parameter: ${option}`);
-        target.stop({ cleanup: option === undefined, why: 'exit' });
-        return '';
-      },
-    },
-  ];
+  return DAEMON_COMMANDS.map((row) => ({ ...row, run: (args) => row.run(target, args) }));
+}
+
+function showTunnels(sources: StatusSources, name: string | undefined): string {
+  const views = tunnelViews(sources);
+  if (name === undefined) return tunnelsShow(views);
+  const chosen = views.filter((view) => view.name === name);
+  if (chosen.length === 0) throw new CommandError(`no tunnel named ${name} wants IPsec`);
+  return tunnelsShow(chosen);
+}
+
+function exit(target: CommandTarget, option: string | undefined): string {
+  if (option !== undefined && option !== '--no-cleanup') throw new CommandError(`unrecognized parameter: ${option}`);
+  target.stop({ cleanup: option === undefined, why: 'exit' });
+  return '';
 }
 
 function ipsecStatus(sources: StatusSources): string {

@@ -1,0 +1,65 @@
+/**
+ * docs/reference.md, made of the tables that the daemon runs by: command line, OVSDB keys, unixctl commands.
+ * `node dist/control/reference.js > docs/reference.md` writes it; a test fails when it is stale.
+ */
+import { fileURLToPath } from 'node:url';
+import { COUNTER_MEANINGS } from '../ike/index.ts';
+import { OPTIONS } from './command-line.ts';
+import { DAEMON_COMMANDS } from './commands.ts';
+import { ALL_KEYS } from './config/keys.ts';
+
+const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) => `| ${cells.map(cell).join(' | ')} |`;
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+}
+
+export function referenceText(): string {
+  const options = OPTIONS.map((row) => {
+    const argument = { none: '', optional: `[=${row.argumentName}]`, required: `=${row.argumentName}` }[row.argument];
+    const values = row.values === undefined ? '' : ` (${row.values.join(', ')})`;
+    return [
+      row.group,
+      `\`--${row.name}${argument}\`${row.short === undefined ? '' : `, \`-${row.short}\``}`,
+      `${row.help}${values}`,
+    ];
+  });
+  const keys = ALL_KEYS.map((key) => [
+    `${key.table}.${key.column}`,
+    `\`${key.key}\``,
+    key.expected,
+    key.byDefault ?? 'none',
+    `${key.documentation}${key.aliases === undefined ? '' : ` Also spelled ${key.aliases.map((alias) => `\`${alias}\``).join(', ')}.`}`,
+  ]);
+  const commands = DAEMON_COMMANDS.map(({ name, usage, help }) => [`\`${`${name} ${usage}`.trim()}\``, help]);
+  return `# Reference
+
+Made from the tables in the code by \`node dist/control/reference.js\`; a test fails when this page is stale.
+Reasons for dropping packets are in [drops.md](drops.md).
+
+## Command line
+
+\`ovs-espd [OPTIONS] [DATABASE]\`
+
+${table(['group', 'option', 'what it does'], options)}
+
+## OVSDB keys
+
+${table(['column', 'key', 'value', 'default', 'meaning'], keys)}
+
+## Commands
+
+\`ovs-appctl -t ovs-espd COMMAND\`; \`vlog/*\`, \`list-commands\`, \`help\` and \`version\` as every OVS daemon has them.
+
+${table(['command', 'what it shows or does'], commands)}
+
+## Counters of IKE
+
+In \`coverage/show\`. Messages that do not parse or verify are counted as \`dropped:\` and the reason.
+
+${table(['counter', 'meaning'], Object.entries(COUNTER_MEANINGS))}
+`;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) process.stdout.write(referenceText());
