@@ -86,7 +86,6 @@ function copyRow(state: WorkerState, from: number, tunnel: number, received: num
   batch.bridge[to] = batch.bridge[from];
   batch.output[to] = tunnel;
   batch.tunnel[to] = tunnel;
-  batch.sa[to] = -1;
 }
 
 /** Sends the copies there are, so that their rows can be used again. The rows before them have no tunnel yet. */

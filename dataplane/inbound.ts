@@ -203,7 +203,6 @@ function deliver(state: WorkerState): void {
     batch.port[row] = port;
     batch.bridge[row] = tunnels.tunnels[port]!.bridge;
     batch.tunnel[row] = -1;
-    batch.sa[row] = -1;
     counters.received(port, batch.length[row]);
   }
   forward(state);

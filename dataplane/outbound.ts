@@ -57,7 +57,6 @@ function readFrames(state: WorkerState, source: LocalPort): number {
     batch.port[row] = source.port;
     batch.bridge[row] = source.bridge;
     batch.tunnel[row] = -1;
-    batch.sa[row] = -1;
     batch.verdict[row] = length < 0 ? FRAME_TOO_LONG : length < ETHERNET_HEADER ? FRAME_TOO_SHORT : 0;
     counters.received(source.port, Math.max(length, 0));
   }
@@ -80,6 +79,8 @@ function encapsulate(state: WorkerState): number {
   const { arena, offset, length } = batch;
   let made = 0;
   for (let row = 0; row < batch.count; row++) {
+    // Of every row: what is not to be sealed must not have an SA, whatever the row was before.
+    batch.sa[row] = -1;
     const port = batch.tunnel[row];
     if (batch.verdict[row] !== 0 || port < 0) continue;
     const tunnel = state.tunnels.tunnels[port]!;
@@ -101,7 +102,6 @@ function encapsulate(state: WorkerState): number {
     batch.tos[row] = tunnel.tos;
     batch.mark[row] = tunnel.egressMark ?? state.uplinkMark;
     batch.protection[row] = tunnel.protection;
-    batch.sa[row] = -1;
     if (tunnel.state.checksum) noteChecksum(batch, checksums, row, start, end - start);
     made++;
   }

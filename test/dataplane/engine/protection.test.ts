@@ -102,7 +102,7 @@ describe('a tunnel that once had an SA', () => {
     await until(() => a.drops()['policy-no-sa'] === 2);
   });
 
-  it('sends on no SA after its SA was removed while in use', async () => {
+  it('sends on no SA after its SA was removed while in use, and asks for another', async () => {
     const { packets, tap } = recorder();
     const { a } = await open({ protection: 'never-up', tap });
     await pair.protect();
@@ -110,6 +110,7 @@ describe('a tunnel that once had an SA', () => {
     a.port.put(frame(255, 1));
     await until(() => a.drops()['policy-no-sa'] === 1);
     expect(packets).toEqual([]);
+    expect(a.events).toEqual([{ event: 'sa-wanted', protection: PROTECTION }]);
   });
 
   it('drops plaintext from a peer that has none', async () => {

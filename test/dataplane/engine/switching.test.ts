@@ -18,12 +18,20 @@ interface Switch {
   readonly ports: readonly MemoryPort[];
   /** Last octet of the peer of each packet sent. */
   readonly sentTo: number[];
+  /** Mark of the last packet to each peer. */
+  readonly marks: ReadonlyMap<number, number>;
   readonly wire: MemoryWire;
 }
 
 async function open(tunnels = TUNNELS): Promise<Switch> {
   const sentTo: number[] = [];
-  const wire = new MemoryWire({ tap: (packet) => packet[19] === 1 || sentTo.push(packet[19]) > 0 });
+  const marks = new Map<number, number>();
+  const tap = (packet: Uint8Array, mark: number): boolean => {
+    if (packet[19] !== 1) sentTo.push(packet[19]);
+    marks.set(packet[19], mark >>> 0);
+    return true;
+  };
+  const wire = new MemoryWire({ tap });
   const ports = LOCAL.map(() => new MemoryPort());
   engine = await Engine.create({
     workers: 0,
@@ -48,7 +56,7 @@ async function open(tunnels = TUNNELS): Promise<Switch> {
       tunnel: tunnelSettings('gre', '192.0.2.1', `192.0.2.${100 + i}`),
     });
   }
-  return { ports, sentTo, wire };
+  return { ports, sentTo, marks, wire };
 }
 
 const peers = (count: number): number[] => [...Array(count).keys()].map((i) => 100 + i);
@@ -63,6 +71,18 @@ describe('the switch', () => {
     expect(ports[2].take()).toEqual(frame(255, 1));
     expect(sentTo.sort()).toEqual(peers(TUNNELS));
     expect(engine.counters().drops()).toEqual(new Map());
+  });
+
+  it('sends to each tunnel with its own mark', async () => {
+    const { ports, marks } = await open(3);
+    for (const [index, egressMark] of [0x80000000, undefined, 5].entries()) {
+      const tunnel = { ...tunnelSettings('gre', '192.0.2.1', `192.0.2.${100 + index}`), egressMark };
+      await engine.apply({ op: 'set-tunnel-port', port: FIRST_TUNNEL + index, bridge: BRIDGE, name: 't', tunnel });
+    }
+    await engine.apply({ op: 'set-mark-policy', drop: undefined, uplinkMark: 9 });
+    ports[0].put(frame(255, 1));
+    await settle();
+    expect(Object.fromEntries(marks)).toEqual({ 100: 0x80000000, 101: 9, 102: 5 });
   });
 
   it('floods each frame of a full batch', async () => {
