@@ -19,6 +19,8 @@ const PROGRAMS = [
   { command: 'cc', package: 'build-essential', modes: MODES, needed: () => !existsSync(ADDON) },
   { command: 'make', package: 'build-essential', modes: MODES, needed: () => !existsSync(ADDON) },
   { command: 'python3', package: 'python3', modes: MODES, needed: () => !existsSync(ADDON) },
+  // test/rig compiles a preload library for charon, also where the addon is there already.
+  { command: 'cc', package: 'build-essential', modes: ['test'] },
   { command: 'ip', package: 'iproute2', modes: ['start', 'test', 'bench'] },
   { command: 'ping', package: 'iputils-ping', modes: ['start', 'test', 'bench'] },
   { command: 'iperf3', package: 'iperf3', modes: ['start', 'test', 'bench'] },
@@ -31,6 +33,12 @@ const PROGRAMS = [
 ];
 /** Debian packages that bring no command of their own: a file tells whether they are there. */
 const LIBRARIES = [
+  {
+    file: '/usr/lib/ipsec/plugins/libstrongswan-gcm.so',
+    package: 'libstrongswan-standard-plugins',
+    modes: ['test', 'bench'],
+  },
+  { file: '/usr/lib/python3/dist-packages/cryptography', package: 'python3-cryptography', modes: ['test'] },
   {
     file: '/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so',
     package: 'libcharon-extra-plugins',

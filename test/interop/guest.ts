@@ -18,7 +18,7 @@ const RUN = '/run/openvswitch';
 const MONITOR = '/usr/share/openvswitch/scripts/ovs-monitor-ipsec';
 
 const DIAGNOSIS = `ipsec statusall; ip xfrm policy; ip -s xfrm state; cat /proc/net/xfrm_stat | grep -v ' 0$'
-ovs-vsctl show; ip -s -br link; ovs-appctl dpctl/dump-flows; tail -20 /var/log/openvswitch/ovs-monitor-ipsec.log; dmesg | tail -5`;
+ovs-vsctl show; ip -s -br link; ovs-appctl dpctl/dump-flows; tail -20 /var/log/openvswitch/ovs-monitor-ipsec.log; dmesg | tail -5; ovs-vsctl show; ovs-appctl dpctl/show; ovs-appctl dpctl/dump-flows; ip -s link; tail -n 20 /var/log/openvswitch/ovs-vswitchd.log`;
 
 /** A guest that answers. */
 export type Guest = {

@@ -10,7 +10,7 @@ set -euo pipefail
 [ $# = 4 ] || { echo "run-guest: expected GUEST-DIRECTORY TAP MAC AGENT-SOCKET, got $# arguments" >&2; exit 1; }
 guest=$1 tap=$2 mac=$3 agent=$4
 [ -e "$guest/root.img" ] || { echo "run-guest: no root.img in $guest: run build-guest.sh" >&2; exit 1; }
-exec qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 1 -m 768 -nographic -no-reboot -monitor none \
+exec qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 768 -nographic -no-reboot -monitor none \
   -kernel "$guest/vmlinuz" -initrd "$guest/initrd.img" -append "console=ttyS0 quiet panic=-1 random.trust_cpu=on" \
   -drive "file=$guest/root.img,format=raw,if=virtio,snapshot=on" \
   -nic "tap,ifname=$tap,script=no,downscript=no,model=virtio-net-pci,mac=$mac" \
