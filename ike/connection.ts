@@ -339,6 +339,7 @@ export class ConnectionState {
       if (sa.initiator && kind !== 'replaced' && kind !== 'closed') this.attemptFailed(reason);
     } else {
       if (livedMs >= STABLE_MS) this.#failures = 0;
+      this.lastFailure = reason;
       this.#reportDown(reason);
       // Who deletes an IKE SA is about to restart or to be reconfigured: leave it a moment.
       if (kind === 'deleted-by-peer' && this.usableSa() === undefined) this.#retryLater();
@@ -349,7 +350,6 @@ export class ConnectionState {
 
   #reportDown(reason: string): void {
     if (this.ikeSas.some((other) => other.establishedAtMs !== undefined)) return;
-    this.lastFailure = reason;
     this.context.emit({ action: 'ike-down', connection: this.name, reason });
   }
 

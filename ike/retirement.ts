@@ -55,7 +55,7 @@ export function retire(connection: Retiring, sa: IkeSa, by: 'ours' | 'peers', li
     if (sa.retiring === 'peers') {
       retire(connection, sa, 'ours', limitMs);
       connection.reconcile();
-    } else connection.close(sa, 'it was replaced');
+    } else connection.close(sa, 'nothing came up in its place in time');
   });
 }
 

@@ -281,15 +281,24 @@ export class IkeSa {
     const payloads = this.#open(datagram, message);
     if (payloads === undefined) return;
     const broken = typeof payloads === 'string' ? payloads : findRuleViolation(header, payloads)?.reason;
-    if (broken !== undefined || typeof payloads === 'string') {
-      // Authentic, but nonsense: the peer is broken, and the same request would give the same (RFC 7296 §2.21.3).
-      this.end('lost', `${this.remote.address} sent a response that is not valid (${broken})`);
+    if (typeof payloads === 'string' || broken !== undefined) {
+      this.#brokenResponse(task, `${this.remote.address} sent a response that is not valid (${broken})`);
       return;
     }
     this.#heard(datagram);
     this.requests.finish();
     task.process(this, payloads, datagram.data);
     this.#task = undefined;
+    this.pump();
+  }
+
+  /** The peer is broken, and the same request would give the same: the IKE SA ends (RFC 7296 §2.21.3). */
+  #brokenResponse(task: InitiatorTask, reason: string): void {
+    this.requests.finish();
+    this.#task = undefined;
+    task.abandon(reason);
+    if (this.state === 'connecting' || this.connection === undefined) this.end('failed', reason);
+    else this.connection.close(this, reason);
     this.pump();
   }
 

@@ -217,7 +217,7 @@ describe('many peers that never authenticate', () => {
     if (!parsed.ok) throw new Error(parsed.reason);
     const { header, payloads } = parsed.message;
     const request = (index: number, cookie?: Uint8Array): Uint8Array =>
-      emitMessage({ ...header, initiatorSpi: index.toString(16).padStart(16, 'a') }, [
+      emitMessage({ ...header, initiatorSpi: `f${index.toString(16).padStart(15, '0')}` }, [
         ...(cookie === undefined ? [] : [notify(NOTIFY.COOKIE, cookie)]),
         ...payloads,
       ]);
@@ -236,7 +236,7 @@ describe('many peers that never authenticate', () => {
     // With the cookie they get in, up to the limit; with another's, not.
     const cookies = Array.from({ length: 30 }, (_, index) => cookieIn(give(pair.b, request(5000 + index))));
     expect(cookieIn(give(pair.b, request(6000, cookies[0])))).toBeDefined();
-    cookies.forEach((cookie, index) => give(pair.b, request(5000 + index, cookie)));
+    for (const [index, cookie] of cookies.entries()) give(pair.b, request(5000 + index, cookie));
     expect(pair.b.engine.counters()).toMatchObject({ 'dropped: wrong cookie': 1, 'dropped: half-open limit': 20 });
     expect(pair.b.engine.status()[0].ikeSas).toEqual([]);
     pair.b.carryOut(pair.b.engine.tick(31_000));
