@@ -8,7 +8,7 @@ import { startOvsdb } from '../rig/ovsdb.ts';
 import { run } from '../rig/process.ts';
 import { canMakeNamespaces, createRig, missingPrograms, type Rig } from '../rig/rig.ts';
 import { ping, waitForPing } from '../rig/traffic.ts';
-import { bootGuest, type Guest, startReferenceSystem, tutorialCommands } from './guest.ts';
+import { bootGuest, type Guest, mendUpcalls, startReferenceSystem, tutorialCommands } from './guest.ts';
 
 const missing = missingPrograms('qemu-system-x86_64', 'debootstrap', 'mkfs.ext4', 'busybox', 'tcpdump', 'ovs-vsctl');
 const reason = !process.env.OVS_ESPD_INTEROP
@@ -60,6 +60,7 @@ describe.skipIf(reason !== '')(`The reference system${skipped(reason)}`, () => {
         await guest.sh('sysctl -qw net.ipv6.conf.default.disable_ipv6=1');
         const words = { address, type: 'gre', local: guest.address, remote: peer.address } as const;
         await guest.sh(tutorialCommands(words).join(' && '));
+        await mendUpcalls(guest);
       }
       for (const { guest } of ends) await guest.until('a route for GRE', 'ipsec status | grep -q "tun-1"', 2 * MINUTES);
       await a.until('an answer to ping', 'ping -n -c 1 -W 1 192.0.0.2', MINUTES);
@@ -93,6 +94,7 @@ describe.skipIf(ours !== '')(`ovs-espd beside the reference system${skipped(ours
       }
       const there = { address: '192.0.0.2/24', type, local: guest.address, remote: host.address };
       await guest.sh(tutorialCommands(there).join(' && '));
+      await mendUpcalls(guest);
       await guest.until('a tunnel in ipsec status', 'ipsec status | grep -q "tun-"', 2 * MINUTES);
       await waitForPing(host.namespace, '192.0.0.2', MINUTES);
       await espd.waitForTunnel('tun');
