@@ -16,7 +16,8 @@ import { backOffMs } from './lifetimes.ts';
 import { crossed, finishRetiring, REDUNDANT_MS, reinstate, retire, retireOneOf } from './retirement.ts';
 import type { Child } from './sa/child-sa.ts';
 import type { ChildKeys } from './sa/child-table.ts';
-import type { EndKind, IkeSa } from './sa/ike-sa.ts';
+import type { IkeSa } from './sa/ike-sa.ts';
+import type { EndKind } from './sa/ike-sa-parts.ts';
 import { superviseLife } from './sa/sa-life.ts';
 import { summaryOf } from './summaries.ts';
 import { ChildCreate } from './tasks/child-create.ts';
@@ -205,7 +206,12 @@ export class ConnectionState {
     if (rival === undefined) return;
     this.context.count('collisions: child creation');
     const loser = ours ? child : rival;
-    timers.at(this.context.nowMs() + TWIN_MS, () => this.deleteChild(loser, 'both ends set it up at once'));
+    timers.at(this.context.nowMs() + TWIN_MS, () => this.deleteTwin(loser, 'both ends set it up at once'));
+  }
+
+  /** Deletes a redundant child, unless the other one has gone meanwhile. */
+  deleteTwin(child: Child, reason: string): void {
+    if (this.rivalOf(child) !== undefined) this.deleteChild(child, reason);
   }
 
   childUp(child: Child): void {

@@ -17,7 +17,7 @@ import { ANSWERS } from './tasks/answers.ts';
 import { rekeyChild } from './tasks/child-rekey.ts';
 import { sayGoodbye } from './tasks/delete.ts';
 import { TimerQueue } from './timers.ts';
-import { sameAddress } from './traffic-selectors.ts';
+import { canonicalAddress } from './traffic-selectors.ts';
 import type {
   ConnectionStatus,
   Datagram,
@@ -37,6 +37,9 @@ import { NOTIFY } from './wire/names.ts';
 /** `logRarely` says the same this often. */
 const RARE_MS = 10_000;
 
+/** The same for all spellings of two addresses. */
+const addressPair = (local: string, remote: string): string => `${canonicalAddress(local)} ${canonicalAddress(remote)}`;
+
 /** Makes an engine without connections. Settings and host are taken as they are. */
 export function createIkeEngine(settings: EngineSettings, host: EngineHost): IkeEngine {
   return new Engine(settings, host);
@@ -53,6 +56,8 @@ class Engine implements IkeEngine, EngineContext {
   readonly #counters = new Counters();
   readonly #halfOpen: HalfOpen;
   readonly #lastLogged = new Map<string, number>();
+  /** Built when it is asked for, dropped when connections change. */
+  #byAddresses: Map<string, ConnectionState[]> | undefined;
   #actions: IkeAction[] = [];
   #nowMs = 0;
 
@@ -141,6 +146,7 @@ class Engine implements IkeEngine, EngineContext {
       case 'set-connection': {
         const { connection } = command;
         checkConnection(connection);
+        this.#byAddresses = undefined;
         const state = this.#connections.get(connection.name);
         if (state !== undefined) {
           applyConfiguration(state, connection);
@@ -154,6 +160,7 @@ class Engine implements IkeEngine, EngineContext {
       case 'remove-connection': {
         this.#connections.get(command.name)?.remove('its connection was removed');
         this.#connections.delete(command.name);
+        this.#byAddresses = undefined;
         return;
       }
       case 'acquire':
@@ -187,15 +194,22 @@ class Engine implements IkeEngine, EngineContext {
     for (const sa of all) sayGoodbye(sa);
     for (const state of this.#connections.values()) state.forget();
     this.#connections.clear();
+    this.#byAddresses = undefined;
     for (const sa of all) sa.end('closed', 'ovs-espd is shutting down');
   }
 
   // --- EngineContext
 
   connectionsBetween(local: string, remote: string): readonly ConnectionState[] {
-    return [...this.#connections.values()].filter(
-      ({ config }) => sameAddress(config.local, local) && sameAddress(config.remote, remote),
-    );
+    // Asked for each IKE_SA_INIT request of anybody, so it must not cost more with many connections.
+    if (this.#byAddresses === undefined) {
+      this.#byAddresses = new Map();
+      for (const state of this.#connections.values()) {
+        const key = addressPair(state.config.local, state.config.remote);
+        this.#byAddresses.set(key, [...(this.#byAddresses.get(key) ?? []), state]);
+      }
+    }
+    return this.#byAddresses.get(addressPair(local, remote)) ?? [];
   }
 
   nowMs(): number {

@@ -9,7 +9,7 @@
 
 import { isIP } from 'node:net';
 import type { ChildConfig, TrafficSelector } from './types.ts';
-import { addressBytes } from './wire/address.ts';
+import { addressBytes, readAddress } from './wire/address.ts';
 
 /** Selectors of one payload that are looked at; a peer that sends more gets an answer to these. */
 const SELECTORS_CONSIDERED = 32;
@@ -19,6 +19,18 @@ function addressNumber(address: string): bigint | undefined {
   const family = isIP(address);
   if (family === 0) return undefined;
   return BigInt(`0x${family}${Buffer.from(addressBytes(address)).toString('hex').padStart(32, '0')}`);
+}
+
+/** One spelling for each address; what is no address stays as it is. */
+export function canonicalAddress(address: string): string {
+  switch (isIP(address)) {
+    case 4:
+      return address;
+    case 6:
+      return readAddress(addressBytes(address), 0, 16);
+    default:
+      return address;
+  }
 }
 
 /** Whether two texts name the same address (`::1` and `0:0:0:0:0:0:0:1` do). */

@@ -11,7 +11,7 @@
 
 import type { ConnectionState } from '../connection.ts';
 import type { EngineContext } from '../context.ts';
-import { type IkeKeys, type IkeSuite, skKeysOf, wipeIkeKeys } from '../crypto/prf.ts';
+import { skKeysOf, wipeIkeKeys } from '../crypto/prf.ts';
 import { createIvSource } from '../crypto/sk-cipher.ts';
 import type { SkKeys } from '../crypto/sk-keys.ts';
 import { sameAddress } from '../traffic-selectors.ts';
@@ -24,38 +24,9 @@ import type { Payload } from '../wire/payloads.ts';
 import { findRuleViolation } from '../wire/rules.ts';
 import type { Child } from './child-sa.ts';
 import { LAST_MESSAGE_ID, RequestWindow, ResponseWindow } from './exchange-window.ts';
+import type { EndKind, IkeProtection, IkeSaOrigin, IkeSaState, InitMaterial } from './ike-sa-parts.ts';
 import { unservable } from './request-checks.ts';
 import type { InitiatorTask } from './task.ts';
-
-export type IkeSaState = 'connecting' | 'established' | 'rekeying' | 'rekeyed' | 'deleting' | 'gone';
-
-/** Why an IKE SA went, as its connection has to know it: whether to try again at once, later, or not at all. */
-export type EndKind = 'lost' | 'deleted-by-peer' | 'failed' | 'replaced' | 'closed';
-
-/** What an IKE SA is protected with, once its key exchange is done. */
-export interface IkeProtection {
-  readonly suite: IkeSuite;
-  readonly keys: IkeKeys;
-}
-
-/** The messages and nonces of IKE_SA_INIT: AUTH covers them (RFC 7296 §2.15), the first child's keys come of them. */
-export interface InitMaterial {
-  readonly request: Uint8Array;
-  readonly response: Uint8Array;
-  readonly ni: Uint8Array;
-  readonly nr: Uint8Array;
-}
-
-export interface IkeSaOrigin {
-  /** We are the original initiator of this IKE SA: flag I of all we send on it. */
-  readonly initiator: boolean;
-  readonly ourSpi: string;
-  readonly peerSpi: string;
-  readonly local: Endpoint;
-  readonly remote: Endpoint;
-  /** The message id of the first request that the peer may send. */
-  readonly firstRequestId: number;
-}
 
 /** An IKE SA may carry this many children; more are refused with NO_ADDITIONAL_SAS. */
 export const CHILDREN_LIMIT = 128;

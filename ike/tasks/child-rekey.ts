@@ -88,7 +88,7 @@ export class ChildRekey implements InitiatorTask {
     connection?.childUp(child);
     if (rival !== undefined) {
       context.timers.at(context.nowMs() + PEER_DELETES_MS, () =>
-        connection?.deleteChild(rival, 'the peer left it over'),
+        connection?.deleteTwin(rival, 'the peer left it over'),
       );
     }
     if (old.state === 'gone') return;

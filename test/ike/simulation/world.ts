@@ -147,7 +147,7 @@ export class Host {
           if (this.sending.get(slot) === action.id) {
             this.sending.delete(slot);
             const others = [...this.installed.values()].filter(({ sa }) => `${sa.connection}/${sa.child}` === slot);
-            if (others.length > 0 && others.some(({ sa }) => !this.#isDeleting(sa.id))) {
+            if (others.length > 0 && others.some(({ sa }) => this.#stays(sa.id))) {
               throw new Error(`child ${action.id} was removed while it sent, although another one was there`);
             }
           }
@@ -169,10 +169,11 @@ export class Host {
     }
   }
 
-  #isDeleting(id: number): boolean {
+  /** Still there when all actions are carried out, and not on its way out. */
+  #stays(id: number): boolean {
     return this.engine
       .status()
-      .some(({ children }) => children.some((child) => child.id === id && child.state === 'deleting'));
+      .some(({ children }) => children.some((child) => child.id === id && child.state !== 'deleting'));
   }
 
   /** The installed child SAs of one configured child. */

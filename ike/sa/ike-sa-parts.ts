@@ -1,0 +1,34 @@
+/** What an IKE SA is made of, begins with, and why it ends: the data around ike-sa.ts. */
+
+import type { IkeKeys, IkeSuite } from '../crypto/prf.ts';
+import type { Endpoint } from '../types.ts';
+
+export type IkeSaState = 'connecting' | 'established' | 'rekeying' | 'rekeyed' | 'deleting' | 'gone';
+
+/** Why an IKE SA went, as its connection has to know it: whether to try again at once, later, or not at all. */
+export type EndKind = 'lost' | 'deleted-by-peer' | 'failed' | 'replaced' | 'closed';
+
+/** What an IKE SA is protected with, once its key exchange is done. */
+export interface IkeProtection {
+  readonly suite: IkeSuite;
+  readonly keys: IkeKeys;
+}
+
+/** The messages and nonces of IKE_SA_INIT: AUTH covers them (RFC 7296 §2.15), the first child's keys come of them. */
+export interface InitMaterial {
+  readonly request: Uint8Array;
+  readonly response: Uint8Array;
+  readonly ni: Uint8Array;
+  readonly nr: Uint8Array;
+}
+
+export interface IkeSaOrigin {
+  /** We are the original initiator of this IKE SA: flag I of all we send on it. */
+  readonly initiator: boolean;
+  readonly ourSpi: string;
+  readonly peerSpi: string;
+  readonly local: Endpoint;
+  readonly remote: Endpoint;
+  /** The message id of the first request that the peer may send. */
+  readonly firstRequestId: number;
+}
