@@ -61,6 +61,17 @@ describe('a peer that wants tunnel mode', () => {
   });
 });
 
+describe('a responder that authenticates as somebody else', () => {
+  it('is refused, although it knows the secret, and told so', () => {
+    const pair = makePair(LOGGING);
+    once(pair, 'IKE_AUTH', false, (payloads) => payloads.filter(({ type }) => type !== 'IDr'));
+    connect(pair, {}, { localId: { type: 'fqdn', value: 'somebody' } });
+    pair.world.run(500);
+    expect(pair.a.failures[0]).toBe('peer says it is somebody, expected 10.0.0.2');
+    expect([pair.a.installed.size, pair.b.installed.size, pair.b.upIkeSas()]).toEqual([0, 0, 0]);
+  });
+});
+
 describe('a peer whose answer is not what was offered', () => {
   it.each<[string, (payload: Payload) => Payload]>([
     [

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { redundantOf, refusalOf } from '../../../ike/collisions.ts';
 import { NOTIFY } from '../../../ike/wire/names.ts';
-import { A, B, connectionOf, udpChildren } from '../simulation/tunnels.ts';
+import { uncrossed } from '../simulation/invariants.ts';
+import { A, B, connectionOf, greChild, udpChildren } from '../simulation/tunnels.ts';
 import { PERFECT } from '../simulation/world.ts';
 import { connect, connectedPair, conversation, faultsOf, headerOf, makePair, type Pair, secondsUntil } from './pair.ts';
 
@@ -134,6 +135,39 @@ describe('rekeying a child', () => {
     pair.world.pass = () => true;
     expect(pair.b.engine.counters()).toMatchObject({ 'refused: unknown child SA': 1 });
     secondsUntil(pair.world, () => faultsOf(pair).length === 0, 20);
+  });
+});
+
+describe('a child that the peer deletes before its response is here', () => {
+  it.each(['create', 'rekey'] as const)('is not kept when the response to our %s comes after all', (what) => {
+    const pair = makePair();
+    connect(
+      pair,
+      { children: [greChild(A, B), ...udpChildren(A, B, 'wait')] },
+      { children: [greChild(B, A, 'wait'), ...udpChildren(B, A, 'wait')] },
+    );
+    pair.world.run(2000);
+    expect(pair.a.installed.size).toBe(1);
+    let lost = 0;
+    pair.world.pass = (sent) => {
+      const { exchange, responseFlag } = headerOf(sent);
+      const drop = lost === 0 && exchange === 'CREATE_CHILD_SA' && responseFlag;
+      if (drop) lost += 1;
+      return !drop;
+    };
+    if (what === 'create') pair.a.command({ command: 'acquire', connection: `${A}-${B}` });
+    else rekey(pair.a);
+    pair.world.run(5);
+    const early = Math.max(...pair.b.installed.keys());
+    const { outboundSpi, inboundSpi } = pair.b.installed.get(early)!.sa;
+    pair.b.command({ command: 'child-exhausted', id: early });
+    pair.world.run(10_000);
+    expect(lost).toBe(1);
+    expect([...pair.a.installed.values()].map(({ sa }) => sa.inboundSpi)).not.toContain(outboundSpi);
+    expect(pair.a.actions).toContainEqual(
+      expect.objectContaining({ action: 'child-install', sa: expect.objectContaining({ outboundSpi: inboundSpi }) }),
+    );
+    expect(uncrossed(pair.a, pair.b)).toEqual([]);
   });
 });
 

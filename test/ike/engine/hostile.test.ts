@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { EngineContext } from '../../../ike/context.ts';
 import type { IkeAction } from '../../../ike/index.ts';
 import { notify } from '../../../ike/sa/notify.ts';
 import { emitMessage, parseMessage } from '../../../ike/wire/message.ts';
@@ -202,6 +203,18 @@ describe('messages that nobody authenticated', () => {
     );
     expect(give(pair.b, emitMessage(parsed.message.header, payloads))).toEqual([]);
     expect(pair.b.engine.counters()['dropped: bad-ke']).toBe(1);
+  });
+});
+
+describe('the keys of an IKE SA', () => {
+  it('are overwritten when it ends', () => {
+    const pair = connectedPair();
+    const [sa] = (pair.b.engine as unknown as EngineContext).ikeSas.values();
+    const keys = Object.values(sa.protection?.keys ?? {}) as Uint8Array[];
+    expect(keys.filter((key) => key.some((byte) => byte !== 0))).not.toEqual([]);
+    pair.a.command({ command: 'shutdown' });
+    pair.world.run(100);
+    expect(keys.filter((key) => key.some((byte) => byte !== 0))).toEqual([]);
   });
 });
 
