@@ -34,10 +34,6 @@ async function pair(
   const charon = await startCharon(rig, lan.b, [spec], { kernel: 'null-sad', verbose: true });
   const options = { local_ip: lan.a.address, remote_ip: lan.b.address, psk: 'swordfish' };
   const espd = await startEspd(rig, lan.a, { config: fileConfig(BRIDGE, [{ name: 'tun', type, options }]) });
-  await espd.running.waitUntil(
-    `device ${BRIDGE}`,
-    async () => (await ip(lan.a.namespace, 'link', 'show', BRIDGE)).status === 0,
-  );
   await ip(lan.a.namespace, 'address', 'add', '192.0.2.1/24', 'dev', BRIDGE);
   await ip(lan.a.namespace, 'link', 'set', BRIDGE, 'up');
   return { rig, lan, capture, espd, charon };

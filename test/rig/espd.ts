@@ -4,7 +4,7 @@
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Host } from './namespace.ts';
+import { type Host, ip } from './namespace.ts';
 import { appctl, ovsEnvironment } from './ovsdb.ts';
 import { type Running, start } from './process.ts';
 import type { Rig } from './rig.ts';
@@ -102,6 +102,9 @@ export async function startEspd(
   const log = () => (existsSync(logFile) ? readFileSync(logFile, 'utf8') : '');
   const tunnelsShow = (name?: string) => ask('tunnels/show', ...(name === undefined ? [] : [name]));
   await running.waitUntil('an answer on its control socket', () => ask('version'), 15_000);
+  const { Bridge: bridges = [] } = JSON.parse(config ?? '{}') as { Bridge?: { name: string }[] };
+  for (const { name } of bridges)
+    await running.waitUntil(`device ${name}`, () => ip(host.namespace, 'link', 'show', name));
   return {
     running,
     directory,
