@@ -189,11 +189,12 @@ function coverage(target: CommandTarget): string {
   const lines: string[] = ['Packets dropped, by reason:'];
   for (const reason of DROP_REASONS) {
     const count = (drops.get(reason.name) ?? []).reduce((sum, part) => sum + part, 0);
-    if (count > 0) lines.push(`  ${reason.name.padEnd(26)} ${String(count).padStart(12)}  ${reason.sentence}`);
+    if (count > 0) lines.push(`  ${reason.name.padEnd(36)} ${String(count).padStart(12)}  ${reason.sentence}`);
   }
   lines.push('IKE:');
-  for (const [name, count] of Object.entries(target.ikeCounters()).sort(([a], [b]) => (a < b ? -1 : 1))) {
-    lines.push(`  ${name.padEnd(26)} ${String(count).padStart(12)}`);
+  const events = Object.entries(target.ikeCounters()).filter(([, count]) => count > 0);
+  for (const [name, count] of events.sort(([a], [b]) => (a < b ? -1 : 1))) {
+    lines.push(`  ${name.padEnd(36)} ${String(count).padStart(12)}`);
   }
   lines.push('Workers:');
   for (const [index, worker] of counters.workers().entries()) {

@@ -148,9 +148,10 @@ export class Engine {
     return this.learned.entries(this.now());
   }
 
-  /** Ends the workers, closes every descriptor. */
+  /** Carries out what was applied before, ends the workers, closes every descriptor. */
   async stop(): Promise<void> {
     clearInterval(this.sweeper);
+    await this.lastApplied;
     const { runner } = this;
     this.runner = undefined;
     await runner?.stop();

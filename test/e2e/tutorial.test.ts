@@ -105,6 +105,19 @@ describe.skipIf(reason !== '')(`the tutorial${reason}`, { timeout: 60_000 }, () 
     await capture.stop();
   });
 
+  it('ends with status 0 and without a complaint when it is told to with a tunnel up', async () => {
+    const tutorial = await startTutorial(rig);
+    const { a, b } = tutorial;
+    await runTutorial(tutorial, 'geneve');
+    await waitForPing(a.host.namespace, INNER.b);
+    await a.espd.appctl('exit');
+    await b.espd.stop();
+    for (const { espd } of [a, b]) {
+      expect(await espd.running.ended).toEqual({ status: 0, signal: null });
+      expect(espd.log()).not.toMatch(/\|(EMER|ERR)\|/);
+    }
+  });
+
   it('carries tunnels without IPsec in the clear', async () => {
     const tutorial = await startTutorial(rig);
     const { a } = tutorial;
