@@ -28,7 +28,9 @@ describe('the loaded addon', () => {
   it('says in one line that it is not built and how to build it', () => {
     compiled = compileShims(false);
     const run = runProcess(compiled, 'try { loadNative() } catch (error) { console.log(error.message) }');
-    expect(run.stdout).toMatch(/^native addon not found at \S+\.node: .*build it with `npm run build`\n$/);
+    expect(run.stdout).toMatch(
+      /^native addon not found \(looked at \S+\.node and \S+\.node\): .*build it with `npm run build`\n$/,
+    );
   });
 
   it('says in one line that it does not load and why', () => {
