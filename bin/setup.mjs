@@ -130,24 +130,35 @@ function installNpmPackages() {
   run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error', '--ignore-scripts'], {
     mend: 'check that the npm registry is reachable',
   });
-  // Scripts are off above, so that nothing but this one build of a native package runs.
+}
+
+/** The one native package: scripts are off above, so that nothing but this one build runs. Its addon serves one version of Node only. */
+function buildRawSocket() {
+  const loads = () =>
+    spawnSync(process.execPath, ['-e', "require('raw-socket')"], { cwd: ROOT, stdio: 'ignore' }).status === 0;
+  if (!existsSync(join(ROOT, 'node_modules/raw-socket')) || loads()) return;
   say('building the raw-socket package (optional: the backend --uplink-io=raw-socket)');
-  const built = spawnSync('npm', ['rebuild', 'raw-socket', '--loglevel=silent'], {
+  spawnSync('npm', ['rebuild', 'raw-socket', '--loglevel=silent'], {
     cwd: ROOT,
     stdio: 'ignore',
     env: { ...process.env, ...nodedir().env },
   });
-  if (built.status !== 0)
-    say('raw-socket could not be built here: --uplink-io=raw-socket will say so, everything else works');
+  if (!loads()) say('raw-socket could not be built here: --uplink-io=raw-socket will say so, everything else works');
 }
 
 /** Headers of the running Node where it ships them, so that node-gyp needs no download. */
 function nodedir() {
   const prefix = dirname(dirname(process.execPath));
-  const found = [prefix, '/usr', '/usr/local'].find((folder) => existsSync(join(folder, 'include/node/node_api.h')));
+  const found = [prefix, '/usr', '/usr/local'].find((folder) => headersMajor(folder) === String(major));
   return found === undefined
     ? { args: [], env: {} }
     : { args: [`--nodedir=${found}`], env: { npm_config_nodedir: found } };
+}
+
+/** Major version of the Node whose headers a prefix has, as text: addons built with them load in all of that major. */
+function headersMajor(prefix) {
+  const file = join(prefix, 'include/node/node_version.h');
+  return existsSync(file) ? /#define NODE_MAJOR_VERSION (\d+)/.exec(readFileSync(file, 'utf8'))?.[1] : undefined;
 }
 
 function newestSource(folder) {
@@ -241,6 +252,7 @@ say(
 );
 installDebianPackages(mode);
 installNpmPackages();
+buildRawSocket();
 buildAddon();
 compile();
 if (mode === 'start') run(process.execPath, ['dist/bench/demo/main.js', ...rest]);

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { loadRawSocket } from '../../../dataplane/io/raw-socket.ts';
 import { startCapture } from '../../rig/capture.ts';
 import { createLan, createVeth, type Host, ip, type Lan } from '../../rig/namespace.ts';
 import type { Kind } from '../../rig/pcap.ts';
@@ -13,7 +14,10 @@ import { measureThroughput, ping, waitForPing } from '../../rig/traffic.ts';
 const ENDPOINT = join(ROOT, 'test/dataplane/engine/endpoint.mjs');
 const isBuilt = existsSync(join(ROOT, 'dist/dataplane/worker.js'));
 const missing = missingPrograms('ip', 'ping', 'tcpdump', 'iperf3');
-const hasRawSocket = existsSync(join(ROOT, 'node_modules/raw-socket/build/Release/raw.node'));
+const hasRawSocket = await loadRawSocket().then(
+  () => true,
+  () => false,
+);
 const reason = !canMakeNamespaces()
   ? 'cannot make namespaces'
   : !isBuilt
