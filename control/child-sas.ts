@@ -8,7 +8,7 @@
  */
 
 import type { EngineCommand, InboundSa } from '../dataplane/index.ts';
-import type { ChildSa } from '../ike/index.ts';
+import type { ChildSa, UdpPath } from '../ike/index.ts';
 import type { ChildSaSink } from './ike-runner.ts';
 import type { Protections } from './protections.ts';
 import type { Logger } from './vlog.ts';
@@ -101,6 +101,13 @@ export class ChildSaInstaller implements ChildSaSink {
     if (child === undefined || !child.sends) return;
     this.#sending.set(child.protection, id);
     this.#options.apply({ op: 'use-outbound-sa', protection: child.protection, slot: child.outboundSlot });
+    this.#options.onChange();
+  }
+
+  move(id: number, udpEncapsulation: UdpPath): void {
+    const child = this.#installed.get(id);
+    if (child === undefined) return;
+    this.#installed.set(id, { ...child, sa: { ...child.sa, udpEncapsulation } });
     this.#options.onChange();
   }
 

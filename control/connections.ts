@@ -76,6 +76,8 @@ function planOne(states: readonly ConnectionState[]): ConnectionPlan {
       childBytes: 0,
     },
     dpdSeconds: options.dpdSeconds,
+    // Until the packet workers can put ESP in UDP, a peer must not be led to expect it.
+    encapsulation: 'no',
   };
   return { connection, children: plans };
 }

@@ -4,7 +4,7 @@
  * Owns the UDP sockets 500 and 4500 (on 4500 an IKE message begins with the non-ESP marker, RFC 3948 §2.2)
  * and one timer. What child SAs mean for packets is ChildSaInstaller's; what a negotiation means is ike's.
  */
-import type { ChildSa, ConnectionStatus, Endpoint, IkeAction, IkeCommand, IkeEngine } from '../ike/index.ts';
+import type { ChildSa, ConnectionStatus, Endpoint, IkeAction, IkeCommand, IkeEngine, UdpPath } from '../ike/index.ts';
 import type { Native } from '../native-shims/index.ts';
 import { NativeError } from '../native-shims/index.ts';
 import type { Logger } from './vlog.ts';
@@ -12,6 +12,8 @@ import type { Logger } from './vlog.ts';
 export const IKE_PORT = 500;
 export const NAT_T_PORT = 4500;
 const NON_ESP_MARKER_BYTES = 4;
+/** RFC 3948 §2.3. */
+const KEEPALIVE = Uint8Array.of(0xff);
 /** Datagrams taken from a socket in one turn of the event loop, so that a flood cannot starve the rest. */
 const DATAGRAMS_PER_TURN = 64;
 
@@ -19,6 +21,8 @@ const DATAGRAMS_PER_TURN = 64;
 export interface ChildSaSink {
   install(sa: ChildSa, sendNow: boolean): void;
   send(id: number): void;
+  /** ESP in UDP goes another way: the peer's NAT has given it another address or port. */
+  move(id: number, udpEncapsulation: UdpPath): void;
   remove(id: number, drainMs: number, reason: string): void;
 }
 
@@ -139,8 +143,14 @@ export class IkeRunner {
       case 'child-send':
         children.send(action.id);
         break;
+      case 'child-path':
+        children.move(action.id, action.udpEncapsulation);
+        break;
       case 'child-remove':
         children.remove(action.id, action.drainMs, action.reason);
+        break;
+      case 'keepalive':
+        this.#transmit(action.local, action.remote, KEEPALIVE);
         break;
       case 'ike-up':
       case 'ike-down':
@@ -162,9 +172,12 @@ export class IkeRunner {
   }
 
   #send(local: Endpoint, remote: Endpoint, data: Uint8Array): void {
+    this.#transmit(local, remote, local.port === NAT_T_PORT ? withMarker(data) : data);
+  }
+
+  #transmit(local: Endpoint, remote: Endpoint, message: Uint8Array): void {
     const socket = this.#sockets.get(local.port) ?? this.#sockets.get(IKE_PORT);
     if (socket === undefined) return;
-    const message = local.port === NAT_T_PORT ? withMarker(data) : data;
     try {
       this.#options.native.sendDatagram(socket.fd, message, remote, local.address);
       this.#count('ike-sent');

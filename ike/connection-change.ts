@@ -9,6 +9,7 @@ import { isSupported } from './crypto/transforms.ts';
 import { identityProblem, localIdentity, remoteIdentity, sameIdentity } from './identity.ts';
 import { groupsOf, proposalsText } from './negotiation.ts';
 import { outdate, outdateChild } from './retirement.ts';
+import { modeOf } from './sa/child-sa.ts';
 import { equal, sameAddress } from './traffic-selectors.ts';
 import type { Authentication, ChildConfig, Connection, ProposalConfig, TrafficSelector } from './types.ts';
 import { transformName } from './wire/names.ts';
@@ -31,12 +32,16 @@ function sameIkeSa(a: Connection, b: Connection): boolean {
     sameIdentity(localIdentity(a), localIdentity(b)) &&
     sameIdentity(remoteIdentity(a), remoteIdentity(b)) &&
     sameAuthentication(a.authentication, b.authentication) &&
-    sameProposals(a.ikeProposals, b.ikeProposals)
+    sameProposals(a.ikeProposals, b.ikeProposals) &&
+    (a.encapsulation ?? 'auto') === (b.encapsulation ?? 'auto')
   );
 }
 
 const sameChild = (a: ChildConfig, b: ChildConfig): boolean =>
-  a.name === b.name && sameSelectors(a.tsLocal, b.tsLocal) && sameSelectors(a.tsRemote, b.tsRemote);
+  a.name === b.name &&
+  modeOf(a) === modeOf(b) &&
+  sameSelectors(a.tsLocal, b.tsLocal) &&
+  sameSelectors(a.tsRemote, b.tsRemote);
 
 /** Puts `next` in force. Lifetimes and liveness checks count from the next SA on. */
 export function applyConfiguration(state: ConnectionState, next: Connection): void {

@@ -13,6 +13,7 @@ import { HalfOpen } from './half-open.ts';
 import { ChildTable } from './sa/child-table.ts';
 import type { IkeSa } from './sa/ike-sa.ts';
 import { notify } from './sa/notify.ts';
+import { followPacket } from './sa/peer-path.ts';
 import { ANSWERS } from './tasks/answers.ts';
 import { rekeyChild } from './tasks/child-rekey.ts';
 import { sayGoodbye } from './tasks/delete.ts';
@@ -181,6 +182,11 @@ class Engine implements IkeEngine, EngineContext {
         if (child === undefined) return;
         child.ikeSa.lastHeardMs = this.#nowMs;
         this.children.startSending(child);
+        return;
+      }
+      case 'child-seen-from': {
+        const child = this.children.get(command.id);
+        if (child !== undefined) followPacket(child.ikeSa, command.remote);
         return;
       }
       case 'shutdown':

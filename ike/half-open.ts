@@ -119,7 +119,16 @@ export class HalfOpen {
     }
 
     // 6. Only now the key exchange.
-    const sa = answerIkeInit(context, { datagram, initiatorSpi: header.initiatorSpi, ni, ke, choice });
+    const sa = answerIkeInit(context, {
+      datagram,
+      initiatorSpi: header.initiatorSpi,
+      ni,
+      ke,
+      choice,
+      payloads,
+      // All tunnels between two addresses are one connection; of several, the first says.
+      encapsulation: candidates[0].config.encapsulation ?? 'auto',
+    });
     if (sa === undefined) {
       context.count('dropped: bad-ke');
       return;

@@ -1,6 +1,7 @@
 /** What status() and `ike-up` say of an IKE SA: plain data, nothing secret. */
 
 import { identityText, localIdentity, remoteIdentity } from './identity.ts';
+import { natText } from './nat-detection.ts';
 import { suiteText } from './negotiation.ts';
 import type { IkeSa } from './sa/ike-sa.ts';
 import type { Connection, IkeSaSummary } from './types.ts';
@@ -23,6 +24,7 @@ export function summaryOf(sa: IkeSa, config: Connection): IkeSaSummary {
     remoteId: identityText(remoteIdentity(config)),
     local: sa.local,
     remote: sa.remote,
+    nat: natText(sa.nat),
     establishedAtMs: sa.establishedAtMs,
     rekeyAtMs: sa.rekeyAtMs,
   };

@@ -68,7 +68,17 @@ export interface ChildConfig {
   readonly tsRemote: readonly TrafficSelector[];
   /** Whether this side sets the child up itself, or leaves that to the peer. It answers in either case. */
   readonly start: 'initiate' | 'wait';
+  /** ESP mode (RFC 7296 §1.3.1). Default: transport. A peer that insists on the other one is refused. */
+  readonly mode?: EspMode;
 }
+
+export type EspMode = 'transport' | 'tunnel';
+
+/**
+ * ESP in UDP (RFC 3948). `auto`: when NAT detection finds a NAT between the ends (RFC 7296 §2.23). `yes`: always, by making
+ * the peer believe that there is one. `no`: never; NAT detection is neither offered nor answered.
+ */
+export type Encapsulation = 'yes' | 'no' | 'auto';
 
 export interface Connection {
   /** Unique. Appears in logs and actions. */
@@ -87,6 +97,8 @@ export interface Connection {
   readonly lifetimes: Lifetimes;
   /** Idle seconds before a liveness check; 0 is never. */
   readonly dpdSeconds: number;
+  /** Default: auto. */
+  readonly encapsulation?: Encapsulation;
 }
 
 export interface EngineSettings {
@@ -100,6 +112,8 @@ export interface EngineSettings {
   /** Half-open IKE SAs as responder beyond which COOKIE is asked (RFC 7296 §2.6), and beyond which none is accepted. */
   readonly cookieThreshold: number;
   readonly halfOpenLimit: number;
+  /** Between keepalives of an end that is behind a NAT, in ms (RFC 3948 §4). Default: 20 s. */
+  readonly keepaliveMs?: number;
   /** Whether `ike-keys` actions are given, for decrypting captures. Default: no. */
   readonly keyLog?: boolean;
 }
@@ -129,13 +143,26 @@ export interface ChildSa {
   readonly inboundKey: Uint8Array;
   readonly outboundKey: Uint8Array;
   readonly esn: boolean;
-  readonly mode: 'transport' | 'tunnel';
+  readonly mode: EspMode;
+  /**
+   * ESP travels in UDP between these endpoints (RFC 3948), ours and the peer's as seen from here, beyond its NAT; undefined:
+   * plain ESP between the connection's addresses. `child-path` tells when it changes. In transport mode the selectors are
+   * those of the addresses as seen from here (RFC 7296 §2.23.1), so a checksum of the peer's that covers addresses may be
+   * of other ones (RFC 3948 §3.1.2).
+   */
+  readonly udpEncapsulation: UdpPath | undefined;
   readonly tsLocal: readonly TrafficSelector[];
   readonly tsRemote: readonly TrafficSelector[];
   /** The child that this one replaces, if it came of a rekey. */
   readonly replaces: number | undefined;
   /** We initiated the exchange that made it. */
   readonly initiator: boolean;
+}
+
+/** The two ends of ESP in UDP; both ports are those of IKE (RFC 3948 §2.1). */
+export interface UdpPath {
+  readonly local: Endpoint;
+  readonly remote: Endpoint;
 }
 
 export type LogLevel = 'err' | 'warn' | 'info' | 'dbg';
@@ -148,8 +175,12 @@ export type IkeAction =
    */
   | { readonly action: 'child-install'; readonly sa: ChildSa; readonly sendNow: boolean }
   | { readonly action: 'child-send'; readonly id: number }
+  /** A peer behind a NAT has moved to another address or port, proved by an authentic message: outbound packets follow. */
+  | { readonly action: 'child-path'; readonly id: number; readonly udpEncapsulation: UdpPath }
   /** Remove both directions; the inbound one only after `drainMs`. */
   | { readonly action: 'child-remove'; readonly id: number; readonly drainMs: number; readonly reason: string }
+  /** Send one byte 0xff without non-ESP marker, so that the NAT in front of us keeps its mapping (RFC 3948 §2.3). */
+  | { readonly action: 'keepalive'; readonly local: Endpoint; readonly remote: Endpoint }
   | { readonly action: 'ike-up'; readonly connection: string; readonly sa: IkeSaSummary }
   | { readonly action: 'ike-down'; readonly connection: string; readonly reason: string }
   /** An attempt failed; the engine tries again by itself. `reason` is a sentence for operators. */
@@ -187,6 +218,8 @@ export interface IkeSaSummary {
   readonly remoteId: string;
   readonly local: Endpoint;
   readonly remote: Endpoint;
+  /** What NAT detection found (RFC 7296 §2.23); `forced` by `encapsulation: 'yes'` of either end's. */
+  readonly nat: 'none' | 'local' | 'remote' | 'both' | 'forced';
   readonly establishedAtMs: number | undefined;
   readonly rekeyAtMs: number | undefined;
 }
@@ -222,6 +255,8 @@ export type IkeCommand =
   | { readonly command: 'child-exhausted'; readonly id: number }
   /** A packet was authenticated on this child's inbound SA. */
   | { readonly command: 'child-traffic-seen'; readonly id: number }
+  /** A packet in UDP was authenticated on this child, from this endpoint: a peer behind a NAT may have moved there. */
+  | { readonly command: 'child-seen-from'; readonly id: number; readonly remote: Endpoint }
   /** Deletes all SAs at their peers; the engine gives the sends and removals, then is empty. */
   | { readonly command: 'shutdown' };
 

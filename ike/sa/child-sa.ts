@@ -5,7 +5,7 @@
  */
 
 import type { Timer } from '../timers.ts';
-import type { ChildConfig, ChildSaSummary, Connection, TrafficSelector } from '../types.ts';
+import type { ChildConfig, ChildSaSummary, Connection, EspMode, TrafficSelector } from '../types.ts';
 import type { IkeSa } from './ike-sa.ts';
 
 /**
@@ -20,6 +20,7 @@ export interface NegotiatedChild {
   readonly config: ChildConfig;
   readonly inboundSpi: number;
   readonly outboundSpi: number;
+  readonly mode: EspMode;
   readonly tsLocal: readonly TrafficSelector[];
   readonly tsRemote: readonly TrafficSelector[];
   readonly replaces: number | undefined;
@@ -35,6 +36,7 @@ export class Child {
   readonly config: ChildConfig;
   readonly inboundSpi: number;
   readonly outboundSpi: number;
+  readonly mode: EspMode;
   readonly tsLocal: readonly TrafficSelector[];
   readonly tsRemote: readonly TrafficSelector[];
   readonly replaces: number | undefined;
@@ -59,6 +61,7 @@ export class Child {
     this.config = negotiated.config;
     this.inboundSpi = negotiated.inboundSpi;
     this.outboundSpi = negotiated.outboundSpi;
+    this.mode = negotiated.mode;
     this.tsLocal = negotiated.tsLocal;
     this.tsRemote = negotiated.tsRemote;
     this.replaces = negotiated.replaces;
@@ -91,6 +94,9 @@ export class Child {
     };
   }
 }
+
+/** The mode that the configuration asks for. */
+export const modeOf = (config: ChildConfig): EspMode => config.mode ?? 'transport';
 
 /** An SPI as logs print it: `c0ffee01`. */
 export const spiText = (spi: number): string => spi.toString(16).padStart(8, '0');

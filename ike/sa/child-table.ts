@@ -10,6 +10,7 @@ import { rekeyChild } from '../tasks/child-rekey.ts';
 import { selectorPairText } from '../traffic-selectors.ts';
 import type { ChildSa, ChildSaSummary } from '../types.ts';
 import { type Child, spiText } from './child-sa.ts';
+import { udpPath } from './peer-path.ts';
 
 /** How long the inbound side of a replaced child still receives. */
 export const DRAIN_MS = 5000;
@@ -105,7 +106,8 @@ export class ChildTable {
         child: child.config.name,
         inboundSpi: child.inboundSpi,
         outboundSpi: child.outboundSpi,
-        mode: 'transport',
+        mode: child.mode,
+        udpEncapsulation: udpPath(child.ikeSa),
         tsLocal: child.tsLocal,
         tsRemote: child.tsRemote,
         replaces: child.replaces,

@@ -14,7 +14,7 @@ import type { EngineContext } from '../context.ts';
 import { skKeysOf, wipeIkeKeys } from '../crypto/prf.ts';
 import { createIvSource } from '../crypto/sk-cipher.ts';
 import type { SkKeys } from '../crypto/sk-keys.ts';
-import { sameAddress } from '../traffic-selectors.ts';
+import { type NatView, NO_NAT } from '../nat-detection.ts';
 import type { Datagram, Endpoint } from '../types.ts';
 import { PARSE_FAILURES, type ParseFailure } from '../wire/failures.ts';
 import { type Exchange, type MessageHeader, ZERO_SPI } from '../wire/header.ts';
@@ -25,6 +25,7 @@ import { findRuleViolation } from '../wire/rules.ts';
 import type { Child } from './child-sa.ts';
 import { LAST_MESSAGE_ID, RequestWindow, ResponseWindow } from './exchange-window.ts';
 import type { EndKind, IkeProtection, IkeSaOrigin, IkeSaState, InitMaterial } from './ike-sa-parts.ts';
+import { follow, isPlausibleSource } from './peer-path.ts';
 import { unservable } from './request-checks.ts';
 import type { InitiatorTask } from './task.ts';
 
@@ -39,6 +40,7 @@ export class IkeSa {
   peerSpi: string;
   local: Endpoint;
   remote: Endpoint;
+  nat: NatView = NO_NAT;
   state: IkeSaState = 'connecting';
   /** Undefined while the peer of a half-open IKE SA has not said who it is. */
   connection: ConnectionState | undefined;
@@ -223,7 +225,7 @@ export class IkeSa {
 
   /** A message whose SPI is ours. Whatever it holds, nothing changes before its integrity is verified. */
   receive(datagram: Datagram, message: ParsedMessage): void {
-    if (!sameAddress(datagram.remote.address, this.remote.address)) {
+    if (!isPlausibleSource(this, datagram)) {
       this.context.count('dropped: wrong address');
       return;
     }
@@ -348,11 +350,10 @@ export class IkeSa {
     return PARSE_FAILURES[opened.reason] === 'INVALID_SYNTAX' ? opened.reason : undefined;
   }
 
-  /** The peer is alive, and reachable at the port that it used last. */
+  /** The peer is alive. */
   #heard(datagram: Datagram): void {
     this.lastHeardMs = this.context.nowMs();
-    this.remote = datagram.remote;
-    this.local = datagram.local;
+    follow(this, datagram);
   }
 
   // --- the end

@@ -1,6 +1,6 @@
 /**
- * The clocks of an established IKE SA: when it is rekeyed, when it ends, and when a silent peer is asked whether it
- * is still there (RFC 7296 §2.4, §2.8).
+ * The clocks of an established IKE SA: when it is rekeyed, when it ends, when a silent peer is asked whether it is still
+ * there (RFC 7296 §2.4, §2.8), and when the NAT in front of us is reminded of us (RFC 3948 §4).
  */
 
 import { lifeSpan } from '../lifetimes.ts';
@@ -9,6 +9,9 @@ import { Liveness } from '../tasks/liveness.ts';
 import type { Timer } from '../timers.ts';
 import type { Connection } from '../types.ts';
 import type { IkeSa } from './ike-sa.ts';
+
+/** Default of RFC 3948 §4. */
+const KEEPALIVE_MS = 20_000;
 
 /** Sets the timers; `sa.stopLife` ends them. */
 export function superviseLife(sa: IkeSa, config: Connection): void {
@@ -32,8 +35,16 @@ export function superviseLife(sa: IkeSa, config: Connection): void {
     liveness = timers.at(Math.max(idleUntilMs, context.nowMs() + config.dpdSeconds * 1000), check);
   };
   if (config.dpdSeconds > 0) liveness = timers.at(sa.lastHeardMs + config.dpdSeconds * 1000, check);
+  let keepalive: Timer | undefined;
+  const keepAliveLater = (): void => {
+    keepalive = timers.at(context.nowMs() + (context.settings.keepaliveMs ?? KEEPALIVE_MS), () => {
+      context.emit({ action: 'keepalive', local: sa.local, remote: sa.remote });
+      keepAliveLater();
+    });
+  };
+  if (sa.nat.us) keepAliveLater();
   sa.stopLife = () => {
-    for (const timer of [rekey, expiry, liveness]) timers.cancel(timer);
+    for (const timer of [rekey, expiry, liveness, keepalive]) timers.cancel(timer);
   };
 }
 

@@ -7,11 +7,12 @@
 import { createKeyExchange, InvalidPublicValueError } from '../crypto/dh.ts';
 import { isSupported } from '../crypto/transforms.ts';
 import { choose, groupsOf, proposalsText, suiteText } from '../negotiation.ts';
-import { Child } from '../sa/child-sa.ts';
+import { Child, modeOf } from '../sa/child-sa.ts';
 import type { ChildKeys } from '../sa/child-table.ts';
 import { CHILDREN_LIMIT, type IkeSa } from '../sa/ike-sa.ts';
 import { find, findNotify, notify, readSpi, writeSpi } from '../sa/notify.ts';
 import { chooseChild, selectorPairText } from '../traffic-selectors.ts';
+import { translate } from '../transport-nat.ts';
 import type { ChildConfig, Connection } from '../types.ts';
 import { NOTIFY } from '../wire/names.ts';
 import type { KePayload, NotifyPayload, Payload } from '../wire/payloads.ts';
@@ -54,19 +55,23 @@ export function answerChild(sa: IkeSa, payloads: readonly Payload[], terms: Answ
   }
 
   // 1. Selectors: which child is meant.
-  const narrowed = chooseChild(terms.configs, theirs, ours);
+  const transport = findNotify(payloads, NOTIFY.USE_TRANSPORT_MODE) !== undefined;
+  const at = { nat: sa.nat, local: sa.local.address, remote: sa.remote.address };
+  const translated = translate(at, transport, theirs, ours);
+  const narrowed = chooseChild(terms.configs, translated.remote, translated.local);
   if (narrowed === undefined) {
     context.count('refused: traffic selectors');
     return refuse(
       NOTIFY.TS_UNACCEPTABLE,
-      `peer asks for ${selectorPairText(ours, theirs)}, which no tunnel of ours has: are the tunnel type and ` +
+      `peer asks for ${selectorPairText(translated.local, translated.remote)}, which no tunnel of ours has: are the tunnel type and ` +
         'destination port the same on both ends?',
     );
   }
   const config = narrowed.child;
 
-  // 2. Mode.
-  if (findNotify(payloads, NOTIFY.USE_TRANSPORT_MODE) === undefined) {
+  // 2. Mode: transport mode is the peer's wish, which we may decline by not repeating it (RFC 7296 §1.3.1).
+  const mode = modeOf(config);
+  if (mode === 'transport' && !transport) {
     context.count('refused: mode mismatch');
     return refuse(
       NOTIFY.NO_PROPOSAL_CHOSEN,
@@ -132,6 +137,7 @@ export function answerChild(sa: IkeSa, payloads: readonly Payload[], terms: Answ
       config,
       inboundSpi,
       outboundSpi,
+      mode,
       tsLocal: narrowed.tsLocal,
       tsRemote: narrowed.tsRemote,
       replaces: terms.replaces,
@@ -146,12 +152,12 @@ export function answerChild(sa: IkeSa, payloads: readonly Payload[], terms: Answ
     child,
     keys,
     payloads: [
-      notify(NOTIFY.USE_TRANSPORT_MODE),
+      ...(mode === 'transport' ? [notify(NOTIFY.USE_TRANSPORT_MODE)] : []),
       { type: 'SA', proposals: [{ ...choice.proposal, spi: writeSpi(inboundSpi) }] },
       ...(terms.kind === 'auth' ? [] : [{ type: 'NONCE', data: terms.nr } as const]),
       ...(exchange === undefined ? [] : [exchange.payload]),
-      { type: 'TSi', selectors: narrowed.tsRemote, unknownSelectors: 0 },
-      { type: 'TSr', selectors: narrowed.tsLocal, unknownSelectors: 0 },
+      { type: 'TSi', selectors: translated.remoteForPeer(narrowed.tsRemote), unknownSelectors: 0 },
+      { type: 'TSr', selectors: translated.localForPeer(narrowed.tsLocal), unknownSelectors: 0 },
     ],
   };
 }

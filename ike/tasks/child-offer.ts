@@ -13,11 +13,12 @@ import {
   type Suite,
   withGroups,
 } from '../negotiation.ts';
-import { Child } from '../sa/child-sa.ts';
+import { Child, modeOf } from '../sa/child-sa.ts';
 import type { ChildKeys } from '../sa/child-table.ts';
 import type { IkeSa } from '../sa/ike-sa.ts';
 import { find, findError, findNotify, notify, readSpi, writeSpi } from '../sa/notify.ts';
 import { covers, selectorPairText } from '../traffic-selectors.ts';
+import { translate } from '../transport-nat.ts';
 import type { ChildConfig, Connection } from '../types.ts';
 import { NOTIFY, notifyName } from '../wire/names.ts';
 import type { NotifyPayload, Payload, Proposal } from '../wire/payloads.ts';
@@ -89,7 +90,7 @@ export class ChildOffer {
   payloads(): Payload[] {
     const { config, exchange } = this.terms;
     return [
-      notify(NOTIFY.USE_TRANSPORT_MODE),
+      ...(modeOf(config) === 'transport' ? [notify(NOTIFY.USE_TRANSPORT_MODE)] : []),
       { type: 'SA', proposals: this.#proposals },
       ...(exchange === undefined ? [] : [{ type: 'NONCE', data: exchange.nonce } as const]),
       ...(this.#keyExchange === undefined
@@ -114,9 +115,9 @@ export class ChildOffer {
       return this.#refuse(`${why} We offered ${offered}`, false, error);
     }
     const sa = find(payloads, 'SA');
-    const tsLocal = find(payloads, 'TSi')?.selectors;
-    const tsRemote = find(payloads, 'TSr')?.selectors;
-    if (sa === undefined || tsLocal === undefined || tsRemote === undefined) {
+    const answeredLocal = find(payloads, 'TSi')?.selectors;
+    const answeredRemote = find(payloads, 'TSr')?.selectors;
+    if (sa === undefined || answeredLocal === undefined || answeredRemote === undefined) {
       return this.#refuse(`peer's answer for child ${config.name} lacks SA, TSi or TSr`, false);
     }
     const choice = acceptChoice(this.#proposals, sa.proposals);
@@ -128,13 +129,19 @@ export class ChildOffer {
         true,
       );
     }
-    if (findNotify(payloads, NOTIFY.USE_TRANSPORT_MODE) === undefined) {
+    const mode = modeOf(config);
+    const transport = findNotify(payloads, NOTIFY.USE_TRANSPORT_MODE) !== undefined;
+    if (transport !== (mode === 'transport')) {
       this.#sa.context.count('refused: mode mismatch');
+      const theirs = transport ? 'transport' : 'tunnel';
       return this.#refuse(
-        `peer wants child ${config.name} in tunnel mode, we in transport mode: set the mode to transport at the peer`,
+        `peer wants child ${config.name} in ${theirs} mode, we in ${mode} mode: set the mode to ${mode} at the peer`,
         true,
       );
     }
+    const { nat, local, remote } = this.#sa;
+    const at = { nat, local: local.address, remote: remote.address };
+    const { local: tsLocal, remote: tsRemote } = translate(at, transport, answeredRemote, answeredLocal);
     if (
       tsLocal.length === 0 ||
       tsRemote.length === 0 ||
@@ -157,6 +164,7 @@ export class ChildOffer {
         config,
         inboundSpi: this.inboundSpi,
         outboundSpi,
+        mode,
         tsLocal,
         tsRemote,
         replaces: this.terms.replaces,

@@ -3,18 +3,20 @@
  * authenticated yet, so the initiator takes errors as hints: it reports them and tries again, and a good response
  * that still comes is taken. Which requests are served at all, and COOKIE, is half-open.ts.
  *
- * NAT_DETECTION notifies are not sent: charon would move to port 4500. SIGNATURE_HASH_ALGORITHMS are ignored.
+ * NAT detection (RFC 7296 §2.23) is done here; when it finds a NAT, the initiator goes on at port 4500.
  */
 
 import type { ConnectionState } from '../connection.ts';
 import { type EngineContext, freshSpi } from '../context.ts';
 import { createKeyExchange, InvalidPublicValueError, type KeyExchange } from '../crypto/dh.ts';
 import { deriveIkeKeys, type IkeSuite, skeyseed, wipe } from '../crypto/prf.ts';
+import { detectNat, encapsulates, natPayloads } from '../nat-detection.ts';
 import { acceptChoice, type Choice, groupsOf, offer, proposalsText, type Suite, suiteText } from '../negotiation.ts';
 import { IkeSa } from '../sa/ike-sa.ts';
 import { find, findError, findNotify, notify } from '../sa/notify.ts';
+import { floatToNatPort } from '../sa/peer-path.ts';
 import type { InitiatorTask, Outcome } from '../sa/task.ts';
-import type { Datagram } from '../types.ts';
+import type { Datagram, Encapsulation } from '../types.ts';
 import { ZERO_SPI } from '../wire/header.ts';
 import { NOTIFY, notifyName } from '../wire/names.ts';
 import type { KePayload, Payload, Proposal } from '../wire/payloads.ts';
@@ -72,7 +74,12 @@ export class IkeInit implements InitiatorTask {
       { type: 'SA', proposals: this.#proposals },
       { type: 'KE', group: this.#group, data: this.#keyExchange.publicValue },
       { type: 'NONCE', data: this.#nonce },
+      ...natPayloads(spisOfRequest(sa), sa.local, sa.remote, this.#encapsulation, random),
     ];
+  }
+
+  get #encapsulation(): Encapsulation {
+    return this.#connection.config.encapsulation ?? 'auto';
   }
 
   process(sa: IkeSa, payloads: readonly Payload[], data: Uint8Array): Outcome {
@@ -118,8 +125,22 @@ export class IkeInit implements InitiatorTask {
     protectFirst(sa, choice.suite, sharedSecret, this.#nonce, nr);
     sa.init = { request, response: data.slice(), ni: this.#nonce, nr: nr.slice() };
     sa.context.log('info', this.#connection.name, `IKE_SA ${sa.label}: selected ${suiteText(choice.suite)}`);
+    this.#traverseNat(sa, payloads);
     sa.enqueue(new IkeAuth(this.#connection), true);
     return 'done';
+  }
+
+  #traverseNat(sa: IkeSa, payloads: readonly Payload[]): void {
+    if (this.#encapsulation === 'no') return;
+    const detected = detectNat(payloads, sa, sa.local, sa.remote);
+    const forced = this.#encapsulation === 'yes';
+    if (detected === undefined) {
+      const what = 'peer does no NAT detection, so ESP cannot be encapsulated in UDP as ipsec_encapsulation=yes asks';
+      if (forced) sa.context.log('warn', this.#connection.name, what);
+      return;
+    }
+    sa.nat = { ...detected, forced };
+    if (encapsulates(sa.nat)) floatToNatPort(sa);
   }
 
   #judge(
@@ -178,12 +199,17 @@ function protectFirst(sa: IkeSa, suite: Suite, sharedSecret: Uint8Array, ni: Uin
   });
 }
 
+/** An IKE_SA_INIT request has no SPI of the responder, also when it is sent again. */
+const spisOfRequest = ({ initiatorSpi }: Pick<IkeSa, 'initiatorSpi'>) => ({ initiatorSpi, responderSpi: ZERO_SPI });
+
 export interface IkeInitRequest {
   readonly datagram: Datagram;
   readonly initiatorSpi: string;
   readonly ni: Uint8Array;
   readonly ke: KePayload;
   readonly choice: Choice;
+  readonly payloads: readonly Payload[];
+  readonly encapsulation: Encapsulation;
 }
 
 /**
@@ -211,6 +237,10 @@ export function answerIkeInit(context: EngineContext, request: IkeInitRequest): 
   });
   const nr = random(NONCE_BYTES);
   const ni = request.ni.slice();
+  const { encapsulation } = request;
+  const detected =
+    encapsulation === 'no' ? undefined : detectNat(request.payloads, spisOfRequest(sa), sa.local, sa.remote);
+  if (detected !== undefined) sa.nat = { ...detected, forced: encapsulation === 'yes' };
   protectFirst(sa, choice.suite, sharedSecret, ni, nr);
   const response = sa.seal(
     'IKE_SA_INIT',
@@ -218,6 +248,7 @@ export function answerIkeInit(context: EngineContext, request: IkeInitRequest): 
       { type: 'SA', proposals: [choice.proposal] },
       { type: 'KE', group: ke.group, data: exchange.publicValue },
       { type: 'NONCE', data: nr },
+      ...(detected === undefined ? [] : natPayloads(sa, sa.local, sa.remote, encapsulation, random)),
     ],
     0,
     true,

@@ -168,6 +168,7 @@ function successor(
     remote: old.remote,
     firstRequestId: 0,
   });
+  next.nat = old.nat;
   const ikeSuite: IkeSuite = { encryption, integrity, prf, dh };
   const seed = rekeySkeyseed(old.protection.suite.prf.id, old.protection.keys.skD, sharedSecret, ni, nr);
   wipe(sharedSecret);

@@ -165,7 +165,7 @@ describe('messages that nobody authenticated', () => {
         expect(answered.message.payloads).toMatchObject([
           { type: 'N', notify: NOTIFY.UNSUPPORTED_CRITICAL_PAYLOAD, data: Uint8Array.of(200) },
         ]);
-      } else expect(answered.message.payloads.map(({ type }) => type)).toEqual(['SA', 'KE', 'NONCE']);
+      } else expect(answered.message.payloads.map(({ type }) => type).slice(0, 3)).toEqual(['SA', 'KE', 'NONCE']);
     }
   });
 

@@ -11,6 +11,7 @@ import {
   type Connection,
   createIkeEngine,
   type Datagram,
+  type Endpoint,
   type EngineSettings,
   type IkeAction,
   type IkeCommand,
@@ -64,6 +65,7 @@ export class Host {
   failures: string[] = [];
   logs: string[] = [];
   /** Every (time, number of installed children that send) change, to find gaps. */
+  keepalives = 0;
   readonly removed: {
     readonly id: number;
     readonly child: string;
@@ -133,6 +135,17 @@ export class Host {
           else if (!this.sending.has(slot)) throw new Error(`child ${sa.id} does not send, and nothing else does`);
           break;
         }
+        case 'child-path': {
+          const child = this.installed.get(action.id);
+          if (child === undefined) throw new Error(`child-path for ${action.id}, which is not installed`);
+          const sa = { ...child.sa, udpEncapsulation: action.udpEncapsulation };
+          this.installed.set(action.id, { ...child, sa });
+          break;
+        }
+        case 'keepalive':
+          this.keepalives += 1;
+          this.world.translate({ from: action.local, to: action.remote });
+          break;
         case 'child-send': {
           const child = this.installed.get(action.id);
           if (child === undefined) throw new Error(`child-send for ${action.id}, which is not installed`);
@@ -205,6 +218,12 @@ interface InFlight {
   readonly datagram: Datagram;
 }
 
+/** Source and destination of a datagram. */
+export interface Ends {
+  readonly from: Endpoint;
+  readonly to: Endpoint;
+}
+
 export type Sent = Extract<IkeAction, { action: 'send' }>;
 
 export class World {
@@ -215,6 +234,8 @@ export class World {
   readonly sent: Sent[] = [];
   /** Decides over single datagrams: false drops it. */
   pass: (sent: Sent) => boolean = () => true;
+  /** A NAT on the way: the ends as the receiver sees them, or undefined: dropped there. */
+  translate: (ends: Ends) => Ends | undefined = (ends) => ends;
   readonly #random: () => number;
   #inFlight: InFlight[] = [];
   #sequence = 0;
@@ -248,10 +269,12 @@ export class World {
   /** Puts a datagram on the wire, whoever made it. */
   deliver(sent: Pick<Sent, 'local' | 'remote' | 'data'>, data: Uint8Array = sent.data): void {
     const { minimumMs, maximumMs } = this.conditions;
+    const ends = this.translate({ from: sent.local, to: sent.remote });
+    if (ends === undefined) return;
     this.#inFlight.push({
       atMs: this.nowMs + minimumMs + this.#random() * (maximumMs - minimumMs),
       sequence: this.#sequence++,
-      datagram: { local: sent.remote, remote: sent.local, data: data.slice() },
+      datagram: { local: ends.to, remote: ends.from, data: data.slice() },
     });
   }
 
