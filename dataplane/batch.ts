@@ -54,6 +54,8 @@ export class Batch implements FrameColumns {
   readonly destination: Int32Array;
   readonly protocol: Int32Array;
   readonly tos: Int32Array;
+  /** TTL or hop limit of the outer header to be written. */
+  readonly ttl: Int32Array;
 
   /** Key or VNI of a decapsulated packet, and 1 in keyPresent where the header carried one. */
   readonly tunnelKey: Int32Array;
@@ -85,6 +87,7 @@ export class Batch implements FrameColumns {
     this.destination = new Int32Array(capacity);
     this.protocol = new Int32Array(capacity);
     this.tos = new Int32Array(capacity);
+    this.ttl = new Int32Array(capacity);
     this.tunnelKey = new Int32Array(capacity);
     this.keyPresent = new Int32Array(capacity);
     this.tunnelType = new Int32Array(capacity);

@@ -44,10 +44,13 @@ export interface TunnelSettings {
   readonly checksum: boolean;
   /** UDP or TCP port of geneve, vxlan and stt; 0 for gre. */
   readonly destinationPort: number;
-  /** Outer TTL, 1 to 255, and DSCP/ECN byte of the outer header. */
-  readonly ttl: number;
-  readonly tos: number;
+  /** TTL of the outer header, 1 to 255; `inherit`: that of the inner packet, 64 where it is not IP. */
+  readonly ttl: number | 'inherit';
+  /** DSCP byte of the outer header; `inherit`: that of the inner packet, 0 where it is not IP. The ECN field is always inherited. */
+  readonly tos: number | 'inherit';
   readonly dontFragment: boolean;
+  /** VXLAN: headers with a group policy are accepted (`exts=gbp`); none is sent, as the policy of every frame is 0. Absent: false. */
+  readonly gbp?: boolean | undefined;
   /** `options:egress_pkt_mark`, or undefined: then the uplink's mark counts. */
   readonly egressMark: number | undefined;
   /** The protection this tunnel travels under, or undefined: no IPsec. */

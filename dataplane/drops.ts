@@ -91,7 +91,10 @@ export const DROP_REASONS = [
   { name: 'udp-checksum', sentence: 'The UDP checksum of a tunnel packet was wrong.' },
   { name: 'udp-port', sentence: 'The UDP destination port is the port of no tunnel.' },
   { name: 'vxlan-too-short', sentence: 'A VXLAN packet was shorter than its header.' },
-  { name: 'vxlan-flags', sentence: 'A VXLAN header had flags other than I, or reserved bits set.' },
+  {
+    name: 'vxlan-flags',
+    sentence: 'A VXLAN header had flags other than I, or reserved bits set; G only with exts=gbp.',
+  },
   { name: 'geneve-too-short', sentence: 'A Geneve packet was shorter than its header and options.' },
   { name: 'geneve-version', sentence: 'A Geneve header had a version other than 0.' },
   { name: 'geneve-options', sentence: 'The options of a Geneve header do not add up to their stated length.' },
@@ -104,6 +107,11 @@ export const DROP_REASONS = [
   { name: 'stt-unsupported', sentence: 'An STT packet came in; this engine cannot decapsulate it.' },
   { name: 'no-tunnel', sentence: 'No tunnel port matches the type, addresses and key of the packet.' },
   { name: 'wrong-protection', sentence: 'The SA of the packet belongs to another protection than its tunnel.' },
+  {
+    name: 'ecn-ce',
+    sentence:
+      'The outer header says that congestion was met, of an inner packet that does not know ECN (RFC 6040 4.2).',
+  },
   { name: 'inner-too-short', sentence: 'The decapsulated frame was shorter than an Ethernet header.' },
 ] as const satisfies readonly DropReason[];
 

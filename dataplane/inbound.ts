@@ -5,7 +5,7 @@
  *     2. outer header  checked and taken off
  *     3. open          ESP over the batch (esp/): SPI, replay window, ICV, selectors
  *     4. policy        plaintext, ESP or drop (policy.ts)
- *     5. decapsulate   tunnel header taken off, checksums over the batch, the tunnel found
+ *     5. decapsulate   tunnel header taken off, checksums over the batch, the tunnel found, ECN combined
  *     6. forward       learn, look up, flood; frames for TAPs are written (forward.ts)
  *
  * Which protection a plaintext packet needs is a matter of its type and addresses (tunnel-table.ts); that of an ESP
@@ -16,7 +16,8 @@ import { ETHERNET_HEADER } from './batch.ts';
 import { PACKETS_RECEIVED } from './counters.ts';
 import { DROP } from './drops.ts';
 import { noteChecksum, verifyChecksums } from './encap/checksums.ts';
-import { POP_CHECKSUM, POP_END, POP_KEY, POP_KEY_PRESENT, POP_PORT } from './encap/encapsulation.ts';
+import { POP_CHECKSUM, POP_END, POP_EXTENSION, POP_KEY, POP_KEY_PRESENT, POP_PORT } from './encap/encapsulation.ts';
+import { combineEcn, ecnMatters } from './encap/inner-ip.ts';
 import { openBatch } from './esp/open.ts';
 import { finishBatch } from './finish.ts';
 import { forward } from './forward.ts';
@@ -46,6 +47,7 @@ const UDP_TOO_SHORT = DROP['udp-too-short'];
 const UDP_PORT = DROP['udp-port'];
 const NO_TUNNEL = DROP['no-tunnel'];
 const WRONG_PROTECTION = DROP['wrong-protection'];
+const VXLAN_FLAGS = DROP['vxlan-flags'];
 const INNER_TOO_SHORT = DROP['inner-too-short'];
 
 /** Steps 1 to 6 for one batch from the uplink. Returns the packets received. */
@@ -58,6 +60,7 @@ export function inbound(state: WorkerState): number {
   classify(state);
   applyPolicy(state);
   decapsulate(state);
+  combineCongestion(state);
   deliver(state);
   finishBatch(state);
   return received;
@@ -185,6 +188,10 @@ function decapsulate(state: WorkerState): void {
       batch.verdict[row] = WRONG_PROTECTION;
       continue;
     }
+    if (popped[POP_EXTENSION] !== 0 && !tunnel.extended) {
+      batch.verdict[row] = VXLAN_FLAGS;
+      continue;
+    }
     const end = popped[POP_END];
     if (popped[POP_CHECKSUM] !== 0) noteChecksum(batch, checksums, row, start, end - start);
     offset[row] = start + header;
@@ -192,6 +199,15 @@ function decapsulate(state: WorkerState): void {
     if (length[row] < ETHERNET_HEADER) batch.verdict[row] = INNER_TOO_SHORT;
   }
   if (checksums.count > 0) verifyChecksums(batch, checksums, state.checksum);
+}
+
+/** What the way here has told of congestion goes into the inner packets; after the checksums, which cover them. */
+function combineCongestion(state: WorkerState): void {
+  const { batch } = state;
+  for (let row = 0; row < batch.count; row++) {
+    if (batch.verdict[row] !== 0 || !ecnMatters(batch.tos[row])) continue;
+    batch.verdict[row] = combineEcn(batch.arena, batch.offset[row], batch.length[row], batch.tos[row]);
+  }
 }
 
 /** Step 6: the tunnel is the port the frame comes in through. */

@@ -12,16 +12,18 @@
  * inbound.ts mirrors it. A frame that comes out of one tunnel and goes into another joins at step 3.
  */
 
-import { ETHERNET_HEADER } from './batch.ts';
+import { type Batch, ETHERNET_HEADER } from './batch.ts';
 import { FRAMES_READ, PACKETS_SENT } from './counters.ts';
 import { DROP } from './drops.ts';
 import { fillChecksums, noteChecksum } from './encap/checksums.ts';
 import { flowHash } from './encap/flow-hash.ts';
+import { ECN_MASK, hopLimit, innerIpAt, outerEcn, trafficClass } from './encap/inner-ip.ts';
 import { sealBatch } from './esp/seal.ts';
 import { finishBatch } from './finish.ts';
 import { forward } from './forward.ts';
 import { ERRNO } from './io/uplink.ts';
 import { ESP, outboundVerdict, PROTECTION_STATE } from './policy.ts';
+import type { Tunnel } from './tunnel-table.ts';
 import { IPV4_HEADER_LENGTH, IPV4_MAX_PAYLOAD, writeIpv4 } from './wire/ipv4.ts';
 import type { LocalPort, WorkerState } from './worker-state.ts';
 
@@ -99,7 +101,7 @@ function encapsulate(state: WorkerState): number {
     batch.protocol[row] = tunnel.encapsulation.protocol;
     batch.source[row] = tunnel.local;
     batch.destination[row] = tunnel.remote;
-    batch.tos[row] = tunnel.tos;
+    inherit(batch, row, tunnel, frame, end - frame);
     batch.mark[row] = tunnel.egressMark ?? state.uplinkMark;
     batch.protection[row] = tunnel.protection;
     if (tunnel.state.checksum) noteChecksum(batch, checksums, row, start, end - start);
@@ -107,6 +109,20 @@ function encapsulate(state: WorkerState): number {
   }
   if (checksums.count > 0) fillChecksums(batch, checksums, state.checksum);
   return made;
+}
+
+/** TTL and DSCP/ECN byte of the outer header: the tunnel's settings and what the inner packet says. */
+function inherit(batch: Batch, row: number, tunnel: Tunnel, frame: number, length: number): void {
+  const at = innerIpAt(batch.arena, frame, length);
+  let { tos, ttl } = tunnel;
+  if (at >= 0) {
+    const inner = trafficClass(batch.arena, at);
+    tos = (tunnel.inheritsTos ? inner & ~ECN_MASK : tos) | outerEcn(inner);
+    // A packet with TTL 0 is not to be on the wire; it is not ours to drop either.
+    if (tunnel.inheritsTtl) ttl = hopLimit(batch.arena, at) || ttl;
+  }
+  batch.tos[row] = tos;
+  batch.ttl[row] = ttl;
 }
 
 function applyPolicy(state: WorkerState): void {
@@ -151,7 +167,7 @@ function writeOuterHeaders(state: WorkerState): void {
       batch.tos[row],
       0,
       tunnel.fragment,
-      tunnel.ttl,
+      batch.ttl[row],
       batch.protocol[row],
       batch.source[row],
       batch.destination[row],

@@ -18,6 +18,8 @@ import { IPV4_DONT_FRAGMENT, ipv4FromText } from './wire/ipv4.ts';
 const EXACT_KEY = 0;
 const ANY_KEY = 1;
 const ANY_ADDRESS = 0;
+/** Where a TTL is to be inherited and there is none. */
+const DEFAULT_TTL = 64;
 const NO_PROTECTION = -1;
 
 export interface Tunnel {
@@ -30,7 +32,12 @@ export interface Tunnel {
   readonly local: number;
   readonly remote: number;
   readonly ttl: number;
+  readonly inheritsTtl: boolean;
+  /** DSCP alone: the ECN field comes from the inner packet. */
   readonly tos: number;
+  readonly inheritsTos: boolean;
+  /** Accepts headers with an extension (encapsulation.ts, POP_EXTENSION). */
+  readonly extended: boolean;
   /** Fragment field of the outer header. */
   readonly fragment: number;
   /** undefined: the uplink's mark. */
@@ -74,8 +81,11 @@ export function makeTunnel(port: number, bridge: number, name: string, settings:
     state: encapState(encapsulation, settings),
     local,
     remote,
-    ttl: settings.ttl,
-    tos: settings.tos,
+    ttl: settings.ttl === 'inherit' ? DEFAULT_TTL : settings.ttl,
+    inheritsTtl: settings.ttl === 'inherit',
+    tos: settings.tos === 'inherit' ? 0 : settings.tos,
+    inheritsTos: settings.tos === 'inherit',
+    extended: settings.gbp === true,
     fragment: settings.dontFragment ? IPV4_DONT_FRAGMENT : 0,
     egressMark: settings.egressMark,
     ownProtection: settings.protection ?? NO_PROTECTION,

@@ -90,13 +90,15 @@ export const TUNNEL_KEYS = {
     parse: tunnelKey(0xffff_ffff),
     expected: '0 to 4294967295, or flow',
     example: '100',
-    documentation: 'Key that received packets must have; `flow` takes any.',
+    documentation:
+      'Key that received packets must have; no key and 0 are the same. `flow` takes any that no other tunnel between the same addresses asks for.',
   }),
   outKey: option('out_key', {
     parse: tunnelKey(0xffff_ffff),
     expected: '0 to 4294967295, or flow',
     example: '100',
-    documentation: 'Key of sent packets.',
+    documentation:
+      'Key of sent packets. `flow` sends 0: bridges here learn and have no flows that could set another one, and that is what OVS sends without one too.',
   }),
   checksum: option('csum', {
     parse: trueOrFalse,
@@ -114,17 +116,19 @@ export const TUNNEL_KEYS = {
   }),
   tos: option('tos', {
     parse: (value) => (value === 'inherit' ? ('inherit' as const) : tosByte(value)),
-    expected: '0 to 252 with the two ECN bits zero',
+    expected: '0 to 252 with the two ECN bits zero, or inherit',
     example: '0x28',
     byDefault: '0',
-    documentation: 'DSCP byte of the outer header. `inherit` is not supported yet: 0 is sent, with a warning.',
+    documentation:
+      'DSCP byte of the outer header; `inherit` copies it from the inner IPv4 or IPv6 packet, 0 where it is neither. The ECN field is always the inner one (CE goes out as ECT(0)), and combined again at the other end (RFC 6040).',
   }),
   ttl: option('ttl', {
     parse: (value) => (value === 'inherit' ? ('inherit' as const) : integer(0, 255)(value)),
-    expected: '1 to 255, or 0 for the default',
+    expected: '1 to 255, 0 for the default, or inherit',
     example: '64',
     byDefault: '64',
-    documentation: 'TTL of the outer header. `inherit` is not supported yet: 64 is sent, with a warning.',
+    documentation:
+      'TTL or hop limit of the outer header; `inherit` copies it from the inner IPv4 or IPv6 packet, 64 where it is neither.',
   }),
   destinationPort: option('dst_port', {
     types: UDP_TUNNELS,
@@ -136,10 +140,12 @@ export const TUNNEL_KEYS = {
   }),
   extensions: option('exts', {
     types: ['vxlan'],
-    parse: (value) => text(value),
-    expected: 'no extension',
-    example: '',
-    documentation: 'VXLAN extensions (gbp, gpe). Not supported yet: the tunnel is INVALID.',
+    parse: oneOf('gbp'),
+    expected: 'gbp (VXLAN-GPE is not supported)',
+    example: 'gbp',
+    byDefault: 'none: packets with an extension are dropped',
+    documentation:
+      'VXLAN extensions. `gbp`: packets with a group policy are accepted and the policy is passed over; none is sent, as every frame has policy 0.',
   }),
   packetType: option('packet_type', {
     parse: oneOf('legacy_l2'),

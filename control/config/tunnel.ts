@@ -112,17 +112,14 @@ function readSettings(
   const outKey = readKey(type, reader, TUNNEL_KEYS.outKey) ?? both ?? { kind: 'none' };
   const checksum = reader.read(TUNNEL_KEYS.checksum) ?? false;
   const dontFragment = reader.read(TUNNEL_KEYS.dontFragment) ?? true;
-  const ttl = orDefault(reader, TUNNEL_KEYS.ttl, DEFAULT_TTL) || DEFAULT_TTL;
-  const tos = orDefault(reader, TUNNEL_KEYS.tos, 0);
+  const ttl = reader.read(TUNNEL_KEYS.ttl) || DEFAULT_TTL;
+  const tos = reader.read(TUNNEL_KEYS.tos) ?? 0;
   const destinationPort = readIfOf(type, reader, TUNNEL_KEYS.destinationPort) ?? DEFAULT_PORT[type];
-  const extensions = readIfOf(type, reader, TUNNEL_KEYS.extensions);
-  if (extensions !== undefined) {
-    reader.refuse(TUNNEL_KEYS.extensions, extensions, 'no extension', 'VXLAN extensions are not supported yet');
-  }
+  const gbp = readIfOf(type, reader, TUNNEL_KEYS.extensions) === 'gbp';
   reader.read(TUNNEL_KEYS.packetType);
   const egressMark = reader.read(TUNNEL_KEYS.egressMark);
   if (addresses === undefined) return undefined;
-  return { type, ...addresses, inKey, outKey, checksum, dontFragment, ttl, tos, destinationPort, egressMark };
+  return { type, ...addresses, inKey, outKey, checksum, dontFragment, ttl, tos, destinationPort, gbp, egressMark };
 }
 
 function readAddresses(
@@ -185,11 +182,4 @@ function readKey(type: TunnelType, reader: OptionReader, row: OvsdbKey<TunnelKey
 /** Undefined for a tunnel type that does not have the key; then it ends among the unknown ones. */
 function readIfOf<T>(type: TunnelType, reader: OptionReader, row: OvsdbKey<T>): T | undefined {
   return row.types === undefined || row.types.includes(type) ? reader.read(row) : undefined;
-}
-
-function orDefault(reader: OptionReader, row: OvsdbKey<number | 'inherit'>, byDefault: number): number {
-  const value = reader.read(row);
-  if (value !== 'inherit') return value ?? byDefault;
-  reader.warn(row, value, row.expected, `ignored: inherit is not supported yet, ${byDefault} is used`);
-  return byDefault;
 }

@@ -32,7 +32,9 @@ export const POP_PORT = 2;
 export const POP_END = 3;
 /** 1 if the header carries a checksum: it must be verified over the packet from its start to POP_END. */
 export const POP_CHECKSUM = 4;
-export const POP_RESULTS = 5;
+/** 1 if the header has an extension that a tunnel must have been told to accept (VXLAN group policy). */
+export const POP_EXTENSION = 5;
+export const POP_RESULTS = 6;
 
 /** The traffic selectors of one child SA, without addresses (as ovs-monitor-ipsec makes them; RFC 7296 §2.9). */
 export interface ChildSelectors {

@@ -8,7 +8,14 @@
 import { checkGeneve, GENEVE_BASE_LENGTH, geneveVni, writeGeneve } from '../wire/geneve.ts';
 import { PROTOCOL_UDP } from '../wire/ipv4.ts';
 import { UDP_HEADER_LENGTH } from '../wire/udp.ts';
-import { type EncapState, type Encapsulation, POP_END, POP_KEY, POP_KEY_PRESENT } from './encapsulation.ts';
+import {
+  type EncapState,
+  type Encapsulation,
+  POP_END,
+  POP_EXTENSION,
+  POP_KEY,
+  POP_KEY_PRESENT,
+} from './encapsulation.ts';
 import { popUdp, pushUdp, udpSelectors } from './udp-tunnel.ts';
 
 function push(bytes: Uint8Array, offset: number, length: number, state: EncapState, flowHash: number): number {
@@ -25,6 +32,7 @@ function pop(bytes: Uint8Array, offset: number, end: number, out: Int32Array): n
   if (header < 0) return header;
   out[POP_KEY] = geneveVni(bytes, at);
   out[POP_KEY_PRESENT] = 1;
+  out[POP_EXTENSION] = 0;
   return udp + header;
 }
 

@@ -13,6 +13,7 @@ import {
   type OverheadSettings,
   POP_CHECKSUM,
   POP_END,
+  POP_EXTENSION,
   POP_KEY,
   POP_KEY_PRESENT,
   POP_PORT,
@@ -42,6 +43,7 @@ function pop(bytes: Uint8Array, offset: number, end: number, out: Int32Array): n
   out[POP_KEY_PRESENT] = (flags & GRE_FLAG_KEY) !== 0 ? 1 : 0;
   out[POP_PORT] = 0;
   out[POP_END] = end;
+  out[POP_EXTENSION] = 0;
   out[POP_CHECKSUM] = (flags & GRE_FLAG_CHECKSUM) !== 0 ? 1 : 0;
   return header;
 }

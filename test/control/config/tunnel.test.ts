@@ -131,10 +131,15 @@ describe('a well configured tunnel', () => {
     expect(lines.join()).not.toMatch(/secret/);
   });
 
-  it.each(['ttl', 'tos'])('takes %s=inherit for the default, with a warning', (key) => {
+  it.each(['ttl', 'tos'])('takes %s=inherit', (key) => {
     const state = stateOf([{ name: 'tun', options: withRemote({ [key]: 'inherit' }) }]);
-    expect(state.tunnels[0]).toMatchObject({ state: 'CONFIGURED', settings: { ttl: 64, tos: 0 } });
-    expect(formatIssue(state.issues[0]!)).toContain(`options:${key} is "inherit"`);
+    expect(state.tunnels[0]!.settings).toMatchObject({ [key]: 'inherit' });
+    expect(state.issues).toEqual([]);
+  });
+
+  it('takes exts=gbp of VXLAN', () => {
+    expect(tunnelOf('vxlan', { exts: 'gbp' }).settings).toMatchObject({ gbp: true });
+    expect(tunnelOf('vxlan', {}).settings).toMatchObject({ gbp: false });
   });
 
   it('has a rekey margin that fits into a short lifetime', () => {
@@ -257,10 +262,14 @@ describe('a wrong value', () => {
     ],
     ['gre', { csum: 'yes' }, `options:csum is "yes", expected true or false; ${set}csum=true`],
     ['gre', { df_default: '1' }, `options:df_default is "1", expected true or false; ${set}df_default=false`],
-    ['gre', { ttl: '256' }, `options:ttl is "256", expected 1 to 255, or 0 for the default; ${set}ttl=64`],
-    ['gre', { tos: '0x29' }, `options:tos is "0x29", expected 0 to 252 with the two ECN bits zero; ${set}tos=0x28`],
+    ['gre', { ttl: '256' }, `options:ttl is "256", expected 1 to 255, 0 for the default, or inherit; ${set}ttl=64`],
+    [
+      'gre',
+      { tos: '0x29' },
+      `options:tos is "0x29", expected 0 to 252 with the two ECN bits zero, or inherit; ${set}tos=0x28`,
+    ],
     ['vxlan', { dst_port: '0' }, `options:dst_port is "0", expected 1 to 65535; ${set}dst_port=6081`],
-    ['vxlan', { exts: 'gbp' }, 'options:exts is "gbp", expected no extension; VXLAN extensions are not supported yet'],
+    ['vxlan', { exts: 'gpe' }, `options:exts is "gpe", expected gbp (VXLAN-GPE is not supported); ${set}exts=gbp`],
     [
       'gre',
       { packet_type: 'legacy_l3' },

@@ -12,7 +12,7 @@ import {
   greKey,
   writeGre,
 } from '../../../dataplane/wire/gre.ts';
-import { checkVxlan, vxlanVni, writeVxlan } from '../../../dataplane/wire/vxlan.ts';
+import { checkVxlan, hasGroupPolicy, vxlanVni, writeVxlan } from '../../../dataplane/wire/vxlan.ts';
 
 const bytesOf = (hex: string): Uint8Array => Uint8Array.from(Buffer.from(hex.replaceAll(' ', ''), 'hex'));
 const hexOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
@@ -97,9 +97,19 @@ describe('the VXLAN header', () => {
     }
   });
 
+  it('may carry a group policy: the G flag, then D, A and the id of the group', () => {
+    for (const header of ['8800000000000100', '8848ffff00000100', '8808000100000100']) {
+      expect(checkVxlan(bytesOf(header), 0, 8)).toBe(8);
+      expect(hasGroupPolicy(bytesOf(header), 0)).toBe(true);
+    }
+    expect(hasGroupPolicy(bytesOf('0800000000000100'), 0)).toBe(false);
+    for (const header of ['8000000000000100', '8880000000000100', '8c00000000000100', '8801000000000100'])
+      expect(checkVxlan(bytesOf(header), 0, 8), header).toBe(refused('vxlan-flags'));
+  });
+
   it('is refused without the I flag, and with any other bit beside the VNI', () => {
     expect(checkVxlan(bytesOf('0000000000000100'), 0, 8)).toBe(refused('vxlan-flags'));
-    for (let bit = 0; bit < 64; bit++) {
+    for (let bit = 1; bit < 64; bit++) {
       if (bit === 4 || (bit >= 32 && bit < 56)) continue;
       const bytes = bytesOf('0800000000000100');
       bytes[bit >> 3] |= 0x80 >> (bit & 7);
