@@ -16,7 +16,6 @@ import { daemonCommands } from './commands.ts';
 import { COLUMNS, desiredState } from './config/config.ts';
 import { datapathReport, statisticsReport } from './datapath-report.ts';
 import { IkeRunner } from './ike-runner.ts';
-import { routeTo } from './links.ts';
 import { type Database, mapOf, numberOf, type Row } from './ovsdb/database.ts';
 import { openDatabase } from './ovsdb/open.ts';
 import { OwnedTaps } from './owned-taps.ts';
@@ -25,6 +24,7 @@ import { Protections } from './protections.ts';
 import { Reconciler } from './reconciler.ts';
 import type { StatusSources } from './status.ts';
 import { SwitchAttach } from './switch-attach.ts';
+import { readUnderlay } from './underlay.ts';
 import { CommandError } from './unixctl/command.ts';
 import { UnixctlServer } from './unixctl/server.ts';
 import { vlogCommands } from './unixctl/vlog-commands.ts';
@@ -195,16 +195,16 @@ export class Daemon {
 
   async #reconcileOnce(): Promise<void> {
     const replica = this.#database.replica();
-    const addresses = await localAddresses(replica.get('Interface')?.values() ?? []);
+    const underlay = await readUnderlay(remotesOf(replica.get('Interface')?.values() ?? []));
     const desired = desiredState(replica, {
-      defaultLocalAddress: (remote) => addresses.get(remote),
+      defaultLocalAddress: (remote) => underlay.routeTo(remote)?.source,
       parseProposals: (protocol, text) => (protocol === 'ike' ? parseIkeProposal(text) : parseEspProposal(text)),
       previous: this.#reconciler.desired,
     });
     const ofports = new Map(
       [...(replica.get('Interface') ?? [])].map(([uuid, row]) => [uuid, numberOf(row, 'ofport')]),
     );
-    await this.#reconciler.apply(desired, (uuid) => ofports.get(uuid));
+    await this.#reconciler.apply(desired, underlay, (uuid) => ofports.get(uuid));
     const report = await datapathReport(desired, this.#attach, this.#engine);
     await report.commit(this.#database, this.#vlog.logger('ovsdb'));
   }
@@ -342,17 +342,9 @@ function probeTap(native: Native): void {
   );
 }
 
-/** The address this host would send from, for each remote whose tunnel names no `local_ip`. */
-async function localAddresses(interfaces: Iterable<Row>): Promise<ReadonlyMap<string, string>> {
-  const addresses = new Map<string, string>();
-  for (const row of interfaces) {
-    const options = mapOf(row, 'options');
-    const remote = options.get('remote_ip');
-    if (remote === undefined || options.has('local_ip') || addresses.has(remote) || isIP(remote) === 0) continue;
-    const route = await routeTo(remote);
-    if (route !== undefined) addresses.set(remote, route.source);
-  }
-  return addresses;
+/** Addresses of all peers that tunnels name. */
+function remotesOf(interfaces: Iterable<Row>): string[] {
+  return [...interfaces].map((row) => mapOf(row, 'options').get('remote_ip') ?? '').filter((text) => isIP(text) !== 0);
 }
 
 function describe(error: unknown): string {

@@ -1,5 +1,5 @@
 /**
- * Facts and settings of network devices and routes, through `ip -json` (iproute2).
+ * Facts and settings of network devices, through `ip -json` (iproute2).
  *
  * Only what the daemon's cold path needs: a few calls a configuration change. Names of devices are checked
  * by config before they come here; nothing goes through a shell.
@@ -18,23 +18,12 @@ export interface LinkFacts {
   readonly carrier: boolean;
 }
 
-export interface Route {
-  /** The address this host would send from. */
-  readonly source: string;
-  readonly device: string;
-}
-
 interface IpLink {
   ifindex: number;
   ifname: string;
   address?: string;
   mtu: number;
   flags: string[];
-}
-
-interface IpRoute {
-  prefsrc?: string;
-  dev?: string;
 }
 
 /** The device's facts, or undefined if there is none of that name. */
@@ -68,14 +57,6 @@ export async function setLink(name: string, settings: { mac?: string; mtu?: numb
     ...(settings.mtu === undefined ? [] : ['mtu', String(settings.mtu)]),
   ];
   if (words.length > 0) await execute('ip', ['link', 'set', 'dev', name, ...words]);
-}
-
-/** How this host reaches an address, or undefined without a route. */
-export async function routeTo(address: string): Promise<Route | undefined> {
-  const routes = await ipJson<IpRoute[]>(['route', 'get', address]);
-  const route = routes?.[0];
-  if (route?.prefsrc === undefined || route.dev === undefined) return undefined;
-  return { source: route.prefsrc, device: route.dev };
 }
 
 /** Undefined when `ip` says that there is no such thing (exit status 1 or 2). */

@@ -13,6 +13,7 @@ import { type ConnectionPlan, planConnections } from './connections.ts';
 import type { IkeRunner } from './ike-runner.ts';
 import type { Protections, ProtectionTarget } from './protections.ts';
 import type { SwitchAttach } from './switch-attach.ts';
+import type { Underlay } from './underlay.ts';
 import type { Logger } from './vlog.ts';
 
 export interface ReconcilerOptions {
@@ -49,8 +50,15 @@ export class Reconciler {
     return this.#versions;
   }
 
-  /** @param ofportOf the ofport that the database has for an Interface */
-  async apply(desired: DesiredState, ofportOf: (uuid: string) => number | undefined): Promise<void> {
+  /**
+   * @param underlay routes to all remotes of `desired`
+   * @param ofportOf the ofport that the database has for an Interface
+   */
+  async apply(
+    desired: DesiredState,
+    underlay: Underlay,
+    ofportOf: (uuid: string) => number | undefined,
+  ): Promise<void> {
     const { protections, attach } = this.#options;
     this.#desired = desired;
     this.#tellIssues(desired);
@@ -58,7 +66,7 @@ export class Reconciler {
     await this.#setMark(desired.markPolicy.drop);
     const commands = protections.set(targets(desired), rememberedKeys(desired));
     await this.#run(commands.filter((command) => command.op === 'set-protection'));
-    await attach.apply(desired, (key) => protections.get(key)?.id, ofportOf);
+    await attach.apply(desired, underlay, (key) => protections.get(key)?.id, ofportOf);
     this.#setConnections(planConnections(desired.connections));
     await this.#run(commands.filter((command) => command.op === 'remove-protection'));
   }

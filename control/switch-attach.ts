@@ -9,11 +9,12 @@ import type { Engine, TunnelSettings } from '../dataplane/index.ts';
 import { tunnelOverhead } from '../dataplane/index.ts';
 import type { Native } from '../native-shims/index.ts';
 import type { BridgeState, DesiredState, PortState, TunnelState } from './config/desired-state.ts';
-import { type LinkFacts, linkFacts, routeTo, setLink } from './links.ts';
+import { type LinkFacts, linkFacts, setLink } from './links.ts';
 import { innerMtu } from './mtu.ts';
 import { LOCAL_OFPORT, OfportTable } from './ofports.ts';
 import type { OwnedTaps } from './owned-taps.ts';
 import { INVALID_PROTECTION } from './protections.ts';
+import type { Underlay } from './underlay.ts';
 import type { Logger } from './vlog.ts';
 
 export interface AttachedBridge {
@@ -75,19 +76,22 @@ export class SwitchAttach {
 
   /**
    * Makes bridges and ports what the configuration asks for.
+   * @param underlay routes to all remotes of `desired`, and the devices
    * @param protectionOf id of the protection of a connection key
    * @param ofportOf the ofport that the database has for an Interface, kept if it is free
    */
   async apply(
     desired: DesiredState,
+    underlay: Underlay,
     protectionOf: (connection: string) => number | undefined,
     ofportOf: (uuid: string) => number | undefined,
   ): Promise<void> {
     await this.#removeGone(desired);
     for (const bridge of desired.bridges) await this.#setBridge(bridge);
     for (const port of desired.ports) await this.#setDevicePort(port, ofportOf(port.uuid));
-    for (const tunnel of desired.tunnels) await this.#setTunnelPort(tunnel, protectionOf, ofportOf(tunnel.uuid));
-    for (const bridge of desired.bridges) await this.#setMtus(bridge, desired);
+    for (const tunnel of desired.tunnels)
+      await this.#setTunnelPort(tunnel, underlay, protectionOf, ofportOf(tunnel.uuid));
+    for (const bridge of desired.bridges) await this.#setMtus(bridge, desired, underlay);
     await this.#options.taps.removeUnused(new Set(this.#tapNames()), this.#options.native);
   }
 
@@ -179,6 +183,7 @@ export class SwitchAttach {
 
   async #setTunnelPort(
     tunnel: TunnelState,
+    underlay: Underlay,
     protectionOf: (connection: string) => number | undefined,
     formerOfport: number | undefined,
   ): Promise<void> {
@@ -204,7 +209,7 @@ export class SwitchAttach {
       tunnel: engineTunnel,
     });
     const ofport = known?.ofport ?? this.#ofports.take(bridge.id, tunnel.ofportRequest ?? formerOfport);
-    const egress = (await routeTo(tunnel.settings.remote))?.device;
+    const egress = underlay.routeTo(tunnel.settings.remote)?.device;
     this.#ports.set(tunnel.uuid, {
       id,
       bridge: bridge.id,
@@ -219,31 +224,21 @@ export class SwitchAttach {
   }
 
   /** A TAP without `mtu_request` gets what fits every tunnel of its bridge; without tunnels it keeps what it has. */
-  async #setMtus(bridge: BridgeState, desired: DesiredState): Promise<void> {
-    const derived = await this.#derivedMtu(desired.tunnels.filter((tunnel) => tunnel.bridgeUuid === bridge.uuid));
+  async #setMtus(bridge: BridgeState, desired: DesiredState, underlay: Underlay): Promise<void> {
+    const derived = derivedMtu(
+      desired.tunnels.filter((tunnel) => tunnel.bridgeUuid === bridge.uuid),
+      underlay,
+    );
     for (const port of desired.ports) {
       const attached = this.#ports.get(port.uuid);
       if (port.bridgeUuid !== bridge.uuid || attached?.device.kind !== 'tap') continue;
-      const facts = await linkFacts(port.name);
+      const facts = underlay.link(port.name) ?? (await linkFacts(port.name));
       const mtu = port.mtu ?? derived;
       if (facts === undefined) continue;
       if (mtu !== undefined && facts.mtu !== mtu) await setLink(port.name, { mtu });
       const current = mtu === undefined ? facts : { ...facts, mtu };
       this.#ports.set(port.uuid, { ...attached, device: { ...attached.device, facts: current } });
     }
-  }
-
-  async #derivedMtu(tunnels: readonly TunnelState[]): Promise<number | undefined> {
-    let smallest: number | undefined;
-    for (const tunnel of tunnels) {
-      if (tunnel.settings === undefined) continue;
-      const route = await routeTo(tunnel.settings.remote);
-      const underlay = route === undefined ? undefined : await linkFacts(route.device);
-      if (underlay === undefined) continue;
-      const mtu = innerMtu(underlay.mtu, tunnelOverhead(tunnel.settings), tunnel.wantsIpsec);
-      smallest = Math.min(smallest ?? mtu, mtu);
-    }
-    return smallest;
   }
 
   async #removePort(port: AttachedPort): Promise<void> {
@@ -280,4 +275,17 @@ function protectionOfTunnel(
   if (tunnel.wantsIpsec && tunnel.state === 'INVALID') return INVALID_PROTECTION;
   const protection = tunnel.connection === undefined ? undefined : protectionOf(tunnel.connection);
   return tunnel.wantsIpsec ? (protection ?? INVALID_PROTECTION) : protection;
+}
+
+/** The smallest of what fits each tunnel's route; undefined where no tunnel has one. Bytes. */
+function derivedMtu(tunnels: readonly TunnelState[], underlay: Underlay): number | undefined {
+  let smallest: number | undefined;
+  for (const { settings, wantsIpsec } of tunnels) {
+    const route = settings === undefined ? undefined : underlay.routeTo(settings.remote);
+    const device = route === undefined ? undefined : underlay.link(route.device);
+    if (settings === undefined || device === undefined) continue;
+    const mtu = innerMtu(device.mtu, tunnelOverhead(settings), wantsIpsec);
+    smallest = Math.min(smallest ?? mtu, mtu);
+  }
+  return smallest;
 }

@@ -1,0 +1,64 @@
+/**
+ * How this host reaches the peers: routes and devices, read once for each reconciliation.
+ *
+ * One run of `ip -batch` for all peers, so that ten thousand tunnels cost one process and not ten thousand.
+ */
+import { spawn } from 'node:child_process';
+import { allLinkFacts, type LinkFacts } from './links.ts';
+
+export interface Route {
+  /** The address this host would send from. */
+  readonly source: string;
+  readonly device: string;
+}
+
+/** A picture of one moment. */
+export interface Underlay {
+  /** Undefined: there is no route to this address. */
+  routeTo(address: string): Route | undefined;
+  /** Undefined: there is no device of this name. */
+  link(name: string): LinkFacts | undefined;
+}
+
+interface IpRoute {
+  readonly dst: string;
+  readonly prefsrc?: string;
+  readonly dev?: string;
+}
+
+/** @param addresses of peers, IPv4 or IPv6 text that config has checked */
+export async function readUnderlay(addresses: Iterable<string>): Promise<Underlay> {
+  const [routes, links] = await Promise.all([readRoutes(new Set(addresses)), allLinkFacts()]);
+  return { routeTo: (address) => routes.get(canonical(address)), link: (name) => links.get(name) };
+}
+
+async function readRoutes(addresses: ReadonlySet<string>): Promise<ReadonlyMap<string, Route>> {
+  const routes = new Map<string, Route>();
+  if (addresses.size === 0) return routes;
+  const commands = [...addresses].map((address) => `route get ${address}\n`).join('');
+  for (const line of (await ipBatch(commands)).split('\n').filter(Boolean)) {
+    for (const { dst, prefsrc, dev } of JSON.parse(line) as IpRoute[]) {
+      if (prefsrc !== undefined && dev !== undefined) routes.set(canonical(dst), { source: prefsrc, device: dev });
+    }
+  }
+  return routes;
+}
+
+/** What `ip` prints. It says on stderr which addresses have no route, and that is no failure. */
+function ipBatch(commands: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const ip = spawn('ip', ['-json', '-force', '-batch', '-'], { stdio: ['pipe', 'pipe', 'ignore'] });
+    const chunks: Buffer[] = [];
+    ip.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
+    ip.on('error', (error) => reject(new Error(`ip -batch: ${error.message}: iproute2 is needed`)));
+    // It ends early only if it fails, and then `error` or an empty answer says so.
+    ip.stdin.on('error', () => {});
+    ip.on('close', () => resolve(Buffer.concat(chunks).toString('utf8')));
+    ip.stdin.end(commands);
+  });
+}
+
+/** One spelling for each IPv6 address. */
+function canonical(address: string): string {
+  return address.includes(':') ? new URL(`http://[${address}]`).hostname : address;
+}
