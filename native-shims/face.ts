@@ -31,8 +31,9 @@ export interface Addon {
     mark: number,
     receiveBuffer: number,
     sendBuffer: number,
+    segments: boolean,
   ): number;
-  openPacketSocket(device: string, receiveBuffer: number, sendBuffer: number): number;
+  openPacketSocket(device: string, receiveBuffer: number, sendBuffer: number, vnetHeader: boolean): number;
   openSilentListener(family: number, address: string, port: number): number;
   attachFilter(fd: number, program: Uint8Array): void;
   attachReusePortFilter(fd: number, program: Uint8Array): void;
@@ -45,6 +46,7 @@ export interface Addon {
     first: number,
     count: number,
     capacity: number,
+    budget: number,
   ): number;
   writeFrames(
     fd: number,
@@ -54,6 +56,16 @@ export interface Addon {
     first: number,
     count: number,
     failed: Int32Array | undefined,
+  ): number;
+  writeGroups(
+    fd: number,
+    arena: Uint8Array,
+    offset: Int32Array,
+    length: Int32Array,
+    first: number,
+    count: number,
+    group: Int32Array,
+    errors: Int32Array,
   ): number;
   receiveBatch(
     fd: number,
@@ -76,6 +88,34 @@ export interface Addon {
     toIndex: Int32Array,
     errors: Int32Array,
   ): number;
+  sendSegments(
+    fd: number,
+    arena: Uint8Array,
+    offset: Int32Array,
+    length: Int32Array,
+    first: number,
+    count: number,
+    to: Uint8Array,
+    from: Uint8Array,
+    toIndex: Int32Array,
+    group: Int32Array,
+    tos: Int32Array,
+    ttl: Int32Array,
+    errors: Int32Array,
+  ): number;
+  receiveSegments(
+    fd: number,
+    arena: Uint8Array,
+    offset: Int32Array,
+    length: Int32Array,
+    first: number,
+    count: number,
+    capacity: number,
+    from: Uint8Array,
+    local: Uint8Array,
+    segment: Int32Array,
+    tos: Int32Array,
+  ): number;
   receiveDatagrams(fd: number, maximum: number): ReceivedDatagram[];
   sendDatagram(fd: number, data: Uint8Array, address: string, port: number, local: string | undefined): void;
   createEventFd: Native['createEventFd'];
@@ -97,6 +137,15 @@ export interface Addon {
     count: number,
     sum: Int32Array,
   ): void;
+  copyBatch(
+    arena: Uint8Array,
+    offset: Int32Array,
+    length: Int32Array,
+    first: number,
+    count: number,
+    to: Int32Array,
+    sum: Int32Array,
+  ): void;
   lockPidfile: Native['lockPidfile'];
   monotonicMs: Native['monotonicMs'];
 }
@@ -116,6 +165,9 @@ type AeadCall = (
 
 /** Leaves the socket's mark as it is. */
 const NO_MARK = -1;
+
+/** No limit on the bytes that one call reads. */
+const UNLIMITED = 2 ** 31 - 1;
 
 /** Bytes of struct sock_filter: u16 code, u8 jt, u8 jf, u32 k, in host order. */
 const INSTRUCTION = 8;
@@ -167,20 +219,42 @@ export function faceOf(addon: Addon): Native {
         o.mark ?? NO_MARK,
         o.receiveBuffer ?? 0,
         o.sendBuffer ?? 0,
+        o.segments ?? false,
       ),
-    openPacketSocket: (device, o) => addon.openPacketSocket(device, o.receiveBuffer ?? 0, o.sendBuffer ?? 0),
+    openPacketSocket: (device, o) =>
+      addon.openPacketSocket(device, o.receiveBuffer ?? 0, o.sendBuffer ?? 0, o.vnetHeader ?? false),
     openSilentListener: (o) => addon.openSilentListener(o.family, o.address, o.port),
     attachFilter: (fd, program) => addon.attachFilter(fd, packFilter(program)),
     attachReusePortFilter: (fd, program) => addon.attachReusePortFilter(fd, packFilter(program)),
     setMark: addon.setMark,
-    readFrames: (fd, c, first, count, capacity) =>
-      addon.readFrames(fd, c.arena, c.offset, c.length, first, count, capacity),
+    readFrames: (fd, c, first, count, capacity, budget = UNLIMITED) =>
+      addon.readFrames(fd, c.arena, c.offset, c.length, first, count, capacity, budget),
     writeFrames: (fd, c, first, count, failed) =>
       addon.writeFrames(fd, c.arena, c.offset, c.length, first, count, failed),
+    writeGroups: (fd, c, group, first, count, errors) =>
+      addon.writeGroups(fd, c.arena, c.offset, c.length, first, count, group, errors),
     receiveBatch: (fd, c, first, count, capacity, from) =>
       addon.receiveBatch(fd, c.arena, c.offset, c.length, first, count, capacity, from),
     sendBatch: (fd, c, first, count, to, toIndex, errors) =>
       addon.sendBatch(fd, c.arena, c.offset, c.length, first, count, to, toIndex, errors),
+    sendSegments: (fd, c, first, count, to, from) =>
+      addon.sendSegments(
+        fd,
+        c.arena,
+        c.offset,
+        c.length,
+        first,
+        count,
+        to,
+        from,
+        c.toIndex,
+        c.group,
+        c.tos,
+        c.ttl,
+        c.errors,
+      ),
+    receiveSegments: (fd, c, first, count, capacity) =>
+      addon.receiveSegments(fd, c.arena, c.offset, c.length, first, count, capacity, c.from, c.local, c.segment, c.tos),
     receiveDatagrams: addon.receiveDatagrams,
     sendDatagram: (fd, data, remote, local) => addon.sendDatagram(fd, data, remote.address, remote.port, local),
     createEventFd: addon.createEventFd,
@@ -221,6 +295,7 @@ export function faceOf(addon: Addon): Native {
       ),
     checksum: addon.checksum,
     checksumBatch: (c, sum, first, count) => addon.checksumBatch(c.arena, c.offset, c.length, first, count, sum),
+    copyBatch: (c, to, sum, first, count) => addon.copyBatch(c.arena, c.offset, c.length, first, count, to, sum),
     lockPidfile: addon.lockPidfile,
     monotonicMs: addon.monotonicMs,
   };

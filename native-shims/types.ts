@@ -36,10 +36,37 @@ export interface TapOptions {
   readonly kind: 'tap' | 'tun';
   /** IFF_MULTI_QUEUE: the same name can be opened once per worker. */
   readonly multiQueue: boolean;
-  /** IFF_VNET_HDR: each frame begins with a 12-byte virtio_net_hdr. */
+  /** IFF_VNET_HDR: each frame begins with a virtio_net_hdr of 10 bytes. */
   readonly vnetHeader: boolean;
   /** TUNSETPERSIST: the device outlives the descriptor. */
   readonly persistent: boolean;
+}
+
+/**
+ * Rows that leave as UDP datagrams, with UDP_SEGMENT where several are one message. Row i and the group[i] - 1 rows behind
+ * it (1 to 64 rows, 65,507 bytes at most) are one message, which the kernel cuts where we joined it: all rows must be as
+ * long as the first, but the last may be shorter. group, toIndex, tos and ttl of a message are those of its first row.
+ */
+export interface SentSegments extends FrameColumns {
+  readonly group: Int32Array;
+  /** The slot of `to` and of `from`. */
+  readonly toIndex: Int32Array;
+  /** IP_TOS or IPV6_TCLASS, IP_TTL or IPV6_HOPLIMIT; -1: as the socket has it. */
+  readonly tos: Int32Array;
+  readonly ttl: Int32Array;
+  /** Gets 0, or the errno of the message, in each of its rows. */
+  readonly errors: Int32Array;
+}
+
+/** Rows that UDP datagrams are received into, with UDP_GRO: one row may hold several of them. */
+export interface ReceivedSegments extends FrameColumns {
+  /** Gets the bytes of each datagram in the row, of which the last may be shorter; 0: the row is one datagram. */
+  readonly segment: Int32Array;
+  /** Gets the TOS or traffic class, if the socket was opened with `segments`; else 0. */
+  readonly tos: Int32Array;
+  /** Slots of ADDRESS_SLOT bytes: sender of row i, and the address it was sent to (port 0; zeros without `packetInfo`). */
+  readonly from: Uint8Array;
+  readonly local: Uint8Array;
 }
 
 export type SocketAddress = { readonly address: string; readonly port: number };
@@ -109,7 +136,11 @@ export interface Native {
     receiveBuffer?: number;
     sendBuffer?: number;
   }): number;
-  /** UDP. `device`: SO_BINDTODEVICE. `packetInfo`: IP_PKTINFO, for receiveDatagrams. `reusePort`: SO_REUSEPORT. */
+  /**
+   * UDP. `device`: SO_BINDTODEVICE. `packetInfo`: IP_PKTINFO, for receiveDatagrams and receiveSegments. `reusePort`:
+   * SO_REUSEPORT. `segments`: UDP_GRO and IP_RECVTOS; such a socket is for receiveSegments only, other calls can't tell
+   * joined datagrams apart.
+   */
   openUdpSocket(options: {
     family: 4 | 6;
     address: string;
@@ -120,9 +151,16 @@ export interface Native {
     reusePort?: boolean;
     receiveBuffer?: number;
     sendBuffer?: number;
+    segments?: boolean;
   }): number;
-  /** AF_PACKET/SOCK_RAW on one device, promiscuous, outgoing packets not seen. */
-  openPacketSocket(device: string, options: { receiveBuffer?: number; sendBuffer?: number }): number;
+  /**
+   * AF_PACKET/SOCK_RAW on one device, promiscuous, outgoing packets not seen. `vnetHeader`: PACKET_VNET_HDR, each frame
+   * begins with a virtio_net_hdr of 10 bytes, as with a TAP.
+   */
+  openPacketSocket(
+    device: string,
+    options: { receiveBuffer?: number; sendBuffer?: number; vnetHeader?: boolean },
+  ): number;
   /** A listening TCP socket that a drop-all filter keeps silent, so that the kernel does not answer STT with RST. */
   openSilentListener(options: { family: 4 | 6; address: string; port: number }): number;
   /** SO_ATTACH_FILTER (SO_LOCK_FILTER not set). At most 4096 instructions. */
@@ -134,14 +172,35 @@ export interface Native {
   // --- batches. None of these blocks or throws for EAGAIN, ENOBUFS or one bad packet.
   /**
    * read() on a TAP into rows first..first+count-1: row i into `capacity` bytes at offset[i], which the caller has set.
-   * Sets length[i]. Returns the rows filled. A frame longer than capacity is cut: its length[i] is -1.
+   * Sets length[i]. Returns the rows filled. A frame longer than capacity is cut: its length[i] is -1. Once `budget` bytes
+   * or more are read, the call ends (default: no limit).
    */
-  readFrames(fd: number, columns: FrameColumns, first: number, count: number, capacity: number): number;
+  readFrames(
+    fd: number,
+    columns: FrameColumns,
+    first: number,
+    count: number,
+    capacity: number,
+    budget?: number,
+  ): number;
   /**
    * write() of each row to a TAP. Returns rows taken, refused ones among them, so first+result is where to go on after
    * EAGAIN. A row the kernel refuses is skipped; `failed[0]`, if given, is incremented for each.
    */
   writeFrames(fd: number, columns: FrameColumns, first: number, count: number, failed?: Int32Array): number;
+  /**
+   * writev() to a TAP of frames that lie in pieces: row i and the group[i] - 1 rows behind it (256 at most) are one frame.
+   * errors[i] of its first row gets 0 or the errno of a refused frame. Returns rows taken, so first+result is where to go on
+   * after EAGAIN.
+   */
+  writeGroups(
+    fd: number,
+    columns: FrameColumns,
+    group: Int32Array,
+    first: number,
+    count: number,
+    errors: Int32Array,
+  ): number;
   /** recvmmsg. As readFrames; a raw IPv4 packet begins with its IP header. `from`, if given, gets a sockaddr per row. */
   receiveBatch(
     fd: number,
@@ -165,6 +224,21 @@ export interface Native {
     toIndex: Int32Array,
     errors: Int32Array,
   ): number;
+
+  /**
+   * sendmmsg with UDP_SEGMENT (Linux 4.18). `to` and `from` hold slots of ADDRESS_SLOT bytes; a slot of `from` that is zeros
+   * leaves the local address to the kernel. The socket must not have SO_NO_CHECK. Results as sendBatch.
+   */
+  sendSegments(
+    fd: number,
+    columns: SentSegments,
+    first: number,
+    count: number,
+    to: Uint8Array,
+    from: Uint8Array,
+  ): number;
+  /** recvmmsg on a socket opened with `segments`. As readFrames; what the kernel joined needs 65,535 bytes of capacity. */
+  receiveSegments(fd: number, columns: ReceivedSegments, first: number, count: number, capacity: number): number;
 
   // --- datagrams of the control plane (IKE); copies
   receiveDatagrams(fd: number, maximum: number): ReceivedDatagram[];
@@ -200,6 +274,12 @@ export interface Native {
    * out as the folded sum of length[i] bytes at offset[i] on top of it.
    */
   checksumBatch(columns: FrameColumns, sum: Int32Array, first: number, count: number): void;
+
+  /**
+   * Copies length[i] bytes from offset[i] to to[i] for rows first..first+count-1, in this order; sum[i] gets their RFC 1071
+   * sum, folded. The two ranges of a row must not overlap.
+   */
+  copyBatch(columns: FrameColumns, to: Int32Array, sum: Int32Array, first: number, count: number): void;
 
   // --- process
   /** Opens or creates the file, writes `text`, takes an fcntl write lock on it and keeps it until exit. Throws EAGAIN/EACCES if held; then `holder` pid is in the error. */

@@ -18,7 +18,7 @@
 #include "addon.h"
 #include "error.h"
 
-#define ARGUMENTS_MAXIMUM 12
+#define ARGUMENTS_MAXIMUM 14
 
 struct arguments {
   napi_env env;

@@ -32,6 +32,28 @@ static uint32_t sum_bytes(const uint8_t *data, size_t length, uint32_t initial) 
   return fold((uint64_t)be16toh((uint16_t)fold(even + odd)) + initial);
 }
 
+/*
+ * Copies and adds in one pass; the ranges do not overlap. Blocks of 64 bytes, so that the compiler may use vectors. The
+ * 32-bit halves of each word are added apart, as in sum_bytes.
+ */
+static uint32_t copy_bytes(uint8_t *to, const uint8_t *from, size_t length) {
+  uint64_t even[8] = {0}, odd[8] = {0};
+  size_t i = 0;
+  for (; i + 64 <= length; i += 64) {
+    uint64_t words[8];
+    memcpy(words, from + i, sizeof words);
+    memcpy(to + i, words, sizeof words);
+    for (size_t j = 0; j < 8; j++) {
+      even[j] += (uint32_t)words[j];
+      odd[j] += words[j] >> 32;
+    }
+  }
+  memcpy(to + i, from + i, length - i);
+  uint64_t sum = 0;
+  for (size_t j = 0; j < 8; j++) sum += even[j] + odd[j];
+  return sum_bytes(from + i, length - i, be16toh((uint16_t)fold(sum)));
+}
+
 /* checksum(arena, offset, length, initial) */
 static napi_value checksum(napi_env env, napi_callback_info info) {
   struct arguments a;
@@ -64,8 +86,47 @@ static napi_value checksum_batch(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+static bool overlap(int32_t one, int32_t other, int32_t length) {
+  int64_t distance = (int64_t)one - other;
+  return distance < length && -distance < length;
+}
+
+/* Row of copyBatch, checked; false and thrown if a range is outside the arena or copied onto itself. */
+static bool take_copy(struct arguments *a, const struct frames *frames, const struct column *to, size_t row, int32_t *from,
+                      int32_t *into, int32_t *length) {
+  *from = read_row(&frames->offset, row);
+  *length = read_row(&frames->length, row);
+  *into = read_row(to, row);
+  if (!is_within(frames->arena.length, *from, *length))
+    throw_outside(a, "packet", row, *from, *length, frames->arena.length);
+  else if (!is_within(frames->arena.length, *into, *length))
+    throw_outside(a, "copy", row, *into, *length, frames->arena.length);
+  else if (overlap(*from, *into, *length))
+    throw_range(a, "row %zu copies %d bytes from %d onto themselves at %d", row, *length, *from, *into);
+  return !a->failed;
+}
+
+/* copyBatch(arena, offset, length, first, count, to, sum) */
+static napi_value copy_batch(napi_env env, napi_callback_info info) {
+  struct arguments a;
+  int32_t from, into, length;
+  if (!arguments_load(&a, env, info, "copyBatch", 7)) return NULL;
+  struct frames frames = take_frames(&a, 0);
+  struct column to = take_rows_column(&a, 5, "to", frames.rows);
+  struct column sum = take_rows_column(&a, 6, "sum", frames.rows);
+  if (a.failed) return NULL;
+  for (size_t row = frames.rows.first; row < frames.rows.end; row++)
+    if (!take_copy(&a, &frames, &to, row, &from, &into, &length)) return NULL;
+  for (size_t row = frames.rows.first; row < frames.rows.end; row++) {
+    if (!take_copy(&a, &frames, &to, row, &from, &into, &length)) return NULL;
+    write_row(&sum, row, length == 0 ? 0 : (int32_t)copy_bytes(frames.arena.data + into, frames.arena.data + from, (size_t)length));
+  }
+  return NULL;
+}
+
 const struct call checksum_calls[] = {
     {"checksum", checksum},
     {"checksumBatch", checksum_batch},
+    {"copyBatch", copy_batch},
     {NULL, NULL},
 };

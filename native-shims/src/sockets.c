@@ -18,6 +18,9 @@
 #ifndef PACKET_IGNORE_OUTGOING
 #define PACKET_IGNORE_OUTGOING 23
 #endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
 #ifndef IPV6_HDRINCL
 #define IPV6_HDRINCL 36
 #endif
@@ -90,12 +93,12 @@ static napi_value open_raw_socket(napi_env env, napi_callback_info info) {
   return number_result(&a, fd);
 }
 
-/* openUdpSocket(family, address, port, device, packetInfo, reusePort, mark, receiveBuffer, sendBuffer) */
+/* openUdpSocket(family, address, port, device, packetInfo, reusePort, mark, receiveBuffer, sendBuffer, segments) */
 static napi_value open_udp_socket(napi_env env, napi_callback_info info) {
   struct arguments a;
   union address address;
   char device[IFNAMSIZ], endpoint[ADDRESS_TEXT_BYTES + 8];
-  if (!arguments_load(&a, env, info, "openUdpSocket", 9)) return NULL;
+  if (!arguments_load(&a, env, info, "openUdpSocket", 10)) return NULL;
   int family = take_family(&a, 0);
   take_address(&a, 1, "address", family, &address);
   set_port(&address, (uint16_t)take_integer(&a, 2, "port", 0, 65535));
@@ -104,6 +107,7 @@ static napi_value open_udp_socket(napi_env env, napi_callback_info info) {
   bool reuse_port = take_boolean(&a, 5, "reusePort");
   int64_t mark = take_integer(&a, 6, "mark", NO_MARK, UINT32_MAX);
   struct buffers buffers = take_buffers(&a, 7);
+  bool segments = take_boolean(&a, 9, "segments");
   if (a.failed) return NULL;
   write_endpoint(&address, endpoint);
 
@@ -114,6 +118,10 @@ static napi_value open_udp_socket(napi_env env, napi_callback_info info) {
   if (packet_info && (family == AF_INET6 ? set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
                                          : set_option(fd, IPPROTO_IP, IP_PKTINFO, 1)) != 0)
     return give_up(&a, fd, "set PKTINFO on UDP socket");
+  if (segments && set_option(fd, IPPROTO_UDP, UDP_GRO, 1) != 0) return give_up(&a, fd, "set UDP_GRO on UDP socket");
+  if (segments && (family == AF_INET6 ? set_option(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1)
+                                      : set_option(fd, IPPROTO_IP, IP_RECVTOS, 1)) != 0)
+    return give_up(&a, fd, "set RECVTOS on UDP socket");
   if (reuse_port && set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1) != 0) return give_up(&a, fd, "set SO_REUSEPORT on UDP socket");
   if (set_mark(fd, mark) != 0) return give_up(&a, fd, "set SO_MARK on UDP socket");
   if (set_buffers(fd, buffers) != 0) return give_up(&a, fd, "set buffers of UDP socket");
@@ -130,13 +138,14 @@ static napi_value open_udp_socket(napi_env env, napi_callback_info info) {
   return number_result(&a, fd);
 }
 
-/* openPacketSocket(device, receiveBuffer, sendBuffer) */
+/* openPacketSocket(device, receiveBuffer, sendBuffer, vnetHeader) */
 static napi_value open_packet_socket(napi_env env, napi_callback_info info) {
   struct arguments a;
   char device[IFNAMSIZ];
-  if (!arguments_load(&a, env, info, "openPacketSocket", 3)) return NULL;
+  if (!arguments_load(&a, env, info, "openPacketSocket", 4)) return NULL;
   take_text(&a, 0, "device", device, sizeof device, 1);
   struct buffers buffers = take_buffers(&a, 1);
+  bool vnet_header = take_boolean(&a, 3, "vnetHeader");
   if (a.failed) return NULL;
 
   unsigned int index = if_nametoindex(device);
@@ -146,6 +155,8 @@ static napi_value open_packet_socket(napi_env env, napi_callback_info info) {
   if (fd < 0) return throw_system(&a, errno, "open packet socket on %s", device);
   if (set_buffers(fd, buffers) != 0) return give_up(&a, fd, "set buffers of packet socket");
   if (set_option(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1) != 0) return give_up(&a, fd, "set PACKET_IGNORE_OUTGOING");
+
+  if (vnet_header && set_option(fd, SOL_PACKET, PACKET_VNET_HDR, 1) != 0) return give_up(&a, fd, "set PACKET_VNET_HDR");
 
   struct packet_mreq promiscuous;
   memset(&promiscuous, 0, sizeof promiscuous);

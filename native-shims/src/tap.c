@@ -19,8 +19,8 @@
 #define TUNSETVNETHDRSZ _IOW('T', 216, int)
 #endif
 
-/* struct virtio_net_hdr_mrg_rxbuf: the layout of virtio 1.0, with num_buffers. */
-#define VNET_HEADER_BYTES 12
+/* struct virtio_net_hdr without num_buffers, as packet sockets have it. */
+#define VNET_HEADER_BYTES 10
 
 /* openTap(name, tap, multiQueue, vnetHeader, persistent) */
 static napi_value open_tap(napi_env env, napi_callback_info info) {

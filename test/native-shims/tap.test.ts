@@ -96,7 +96,7 @@ describe('a TAP', () => {
     expect([...got.length]).toEqual([100, -1, 100]);
   });
 
-  itAsRoot('with a vnet header has 12 bytes in front of each frame', () => {
+  itAsRoot('with a vnet header has 10 bytes in front of each frame', () => {
     const tap = keep(native.openTap(NAME, { ...PLAIN, vnetHeader: true }));
     native.setTapOffload(tap, 0);
     setUp();
@@ -107,10 +107,27 @@ describe('a TAP', () => {
     const got = frames(1, 2048);
     expect(isReadable(tap)).toBe(true);
     expect(native.readFrames(tap, got, 0, 1, 2048)).toBe(1);
-    expect(got.length[0]).toBe(72);
-    expect(row(got, 0).subarray(12)).toEqual(row(out, 0));
+    expect(got.length[0]).toBe(70);
+    expect(row(got, 0).subarray(10)).toEqual(row(out, 0));
 
     expect(native.writeFrames(tap, got, 0, 1)).toBe(1);
+    expect(isReadable(packet)).toBe(true);
+    native.receiveBatch(packet, got, 0, 1, 2048);
+    expect(row(got, 0)).toEqual(row(out, 0));
+  });
+
+  itAsRoot('has the same header on the packet socket of its device, both ways', () => {
+    const tap = keep(native.openTap(NAME, { ...PLAIN, vnetHeader: true }));
+    setUp();
+    const packet = keep(native.openPacketSocket(NAME, { vnetHeader: true }));
+    const out = frames(1, 2048);
+    put(out, 0, Uint8Array.of(...new Uint8Array(10), ...frame(60, 9)));
+    native.sendBatch(packet, out, 0, 1, new Uint8Array(0), NO_ADDRESS, column(1));
+    const got = frames(1, 2048);
+    expect(isReadable(tap)).toBe(true);
+    expect(native.readFrames(tap, got, 0, 1, 2048)).toBe(1);
+    expect(row(got, 0)).toEqual(row(out, 0));
+    native.writeFrames(tap, got, 0, 1);
     expect(isReadable(packet)).toBe(true);
     native.receiveBatch(packet, got, 0, 1, 2048);
     expect(row(got, 0)).toEqual(row(out, 0));
