@@ -9,6 +9,7 @@ import type { WorkerState } from './worker-state.ts';
 
 export function finishBatch(state: WorkerState): void {
   countDrops(state, 0);
+  state.observer?.after('finish', state);
   if (state.inboundSas.events.count > 0) report(state, state.inboundSas.events, 'in');
   if (state.outboundSas.events.count > 0) report(state, state.outboundSas.events, 'out');
 }

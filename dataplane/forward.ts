@@ -27,6 +27,7 @@ const DONE = -1;
 export function forward(state: WorkerState): void {
   const { batch } = state;
   decide(batch, state.fdb, state.bridgePorts, state.now);
+  state.observer?.after('switch', state);
   const received = batch.count;
   for (let row = 0; row < received; row++) {
     if (batch.verdict[row] === 0 && batch.output[row] === FLOOD) flood(state, row, received);

@@ -54,13 +54,18 @@ const INNER_TOO_SHORT = DROP['inner-too-short'];
 export function inbound(state: WorkerState): number {
   const received = receive(state);
   if (received === 0) return 0;
+  state.observer?.after('receive', state);
   takeOffOuterHeaders(state);
+  state.observer?.after('take-off', state);
   openBatch(state.batch, state.aeadList, state.inboundSas);
+  state.observer?.after('open', state);
   reportUnknownSpis(state);
   classify(state);
   applyPolicy(state);
+  state.observer?.after('policy-in', state);
   decapsulate(state);
   combineCongestion(state);
+  state.observer?.after('decapsulate', state);
   deliver(state);
   finishBatch(state);
   return received;

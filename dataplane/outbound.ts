@@ -43,6 +43,7 @@ const WANTED_INTERVAL_MS = 1000;
 export function outbound(state: WorkerState, port: LocalPort): number {
   const read = readFrames(state, port);
   if (read === 0) return 0;
+  state.observer?.after('read', state);
   forward(state);
   transmit(state);
   finishBatch(state);
@@ -68,11 +69,17 @@ function readFrames(state: WorkerState, source: LocalPort): number {
 
 /** Steps 3 to 7 for the rows that forward() has given a tunnel. */
 export function transmit(state: WorkerState): void {
-  if (encapsulate(state) === 0) return;
+  const made = encapsulate(state);
+  state.observer?.after('encapsulate', state);
+  if (made === 0) return;
   applyPolicy(state);
+  state.observer?.after('policy-out', state);
   sealBatch(state.batch, state.aeadList, state.outboundSas);
+  state.observer?.after('seal', state);
   writeOuterHeaders(state);
+  state.observer?.after('outer-header', state);
   send(state);
+  state.observer?.after('send', state);
 }
 
 /** Returns the number of tunnel packets made. */

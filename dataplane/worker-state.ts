@@ -17,6 +17,7 @@ import { SaMemory } from './esp/sa-memory.ts';
 import { InboundSas, OutboundSas } from './esp/sa-table.ts';
 import type { FramePort } from './io/port.ts';
 import type { Uplink } from './io/uplink.ts';
+import type { StageObserver } from './observer.ts';
 import type { MarkRule } from './policy.ts';
 import { Protections } from './protections.ts';
 import { fdbSize, type SharedState, saMemorySize } from './shared-state.ts';
@@ -60,6 +61,8 @@ export interface WorkerContext {
   readonly emit: (event: EngineEvent) => void;
   /** Ports that have no descriptor, by the number that stands for one. Only on the main thread. */
   readonly memoryPorts?: ReadonlyMap<number, FramePort> | undefined;
+  /** Another AEAD than that of the shared state's name: trace's, which seals nothing. */
+  readonly aead?: Aead;
 }
 
 export class WorkerState implements WorkerContext {
@@ -100,6 +103,8 @@ export class WorkerState implements WorkerContext {
   readonly unknownSpis = new UnknownSpis();
   markRule: MarkRule = { set: false, value: 0, mask: 0 };
   uplinkMark = 0;
+  /** Watches the stages; undefined: nobody does. */
+  observer: StageObserver | undefined;
 
   constructor(context: WorkerContext) {
     const { native, shared, worker } = context;
@@ -116,7 +121,7 @@ export class WorkerState implements WorkerContext {
     this.aeadList = this.arena.aead;
     this.checksums = new FrameList(this.arena.bytes, shared.arena.rows);
     this.counters = new WorkerCounters(shared.counters, worker, shared.limits);
-    this.aead = AEADS[shared.aead](native);
+    this.aead = context.aead ?? AEADS[shared.aead](native);
     const memory = new SaMemory(saMemorySize(shared.workers, shared.limits), shared.sas);
     this.inboundSas = new InboundSas(memory, this.aead);
     this.outboundSas = new OutboundSas(memory, worker, this.aead);
