@@ -9,6 +9,7 @@ import { PARSE_FAILURES, type ParseFailure } from './wire/failures.ts';
 
 export const COUNTER_MEANINGS = {
   'received: messages': 'datagrams that were handed to the engine',
+  'received: fragments': 'authentic fragments of a message that is not complete yet (RFC 7383)',
   'sent: messages': 'datagrams that the engine asked to be sent, retransmissions included',
   'sent: retransmitted requests': 'requests sent again because no response came',
   'sent: repeated responses': 'responses sent again because the peer repeated its request',
@@ -19,6 +20,10 @@ export const COUNTER_MEANINGS = {
   'dropped: unexpected exchange': 'an exchange that the state of the IKE SA does not allow',
   'dropped: unexpected response': 'a response to nothing that is outstanding',
   'dropped: altered repetition': 'the message id of the last request with other bytes',
+  'dropped: fragment unasked': 'a fragment on an IKE SA without IKEV2_FRAGMENTATION_SUPPORTED',
+  'dropped: fragment duplicate': 'a fragment that is there already',
+  'dropped: fragment stale': 'a fragment of a message that was answered, or of larger fragments given up by the peer',
+  'dropped: fragment too-many': 'a fragment of a message of more fragments than are taken',
   'dropped: old message id': 'a request from before the last one',
   'dropped: message id beyond window': 'a request ahead of the window of 1',
   'dropped: unprotected': 'an exchange that must be protected but is not',

@@ -50,7 +50,7 @@ export class HalfOpen {
     const known = this.#byRequest.get(digest);
     if (known?.init !== undefined) {
       context.count('sent: repeated responses');
-      known.transmit(known.init.response, datagram.remote, datagram.local);
+      known.transmit([known.init.response], datagram.remote, datagram.local);
       return;
     }
 
@@ -127,7 +127,7 @@ export class HalfOpen {
       choice,
       payloads,
       // All tunnels between two addresses are one connection; of several, the first says.
-      encapsulation: candidates[0].config.encapsulation ?? 'auto',
+      config: candidates[0].config,
     });
     if (sa === undefined) {
       context.count('dropped: bad-ke');

@@ -99,6 +99,8 @@ export interface Connection {
   readonly dpdSeconds: number;
   /** Default: auto. */
   readonly encapsulation?: Encapsulation;
+  /** Whether IKE messages may go in fragments (RFC 7383). Default: yes, if the peer can. */
+  readonly fragmentation?: boolean;
 }
 
 export interface EngineSettings {
@@ -114,6 +116,8 @@ export interface EngineSettings {
   readonly halfOpenLimit: number;
   /** Between keepalives of an end that is behind a NAT, in ms (RFC 3948 §4). Default: 20 s. */
   readonly keepaliveMs?: number;
+  /** The largest IP packet that an IKE message is sent in before it is fragmented (RFC 7383 §2.5.1). Default: 1280. */
+  readonly fragmentBytes?: number;
   /** Whether `ike-keys` actions are given, for decrypting captures. Default: no. */
   readonly keyLog?: boolean;
 }

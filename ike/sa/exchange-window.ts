@@ -9,13 +9,14 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { Timer, TimerQueue } from '../timers.ts';
 import type { EngineSettings } from '../types.ts';
+import type { Packets } from './sk-channel.ts';
 
 export interface RequestWindowOwner {
   readonly timers: TimerQueue;
   readonly settings: Pick<EngineSettings, 'retransmitMs' | 'retransmitFactor' | 'retransmitTries'>;
   nowMs(): number;
-  /** Puts the bytes on the wire. `again` counts from 1 at the first retransmission, 0 is the first sending. */
-  transmit(data: Uint8Array, again: number): void;
+  /** Puts the message on the wire. `again` counts from 1 at the first retransmission, 0 is the first sending. */
+  transmit(packets: Packets, again: number): void;
   /** The peer did not answer the last retransmission either. */
   giveUp(): void;
 }
@@ -27,7 +28,7 @@ export const LAST_MESSAGE_ID = 0xffff_fff0;
 export class RequestWindow {
   readonly #owner: RequestWindowOwner;
   #nextId = 0;
-  #outstanding: Uint8Array | undefined;
+  #outstanding: Packets | undefined;
   #again = 0;
   #sentAtMs = 0;
   #timer: Timer | undefined;
@@ -45,17 +46,17 @@ export class RequestWindow {
     return this.#outstanding !== undefined;
   }
 
-  /** The bytes of the outstanding request. */
-  get pending(): Uint8Array | undefined {
+  /** The outstanding request. */
+  get pending(): Packets | undefined {
     return this.#outstanding;
   }
 
   /** Sends a request that carries `id`, and again until `finish`. Replaces the outstanding one (COOKIE, INVALID_KE_PAYLOAD). */
-  begin(data: Uint8Array): void {
+  begin(packets: Packets): void {
     this.#owner.timers.cancel(this.#timer);
-    this.#outstanding = data;
+    this.#outstanding = packets;
     this.#again = 0;
-    this.#send(data, 0);
+    this.#send(packets, 0);
     this.#arm();
   }
 
@@ -66,9 +67,9 @@ export class RequestWindow {
     if (waitedMs >= this.#owner.settings.retransmitMs) this.#send(this.#outstanding, this.#again + 1);
   }
 
-  #send(data: Uint8Array, again: number): void {
+  #send(packets: Packets, again: number): void {
     this.#sentAtMs = this.#owner.nowMs();
-    this.#owner.transmit(data, again);
+    this.#owner.transmit(packets, again);
   }
 
   /** The response came: the next request gets the next id. */
@@ -107,16 +108,18 @@ export class RequestWindow {
 export type Arrival =
   | { readonly kind: 'next' }
   /** The last request again, byte for byte: send `response` again. */
-  | { readonly kind: 'repeat'; readonly response: Uint8Array }
-  /** The id of the last request but other bytes, an older id, or one beyond the window. */
-  | { readonly kind: 'altered' | 'old' | 'future' };
+  | { readonly kind: 'repeat'; readonly response: Packets }
+  /** The id of the last request but other bytes: `response` may be sent again if it is authentic all the same. */
+  | { readonly kind: 'altered'; readonly response: Packets }
+  /** An older id, or one beyond the window. */
+  | { readonly kind: 'old' | 'future' };
 
 const digest = (data: Uint8Array): Buffer => createHash('sha256').update(data).digest();
 
 /** The requests of the peer: which one is due, and the response to the last. */
 export class ResponseWindow {
   #expectedId: number;
-  #last: { readonly requestDigest: Buffer; readonly response: Uint8Array } | undefined;
+  #last: { readonly requestDigest: Buffer; readonly response: Packets } | undefined;
 
   constructor(expectedId: number) {
     this.#expectedId = expectedId;
@@ -134,12 +137,12 @@ export class ResponseWindow {
     if (id === this.#expectedId) return { kind: 'next' };
     if (id > this.#expectedId) return { kind: 'future' };
     if (id !== this.#expectedId - 1 || this.#last === undefined) return { kind: 'old' };
-    if (!timingSafeEqual(digest(data), this.#last.requestDigest)) return { kind: 'altered' };
-    return { kind: 'repeat', response: this.#last.response };
+    const { requestDigest, response } = this.#last;
+    return { kind: timingSafeEqual(digest(data), requestDigest) ? 'repeat' : 'altered', response };
   }
 
-  /** The expected request was answered with `response`. */
-  answered(request: Uint8Array, response: Uint8Array): void {
+  /** The expected request, which the datagram `request` completed, was answered with `response`. */
+  answered(request: Uint8Array, response: Packets): void {
     this.#last = { requestDigest: digest(request), response };
     this.#expectedId += 1;
   }

@@ -1,7 +1,7 @@
 /** What an IKE SA is made of, begins with, and why it ends: the data around ike-sa.ts. */
 
 import type { IkeKeys, IkeSuite } from '../crypto/prf.ts';
-import type { Endpoint } from '../types.ts';
+import type { Endpoint, IkeKeyLog } from '../types.ts';
 
 export type IkeSaState = 'connecting' | 'established' | 'rekeying' | 'rekeyed' | 'deleting' | 'gone';
 
@@ -31,4 +31,21 @@ export interface IkeSaOrigin {
   readonly remote: Endpoint;
   /** The message id of the first request that the peer may send. */
   readonly firstRequestId: number;
+}
+
+/** What a decryption table needs: copies, for the originals are wiped. */
+export function keyLogOf(
+  { initiatorSpi, responderSpi }: { readonly initiatorSpi: string; readonly responderSpi: string },
+  { suite, keys }: IkeProtection,
+): IkeKeyLog {
+  return {
+    initiatorSpi,
+    responderSpi,
+    encryption: suite.encryption,
+    integrity: suite.integrity,
+    skEi: keys.skEi.slice(),
+    skEr: keys.skEr.slice(),
+    skAi: keys.skAi.slice(),
+    skAr: keys.skAr.slice(),
+  };
 }

@@ -11,22 +11,28 @@
 
 import type { ConnectionState } from '../connection.ts';
 import type { EngineContext } from '../context.ts';
-import { skKeysOf, wipeIkeKeys } from '../crypto/prf.ts';
-import { createIvSource } from '../crypto/sk-cipher.ts';
-import type { SkKeys } from '../crypto/sk-keys.ts';
+import { wipeIkeKeys } from '../crypto/prf.ts';
 import { type NatView, NO_NAT } from '../nat-detection.ts';
 import type { Datagram, Endpoint } from '../types.ts';
-import { PARSE_FAILURES, type ParseFailure } from '../wire/failures.ts';
 import { type Exchange, type MessageHeader, ZERO_SPI } from '../wire/header.ts';
-import { emitMessage, type IvSource, openMessage, type ParsedMessage, sealMessage } from '../wire/message.ts';
+import { emitMessage, type ParsedMessage } from '../wire/message.ts';
 import type { ExchangeName } from '../wire/names.ts';
 import type { Payload } from '../wire/payloads.ts';
 import { findRuleViolation } from '../wire/rules.ts';
 import type { Child } from './child-sa.ts';
 import { LAST_MESSAGE_ID, RequestWindow, ResponseWindow } from './exchange-window.ts';
-import type { EndKind, IkeProtection, IkeSaOrigin, IkeSaState, InitMaterial } from './ike-sa-parts.ts';
-import { follow, isPlausibleSource } from './peer-path.ts';
+import {
+  type EndKind,
+  type IkeProtection,
+  type IkeSaOrigin,
+  type IkeSaState,
+  type InitMaterial,
+  keyLogOf,
+} from './ike-sa-parts.ts';
+import { openInbound, responseTo } from './inbound.ts';
+import { datagramBytes, follow, isPlausibleSource } from './peer-path.ts';
 import { unservable } from './request-checks.ts';
+import { type Packets, SkChannel } from './sk-channel.ts';
 import type { InitiatorTask } from './task.ts';
 
 /** An IKE SA may carry this many children; more are refused with NO_ADDITIONAL_SAS. */
@@ -41,6 +47,8 @@ export class IkeSa {
   local: Endpoint;
   remote: Endpoint;
   nat: NatView = NO_NAT;
+  /** Both ends take fragments (RFC 7383 §2.3). */
+  fragmentation = false;
   state: IkeSaState = 'connecting';
   /** Undefined while the peer of a half-open IKE SA has not said who it is. */
   connection: ConnectionState | undefined;
@@ -65,9 +73,7 @@ export class IkeSa {
   stopLife: () => void = () => {};
   #task: InitiatorTask | undefined;
   #queue: InitiatorTask[] = [];
-  #sendKeys: SkKeys | undefined;
-  #receiveKeys: SkKeys | undefined;
-  #iv: IvSource | undefined;
+  #channel: SkChannel | undefined;
 
   constructor(context: EngineContext, origin: IkeSaOrigin) {
     this.context = context;
@@ -82,7 +88,7 @@ export class IkeSa {
       timers: context.timers,
       settings: context.settings,
       nowMs: () => context.nowMs(),
-      transmit: (data, again) => this.#transmitRequest(data, again),
+      transmit: (packets, again) => this.#transmitRequest(packets, again),
       giveUp: () => this.#giveUp(),
     });
     this.responses = new ResponseWindow(origin.firstRequestId);
@@ -117,23 +123,9 @@ export class IkeSa {
   protect(protection: IkeProtection): void {
     const { suite, keys } = protection;
     this.protection = protection;
-    this.#sendKeys = skKeysOf(suite, keys, this.initiator ? 'initiator' : 'responder');
-    this.#receiveKeys = skKeysOf(suite, keys, this.initiator ? 'responder' : 'initiator');
-    this.#iv = createIvSource(suite.encryption, (bytes) => this.context.host.random(bytes));
-    if (this.context.settings.keyLog !== true) return;
-    this.context.emit({
-      action: 'ike-keys',
-      keys: {
-        initiatorSpi: this.initiatorSpi,
-        responderSpi: this.responderSpi,
-        encryption: suite.encryption,
-        integrity: suite.integrity,
-        skEi: keys.skEi.slice(),
-        skEr: keys.skEr.slice(),
-        skAi: keys.skAi.slice(),
-        skAr: keys.skAr.slice(),
-      },
-    });
+    this.#channel = new SkChannel(suite, keys, this.initiator, (bytes) => this.context.host.random(bytes));
+    if (this.context.settings.keyLog === true)
+      this.context.emit({ action: 'ike-keys', keys: keyLogOf(this, protection) });
   }
 
   // --- requests of ours
@@ -182,8 +174,8 @@ export class IkeSa {
     this.requests.begin(this.seal(task.exchange, payloads, this.requests.id, false));
   }
 
-  /** The bytes of a message of ours on this IKE SA. */
-  seal(exchange: ExchangeName, payloads: readonly Payload[], messageId: number, response: boolean): Uint8Array {
+  /** A message of ours on this IKE SA. */
+  seal(exchange: ExchangeName, payloads: readonly Payload[], messageId: number, response: boolean): Packets {
     const header: MessageHeader = {
       initiatorSpi: this.initiatorSpi,
       responderSpi: exchange === 'IKE_SA_INIT' && !response ? ZERO_SPI : this.responderSpi,
@@ -192,26 +184,28 @@ export class IkeSa {
       responseFlag: response,
       messageId,
     };
-    if (exchange === 'IKE_SA_INIT') return emitMessage(header, payloads);
-    if (this.#sendKeys === undefined || this.#iv === undefined) {
+    if (exchange === 'IKE_SA_INIT') return [emitMessage(header, payloads)];
+    if (this.#channel === undefined) {
       throw new Error(`IKE SA ${this.ourSpi} has no keys yet, so it cannot send ${exchange}`);
     }
-    return sealMessage(header, payloads, this.#sendKeys, this.#iv);
+    return this.#channel.seal(header, payloads, this.fragmentation ? datagramBytes(this) : undefined);
   }
 
-  #transmitRequest(data: Uint8Array, again: number): void {
+  #transmitRequest(packets: Packets, again: number): void {
     if (again > 0) {
       this.context.count('sent: retransmitted requests');
       const waited = Math.round((this.context.nowMs() - this.lastHeardMs) / 1000);
       this.context.log('dbg', this.connection?.name, `retransmission ${again} of request ${this.requests.id}`);
       this.connection?.unanswered(this, waited);
     }
-    this.transmit(data, this.remote, this.local);
+    this.transmit(packets, this.remote, this.local);
   }
 
-  transmit(data: Uint8Array, remote: Endpoint, local: Endpoint): void {
-    this.context.count('sent: messages');
-    this.context.emit({ action: 'send', local, remote, data });
+  transmit(packets: Packets, remote: Endpoint, local: Endpoint): void {
+    for (const data of packets) {
+      this.context.count('sent: messages');
+      this.context.emit({ action: 'send', local, remote, data });
+    }
   }
 
   #giveUp(): void {
@@ -251,8 +245,9 @@ export class IkeSa {
       this.#processInit(task, message, datagram);
       return;
     }
-    const payloads = this.#open(datagram, message);
-    if (payloads === undefined) return;
+    const inbound = openInbound(this, this.#channel, datagram.data, message);
+    if (inbound === undefined) return;
+    const payloads = typeof inbound === 'string' ? inbound : inbound.payloads;
     const broken = typeof payloads === 'string' ? payloads : findRuleViolation(header, payloads)?.reason;
     if (typeof payloads === 'string' || broken !== undefined) {
       this.#brokenResponse(task, `${this.remote.address} sent a response that is not valid (${broken})`);
@@ -300,12 +295,10 @@ export class IkeSa {
     const arrival = this.responses.classify(header.messageId, datagram.data);
     switch (arrival.kind) {
       case 'repeat':
-        this.context.count('sent: repeated responses');
-        this.transmit(arrival.response, datagram.remote, datagram.local);
+      case 'altered': {
+        this.#repeat(responseTo(this, this.#channel, datagram.data, message, arrival), datagram);
         return;
-      case 'altered':
-        this.context.count('dropped: altered repetition');
-        return;
+      }
       case 'old':
         this.context.count('dropped: old message id');
         return;
@@ -320,8 +313,9 @@ export class IkeSa {
       this.context.count('dropped: unexpected exchange');
       return;
     }
-    const payloads = this.#open(datagram, message);
-    if (payloads === undefined) return;
+    const inbound = openInbound(this, this.#channel, datagram.data, message);
+    if (inbound === undefined) return;
+    const payloads = typeof inbound === 'string' ? inbound : inbound.payloads;
     this.#heard(datagram);
     const exchange = header.exchange as ExchangeName;
     const answer = unservable(this, header, payloads) ?? answering(this, payloads as readonly Payload[], datagram.data);
@@ -332,22 +326,16 @@ export class IkeSa {
     this.pump();
   }
 
+  #repeat(response: Packets | undefined, { remote, local }: Datagram): void {
+    if (response === undefined) return;
+    this.context.count('sent: repeated responses');
+    this.transmit(response, remote, local);
+  }
+
   /** IKE_AUTH once and first, everything else only after it. */
   #allows(exchange: Exchange): boolean {
     if (exchange === 'IKE_AUTH') return this.state === 'connecting' && !this.initiator;
     return this.state !== 'connecting' && this.connection !== undefined;
-  }
-
-  /** The payloads; a failure that INVALID_SYNTAX may answer; or undefined: dropped, nobody knows who sent it. */
-  #open(datagram: Datagram, message: ParsedMessage): readonly Payload[] | ParseFailure | undefined {
-    if (this.#receiveKeys === undefined || message.encrypted === undefined) {
-      this.context.count('dropped: unprotected');
-      return undefined;
-    }
-    const opened = openMessage(datagram.data, message, this.#receiveKeys);
-    if (opened.ok) return opened.payloads;
-    this.context.count(`dropped: ${opened.reason}`);
-    return PARSE_FAILURES[opened.reason] === 'INVALID_SYNTAX' ? opened.reason : undefined;
   }
 
   /** The peer is alive. */
@@ -371,8 +359,8 @@ export class IkeSa {
     for (const task of tasks) task.abandon(reason);
     for (const child of [...this.children]) this.context.children.remove(child, reason);
     if (this.protection !== undefined) wipeIkeKeys(this.protection.keys);
-    this.#sendKeys = undefined;
-    this.#receiveKeys = undefined;
+    this.#channel?.close();
+    this.#channel = undefined;
     this.connection?.ended(this, kind, reason);
   }
 

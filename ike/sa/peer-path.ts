@@ -1,5 +1,5 @@
 /**
- * Where the peer of an IKE SA is (RFC 7296 §2.11, §2.23): which source of a datagram is believed, and what follows when a
+ * Where the peer of an IKE SA is (RFC 7296 §2.11, §2.23), and how much of a message fits on the way there (RFC 7383): which source of a datagram is believed, and what follows when a
  * peer behind a NAT has moved. Only an authentic message moves anything; a peer in front of which there is no NAT, and one
  * that we reach through our own, stays where it is.
  */
@@ -12,6 +12,20 @@ import type { IkeSa } from './ike-sa.ts';
 const IKE_PORT = 500;
 /** IKE and ESP in UDP share it (RFC 3948 §2). */
 export const NAT_T_PORT = 4500;
+
+/** IP header, UDP header and, on port 4500, the non-ESP marker. */
+const IPV4_AND_UDP = 28;
+const IPV6_AND_UDP = 48;
+const NON_ESP_MARKER = 4;
+/** Of an IP packet: what IPv6 carries everywhere (RFC 7383 §2.5.1), and what strongSwan takes for IPv4 too. */
+const DEFAULT_FRAGMENT_BYTES = 1280;
+
+/** The largest IKE message that is sent to a peer who takes fragments without fragmenting it. */
+export function datagramBytes(sa: IkeSa): number {
+  const packet = sa.context.settings.fragmentBytes ?? DEFAULT_FRAGMENT_BYTES;
+  const headers = sa.remote.address.includes(':') ? IPV6_AND_UDP : IPV4_AND_UDP;
+  return packet - headers - (sa.local.port === NAT_T_PORT ? NON_ESP_MARKER : 0);
+}
 
 const sameEndpoint = (a: Endpoint, b: Endpoint): boolean => a.port === b.port && sameAddress(a.address, b.address);
 

@@ -16,7 +16,7 @@ import { IkeSa } from '../sa/ike-sa.ts';
 import { find, findError, findNotify, notify } from '../sa/notify.ts';
 import { floatToNatPort } from '../sa/peer-path.ts';
 import type { InitiatorTask, Outcome } from '../sa/task.ts';
-import type { Datagram, Encapsulation } from '../types.ts';
+import type { Connection, Datagram, Encapsulation } from '../types.ts';
 import { ZERO_SPI } from '../wire/header.ts';
 import { NOTIFY, notifyName } from '../wire/names.ts';
 import type { KePayload, Payload, Proposal } from '../wire/payloads.ts';
@@ -75,6 +75,7 @@ export class IkeInit implements InitiatorTask {
       { type: 'KE', group: this.#group, data: this.#keyExchange.publicValue },
       { type: 'NONCE', data: this.#nonce },
       ...natPayloads(spisOfRequest(sa), sa.local, sa.remote, this.#encapsulation, random),
+      ...(takesFragments(this.#connection.config) ? [notify(NOTIFY.IKEV2_FRAGMENTATION_SUPPORTED)] : []),
     ];
   }
 
@@ -120,12 +121,13 @@ export class IkeInit implements InitiatorTask {
     if (typeof sharedSecretOrOutcome === 'string') return sharedSecretOrOutcome;
     const { choice, sharedSecret, nr } = sharedSecretOrOutcome;
     this.#connection.attemptProceeds();
-    const request = sa.requests.pending;
+    const request = sa.requests.pending?.[0];
     if (request === undefined) return 'ignore';
     protectFirst(sa, choice.suite, sharedSecret, this.#nonce, nr);
     sa.init = { request, response: data.slice(), ni: this.#nonce, nr: nr.slice() };
     sa.context.log('info', this.#connection.name, `IKE_SA ${sa.label}: selected ${suiteText(choice.suite)}`);
     this.#traverseNat(sa, payloads);
+    sa.fragmentation = takesFragments(this.#connection.config) && announcesFragments(payloads);
     sa.enqueue(new IkeAuth(this.#connection), true);
     return 'done';
   }
@@ -199,6 +201,10 @@ function protectFirst(sa: IkeSa, suite: Suite, sharedSecret: Uint8Array, ni: Uin
   });
 }
 
+const takesFragments = (config: Pick<Connection, 'fragmentation'>): boolean => config.fragmentation ?? true;
+const announcesFragments = (payloads: readonly Payload[]): boolean =>
+  findNotify(payloads, NOTIFY.IKEV2_FRAGMENTATION_SUPPORTED) !== undefined;
+
 /** An IKE_SA_INIT request has no SPI of the responder, also when it is sent again. */
 const spisOfRequest = ({ initiatorSpi }: Pick<IkeSa, 'initiatorSpi'>) => ({ initiatorSpi, responderSpi: ZERO_SPI });
 
@@ -209,7 +215,8 @@ export interface IkeInitRequest {
   readonly ke: KePayload;
   readonly choice: Choice;
   readonly payloads: readonly Payload[];
-  readonly encapsulation: Encapsulation;
+  /** What the request is judged by besides its proposal; the connection itself is known only with IKE_AUTH. */
+  readonly config: Pick<Connection, 'encapsulation' | 'fragmentation'>;
 }
 
 /**
@@ -237,10 +244,11 @@ export function answerIkeInit(context: EngineContext, request: IkeInitRequest): 
   });
   const nr = random(NONCE_BYTES);
   const ni = request.ni.slice();
-  const { encapsulation } = request;
+  const encapsulation = request.config.encapsulation ?? 'auto';
   const detected =
     encapsulation === 'no' ? undefined : detectNat(request.payloads, spisOfRequest(sa), sa.local, sa.remote);
   if (detected !== undefined) sa.nat = { ...detected, forced: encapsulation === 'yes' };
+  const fragments = takesFragments(request.config) && announcesFragments(request.payloads);
   protectFirst(sa, choice.suite, sharedSecret, ni, nr);
   const response = sa.seal(
     'IKE_SA_INIT',
@@ -249,11 +257,13 @@ export function answerIkeInit(context: EngineContext, request: IkeInitRequest): 
       { type: 'KE', group: ke.group, data: exchange.publicValue },
       { type: 'NONCE', data: nr },
       ...(detected === undefined ? [] : natPayloads(sa, sa.local, sa.remote, encapsulation, random)),
+      ...(fragments ? [notify(NOTIFY.IKEV2_FRAGMENTATION_SUPPORTED)] : []),
     ],
     0,
     true,
   );
-  sa.init = { request: datagram.data.slice(), response, ni, nr };
+  sa.fragmentation = fragments;
+  sa.init = { request: datagram.data.slice(), response: response[0], ni, nr };
   sa.transmit(response, datagram.remote, datagram.local);
   return sa;
 }

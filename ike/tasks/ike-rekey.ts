@@ -169,6 +169,7 @@ function successor(
     firstRequestId: 0,
   });
   next.nat = old.nat;
+  next.fragmentation = old.fragmentation;
   const ikeSuite: IkeSuite = { encryption, integrity, prf, dh };
   const seed = rekeySkeyseed(old.protection.suite.prf.id, old.protection.keys.skD, sharedSecret, ni, nr);
   wipe(sharedSecret);

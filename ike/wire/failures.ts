@@ -35,7 +35,7 @@ export const PARSE_FAILURES = {
   'encrypted-not-last': 'INVALID_SYNTAX',
   'bad-encrypted': 'INVALID_SYNTAX',
   'not-encrypted': 'nothing',
-  'fragment-unsupported': 'nothing',
+  'bad-fragment': 'nothing',
   'bad-integrity': 'nothing',
   'bad-padding': 'INVALID_SYNTAX',
   'payload-not-allowed': 'INVALID_SYNTAX',

@@ -2,14 +2,15 @@
  * Whole IKE messages: bytes to header and payloads and back (RFC 7296 §3.1-§3.2, §3.14).
  *
  * The way in: `parseMessage` reads what stands in the clear; `openMessage` verifies and decrypts the SK payload and
- * reads the chain in it. The way out mirrors it: `emitMessage` for IKE_SA_INIT, `sealMessage` for all else. Neither
- * way in throws, whatever came; each refusal is a ParseFailure, which is a counter. Whether the payloads fit their
+ * reads the chain in it (in two steps where it may be a fragment: `openPart`, then, of the whole, `parseInner`). The way out
+ * mirrors it: `emitMessage` for IKE_SA_INIT, `sealMessage` for all else, or fragments.ts where that is too large. Neither way in throws, whatever came; each refusal is a ParseFailure, which is a counter. Whether the payloads fit their
  * exchange is rules.ts, what they mean is the engine's.
  */
 
 import { type IvSource, openBody, sealBody, skSizes } from '../crypto/sk-cipher.ts';
 import type { SkKeys } from '../crypto/sk-keys.ts';
 import { isFailure, type ParseFailure } from './failures.ts';
+import { FRAGMENT_HEADER, type FragmentPlace, parseFragmentPlace } from './fragments.ts';
 import {
   emitHeader,
   HEADER_SIZE,
@@ -36,6 +37,8 @@ export interface EncryptedPart {
   readonly offset: number;
   /** Type of the first payload inside. */
   readonly firstPayload: number;
+  /** Set if it is an SKF payload (RFC 7383): one part of the message only. */
+  readonly fragment: FragmentPlace | undefined;
 }
 
 export interface ParsedMessage {
@@ -76,9 +79,11 @@ export function parseMessage(bytes: Uint8Array): ParseResult {
   const chain = parseChain(bytes, HEADER_SIZE, bytes.length, nextPayload);
   if (isFailure(chain)) return refuse(chain);
   const { payloads, encrypted } = chain;
-  // Fragments are only sent to who announced IKEV2_FRAGMENTATION_SUPPORTED (RFC 7383 §2.3), which we don't.
-  if (encrypted?.payloadType === PAYLOAD.SKF) return refuse('fragment-unsupported');
-  return { ok: true, message: { header, payloads, encrypted } };
+  if (encrypted === undefined) return { ok: true, message: { header, payloads, encrypted } };
+  const { payloadType, offset, firstPayload } = encrypted;
+  const fragment = payloadType === PAYLOAD.SKF ? parseFragmentPlace(bytes, offset) : undefined;
+  if (payloadType === PAYLOAD.SKF && fragment === undefined) return refuse('bad-fragment');
+  return { ok: true, message: { header, payloads, encrypted: { offset, firstPayload, fragment } } };
 }
 
 /**
@@ -88,8 +93,17 @@ export function parseMessage(bytes: Uint8Array): ParseResult {
  */
 export function openMessage(bytes: Uint8Array, message: ParsedMessage, keys: SkKeys): OpenResult {
   if (message.encrypted === undefined) return { ok: false, reason: 'not-encrypted' };
-  const { offset, firstPayload } = message.encrypted;
-  const bodyOffset = offset + GENERIC_HEADER;
+  const part = openPart(bytes, message.encrypted, keys);
+  return part.ok ? parseInner(part.inner, message.encrypted.firstPayload) : part;
+}
+
+/** Steps 1 to 3 of `openMessage`, for an SK payload or one fragment: gives the bytes of the payloads inside, unread. */
+export function openPart(
+  bytes: Uint8Array,
+  encrypted: EncryptedPart,
+  keys: SkKeys,
+): { readonly ok: true; readonly inner: Uint8Array } | { readonly ok: false; readonly reason: ParseFailure } {
+  const bodyOffset = encrypted.offset + GENERIC_HEADER + (encrypted.fragment === undefined ? 0 : FRAGMENT_HEADER);
   const { iv, icv, block } = skSizes(keys);
   const ciphertextBytes = bytes.length - bodyOffset - iv - icv;
   if (ciphertextBytes < Math.max(block, PAD_LENGTH) || ciphertextBytes % block !== 0) {
@@ -99,7 +113,12 @@ export function openMessage(bytes: Uint8Array, message: ParsedMessage, keys: SkK
   if (plaintext === undefined) return { ok: false, reason: 'bad-integrity' };
   const innerEnd = plaintext.length - PAD_LENGTH - plaintext[plaintext.length - PAD_LENGTH];
   if (innerEnd < 0) return { ok: false, reason: 'bad-padding' };
-  const chain = parseChain(plaintext, 0, innerEnd, firstPayload);
+  return { ok: true, inner: plaintext.subarray(0, innerEnd) };
+}
+
+/** Step 4 of `openMessage`: the payloads of an SK payload, or of all fragments together. */
+export function parseInner(inner: Uint8Array, firstPayload: number): OpenResult {
+  const chain = parseChain(inner, 0, inner.length, firstPayload);
   if (isFailure(chain)) return { ok: false, reason: chain };
   if (chain.encrypted !== undefined) return { ok: false, reason: 'bad-encrypted' };
   return { ok: true, payloads: chain.payloads };

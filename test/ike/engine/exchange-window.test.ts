@@ -12,7 +12,7 @@ function requestWindow() {
     settings: { retransmitMs: 4000, retransmitFactor: 1.8, retransmitTries: 5 },
     nowMs: () => clock.nowMs,
     transmit: (data, again) => {
-      sent.push({ atMs: clock.nowMs, again, data: Buffer.from(data).toString() });
+      sent.push({ atMs: clock.nowMs, again, data: Buffer.concat(data).toString() });
     },
     giveUp: () => {
       givenUpMs = clock.nowMs;
@@ -29,11 +29,12 @@ function requestWindow() {
 }
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+const packets = (text: string): readonly Uint8Array[] => [bytes(text)];
 
 describe('the window of requests', () => {
   it('sends again after 4, 7, 13, 23 and 42 seconds and gives up after 165, as strongSwan does', () => {
     const { window, sent, until, givenUp } = requestWindow();
-    window.begin(bytes('request'));
+    window.begin(packets('request'));
     until(300_000);
     expect(sent.map(({ atMs }) => Math.round(atMs / 1000))).toEqual([0, 4, 11, 24, 47, 89]);
     expect(new Set(sent.map(({ data }) => data))).toEqual(new Set(['request']));
@@ -42,7 +43,7 @@ describe('the window of requests', () => {
 
   it('stops when the response came, and counts on', () => {
     const { window, sent, until, givenUp } = requestWindow();
-    window.begin(bytes('one'));
+    window.begin(packets('one'));
     until(5000);
     window.finish();
     until(300_000);
@@ -53,8 +54,8 @@ describe('the window of requests', () => {
 
   it('replaces the request under the same message id, for COOKIE', () => {
     const { window, sent, until } = requestWindow();
-    window.begin(bytes('one'));
-    window.begin(bytes('with cookie'));
+    window.begin(packets('one'));
+    window.begin(packets('with cookie'));
     expect(window.id).toBe(0);
     until(4000);
     expect(sent.map(({ data }) => data)).toEqual(['one', 'with cookie', 'with cookie']);
@@ -62,7 +63,7 @@ describe('the window of requests', () => {
 
   it('is hastened at most once in the first timeout, and gives up no later for it', () => {
     const { window, sent, until, givenUp } = requestWindow();
-    window.begin(bytes('one'));
+    window.begin(packets('one'));
     until(48_000);
     const before = sent.length;
     window.hasten();
@@ -83,11 +84,11 @@ describe('the window of responses', () => {
     expect(window.classify(1, bytes('a')).kind).toBe('next');
     expect(window.classify(0, bytes('a')).kind).toBe('old');
     expect(window.classify(2, bytes('a')).kind).toBe('future');
-    window.answered(bytes('a'), bytes('response'));
-    expect(window.classify(1, bytes('a'))).toEqual({ kind: 'repeat', response: bytes('response') });
+    window.answered(bytes('a'), packets('response'));
+    expect(window.classify(1, bytes('a'))).toEqual({ kind: 'repeat', response: packets('response') });
     expect(window.classify(1, bytes('b')).kind).toBe('altered');
     expect(window.classify(2, bytes('b')).kind).toBe('next');
-    window.answered(bytes('b'), bytes('other'));
+    window.answered(bytes('b'), packets('other'));
     expect(window.classify(1, bytes('a')).kind).toBe('old');
   });
 });

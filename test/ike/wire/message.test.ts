@@ -112,10 +112,19 @@ describe('a message in the clear', () => {
     expect(parsed(bytes).header).toMatchObject({ minorVersion: 15, initiatorFlag: true, responseFlag: false });
   });
 
-  it('that is a fragment is refused as such', () => {
+  it('that is a fragment with impossible numbers is refused', () => {
     const bytes = emitMessage(INIT_HEADER, [{ type: 'V', data: new Uint8Array(40) }]);
     bytes[16] = PAYLOAD.SKF;
-    expect(reasonOf(bytes)).toBe('fragment-unsupported');
+    for (const [number, total, reason] of [
+      [0, 0, 'bad-fragment'],
+      [0, 1, 'bad-fragment'],
+      [2, 1, 'bad-fragment'],
+      [1, 1, 'accepted'],
+      [65535, 65535, 'accepted'],
+    ] as const) {
+      bytes.set([number >> 8, number & 0xff, total >> 8, total & 0xff], HEADER_SIZE + 4);
+      expect(reasonOf(bytes)).toBe(reason);
+    }
   });
 
   it('has nothing to open', () => {
