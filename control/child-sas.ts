@@ -10,6 +10,7 @@
 import type { EngineCommand, InboundSa } from '../dataplane/index.ts';
 import type { ChildSa, UdpPath } from '../ike/index.ts';
 import type { ChildSaSink } from './ike-runner.ts';
+import type { Timers } from './ovsdb/timers.ts';
 import type { Protections } from './protections.ts';
 import type { Logger } from './vlog.ts';
 
@@ -31,6 +32,7 @@ export interface ChildSaInstallerOptions {
   readonly roleOf: (connection: string, child: string) => ChildRole | undefined;
   readonly log: Logger;
   readonly onChange: () => void;
+  readonly timers: Timers;
 }
 
 /** The inbound slot of an SPI of ours: its low 16 bits (dataplane/steering.ts). */
@@ -52,7 +54,8 @@ const OUTBOUND_SLOTS = 0x10000;
 export class ChildSaInstaller implements ChildSaSink {
   readonly #options: ChildSaInstallerOptions;
   readonly #installed = new Map<number, InstalledChild>();
-  readonly #draining = new Map<NodeJS.Timeout, InstalledChild>();
+  /** By what calls the end of their drain time off. */
+  readonly #draining = new Map<() => void, InstalledChild>();
   /** Which child each protection sends on. */
   readonly #sending = new Map<number, number>();
   readonly #outboundInUse = new Set<number>();
@@ -124,11 +127,11 @@ export class ChildSaInstaller implements ChildSaSink {
     if (drainMs <= 0) {
       this.#removeInbound(child);
     } else {
-      const timer = setTimeout(() => {
-        this.#draining.delete(timer);
+      const cancel = this.#options.timers.after(drainMs, () => {
+        this.#draining.delete(cancel);
         this.#removeInbound(child);
-      }, drainMs);
-      this.#draining.set(timer, child);
+      });
+      this.#draining.set(cancel, child);
     }
     this.#options.onChange();
   }
@@ -183,7 +186,7 @@ export class ChildSaInstaller implements ChildSaSink {
   }
 
   stop(): void {
-    for (const timer of this.#draining.keys()) clearTimeout(timer);
+    for (const cancel of this.#draining.keys()) cancel();
     this.#draining.clear();
   }
 }

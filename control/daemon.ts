@@ -7,23 +7,19 @@
  */
 import { randomBytes } from 'node:crypto';
 import { isIP } from 'node:net';
-import { Engine, type EngineEvent } from '../dataplane/index.ts';
-import { createIkeEngine, DEFAULT_ENGINE_SETTINGS, parseEspProposal, parseIkeProposal } from '../ike/index.ts';
+import { parseEspProposal, parseIkeProposal } from '../ike/index.ts';
 import { loadNative, type Native } from '../native-shims/index.ts';
-import { ChildSaInstaller } from './child-sas.ts';
 import type { CommandLine } from './command-line.ts';
 import { daemonCommands } from './commands.ts';
 import { COLUMNS, desiredState } from './config/config.ts';
+import { Core } from './core.ts';
 import { datapathReport, statisticsReport } from './datapath-report.ts';
-import { IkeRunner } from './ike-runner.ts';
+import { systemLinks } from './links.ts';
 import { type Database, mapOf, numberOf, type Row } from './ovsdb/database.ts';
 import { openDatabase } from './ovsdb/open.ts';
-import { OwnedTaps } from './owned-taps.ts';
+import { systemTimers } from './ovsdb/timers.ts';
 import { Pidfile } from './pidfile.ts';
-import { Protections } from './protections.ts';
-import { Reconciler } from './reconciler.ts';
 import type { StatusSources } from './status.ts';
-import { SwitchAttach } from './switch-attach.ts';
 import { readUnderlay } from './underlay.ts';
 import { CommandError } from './unixctl/command.ts';
 import { UnixctlServer } from './unixctl/server.ts';
@@ -48,12 +44,7 @@ export class Daemon {
   readonly #options: CommandLine;
   readonly #vlog: Vlog;
   readonly #database: Database;
-  readonly #engine: Engine;
-  readonly #protections: Protections;
-  readonly #children: ChildSaInstaller;
-  readonly #ike: IkeRunner;
-  readonly #attach: SwitchAttach;
-  readonly #reconciler: Reconciler;
+  readonly #core: Core;
   readonly #unixctl: UnixctlServer;
   readonly #pidfile: Pidfile | undefined;
   readonly #statistics: NodeJS.Timeout;
@@ -86,59 +77,28 @@ export class Daemon {
     pidfile: Pidfile | undefined,
   ): Promise<Daemon> {
     let daemon: Daemon | undefined;
-    const log = vlog.logger('dataplane');
-    const engine = await Engine.create({
-      workers: options.workers,
+    const core = await Core.create({
       native,
-      aead: options.aead,
-      uplinkIo: options.uplinkIo,
+      engine: { workers: options.workers, aead: options.aead, uplinkIo: options.uplinkIo },
       random: (bytes) => randomBytes(bytes),
-      onEvent: (event) => daemon?.engineEvent(event),
-      log: (message) => log.info(message),
+      runDirectory: options.directories.run,
+      links: systemLinks,
+      timers: systemTimers,
+      logger: (module) => vlog.logger(module),
+      onChange: () => {},
+      onBug: (error) => daemon?.fail(error),
     });
-    daemon = new Daemon(options, native, vlog, engine, pidfile);
+    daemon = new Daemon(options, vlog, core, pidfile);
     return daemon;
   }
 
-  private constructor(options: CommandLine, native: Native, vlog: Vlog, engine: Engine, pidfile: Pidfile | undefined) {
+  private constructor(options: CommandLine, vlog: Vlog, core: Core, pidfile: Pidfile | undefined) {
     this.#options = options;
     this.#vlog = vlog;
-    this.#engine = engine;
+    this.#core = core;
     this.#pidfile = pidfile;
     this.stopped = new Promise((resolve) => {
       this.#settle = resolve;
-    });
-    const run = options.directories.run;
-    this.#protections = new Protections(`${run}/${PROGRAM}.protected`);
-    this.#children = new ChildSaInstaller({
-      apply: (command) => {
-        engine.apply(command).catch((error: unknown) => this.fail(error));
-      },
-      releaseSpi: (spi) => engine.releaseSpi(spi),
-      protections: this.#protections,
-      roleOf: (connection, child) => this.#reconciler.roleOf(connection, child),
-      log: vlog.logger('sa'),
-      onChange: () => {},
-    });
-    this.#ike = new IkeRunner({
-      native,
-      engine: createIkeEngine(DEFAULT_ENGINE_SETTINGS, {
-        random: (bytes) => randomBytes(bytes),
-        allocateSpi: () => engine.allocateSpi(),
-        releaseSpi: (spi) => engine.releaseSpi(spi),
-      }),
-      children: this.#children,
-      log: vlog.logger('ike'),
-      onChange: () => {},
-    });
-    const taps = new OwnedTaps(`${run}/${PROGRAM}.taps`);
-    this.#attach = new SwitchAttach({ engine, native, taps, log: vlog.logger('bridge') });
-    this.#reconciler = new Reconciler({
-      engine,
-      protections: this.#protections,
-      attach: this.#attach,
-      ike: this.#ike,
-      log: vlog.logger('reconcile'),
     });
     this.#database = openDatabase(options.database, COLUMNS, options.tls);
     this.#unixctl = new UnixctlServer({
@@ -154,8 +114,7 @@ export class Daemon {
   async #begin(): Promise<void> {
     const log = this.#vlog.logger('main');
     for (const line of this.#options.ignored) log.info(line);
-    for (const command of this.#protections.initial()) await this.#engine.apply(command);
-    this.#ike.start();
+    await this.#core.start();
     await this.#unixctl.listen();
     const database = this.#database;
     database.on('synced', () => this.#reconcileSoon());
@@ -199,90 +158,36 @@ export class Daemon {
     const desired = desiredState(replica, {
       defaultLocalAddress: (remote) => underlay.routeTo(remote)?.source,
       parseProposals: (protocol, text) => (protocol === 'ike' ? parseIkeProposal(text) : parseEspProposal(text)),
-      previous: this.#reconciler.desired,
+      previous: this.#core.reconciler.desired,
     });
     const ofports = new Map(
       [...(replica.get('Interface') ?? [])].map(([uuid, row]) => [uuid, numberOf(row, 'ofport')]),
     );
-    await this.#reconciler.apply(desired, underlay, (uuid) => ofports.get(uuid));
-    const report = await datapathReport(desired, this.#attach, this.#engine);
+    await this.#core.apply(desired, underlay, (uuid) => ofports.get(uuid));
+    const report = await datapathReport(desired, this.#core.attach, this.#core.engine);
     await report.commit(this.#database, this.#vlog.logger('ovsdb'));
   }
 
   async #writeStatistics(): Promise<void> {
     if (this.#reconciling || this.#stopping || !this.#database.synced || !this.#database.holdsLock(DATAPATH_LOCK))
       return;
-    const report = await statisticsReport(this.#attach, this.#engine);
+    const report = await statisticsReport(this.#core.attach, this.#core.engine);
     await report.commit(this.#database, this.#vlog.logger('ovsdb'));
   }
 
-  engineEvent(event: EngineEvent): void {
-    const log = this.#vlog.logger('dataplane');
-    switch (event.event) {
-      case 'sa-wanted': {
-        const connection = this.#reconciler.connectionOf(event.protection);
-        if (connection !== undefined) this.#ike.command({ command: 'acquire', connection });
-        return;
-      }
-      case 'sa-soft-limit': {
-        const child =
-          event.direction === 'in'
-            ? this.#children.byInboundSlot(event.slot)
-            : this.#children.byOutboundSlot(event.slot);
-        if (child !== undefined) this.#ike.command({ command: 'child-soft-limit', id: child.sa.id });
-        return;
-      }
-      case 'sa-exhausted': {
-        const child = this.#children.byOutboundSlot(event.slot);
-        if (child !== undefined) this.#ike.command({ command: 'child-exhausted', id: child.sa.id });
-        return;
-      }
-      case 'sa-first-packet': {
-        const child = this.#children.byInboundSlot(event.slot);
-        if (child !== undefined) this.#ike.command({ command: 'child-traffic-seen', id: child.sa.id });
-        return;
-      }
-      case 'unknown-spi':
-        log.limited(
-          'unknown-spi',
-          'info',
-          `ESP from ${event.remote} for SPI 0x${event.spi.toString(16)}, which nobody here has; dropped`,
-        );
-        return;
-      case 'port-failed':
-        log.warn(`port ${event.port}: ${event.reason}`);
-        return;
-      case 'worker-died':
-        log.err(`packet worker ${event.worker} died and is replaced: ${event.reason}`);
-        return;
-    }
-  }
-
   status(): StatusSources {
-    const desired = this.#reconciler.desired;
-    if (desired === undefined) throw new CommandError(`the database ${this.#database.name} has not been read yet`);
-    return {
-      desired,
-      versions: this.#reconciler.versions,
-      plans: this.#reconciler.plans,
-      protections: this.#protections,
-      children: this.#children,
-      ike: this.#ike.status(),
-      bridges: this.#attach.bridges(),
-      ports: this.#attach.ports(),
-      engine: this.#engine,
-      nowMs: this.#ike.now(),
-    };
+    const status = this.#core.status();
+    if (status === undefined) throw new CommandError(`the database ${this.#database.name} has not been read yet`);
+    return status;
   }
 
   ikeCounters(): Readonly<Record<string, number>> {
-    return this.#ike.counters();
+    return this.#core.ike.counters();
   }
 
   refresh(): void {
     this.#reconcileSoon();
-    for (const plan of this.#reconciler.plans)
-      this.#ike.command({ command: 'acquire', connection: plan.connection.name });
+    this.#core.acquireAll();
   }
 
   /** Ends the daemon; `stopped` resolves when all is done. The reply of the command that asked goes out first. */
@@ -303,10 +208,7 @@ export class Daemon {
   async #end({ cleanup, why }: StopOptions): Promise<void> {
     this.#vlog.logger('main').info(`ending (${why})`);
     clearInterval(this.#statistics);
-    this.#ike.stop();
-    this.#children.stop();
-    if (cleanup && !this.#options.noCleanup) await this.#attach.removeAll();
-    await this.#engine.stop();
+    await this.#core.stop(cleanup && !this.#options.noCleanup);
     await this.#database.close();
     await this.#unixctl.close();
     this.#pidfile?.remove();

@@ -7,6 +7,7 @@
 import type { ChildSa, ConnectionStatus, Endpoint, IkeAction, IkeCommand, IkeEngine, UdpPath } from '../ike/index.ts';
 import type { Native } from '../native-shims/index.ts';
 import { NativeError } from '../native-shims/index.ts';
+import type { Timers } from './ovsdb/timers.ts';
 import type { Logger } from './vlog.ts';
 
 export const IKE_PORT = 500;
@@ -33,13 +34,15 @@ export interface IkeRunnerOptions {
   readonly log: Logger;
   /** A change that tunnels/show would show: IKE SA up or down, an attempt failed. */
   readonly onChange: () => void;
+  /** Of the same clock as native.monotonicMs. */
+  readonly timers: Timers;
 }
 
 export class IkeRunner {
   readonly #options: IkeRunnerOptions;
   readonly #sockets = new Map<number, { fd: number; stop: () => void }>();
   readonly #counters: Record<string, number> = {};
-  #timer: NodeJS.Timeout | undefined;
+  #cancelTimer: (() => void) | undefined;
   #running = false;
 
   constructor(options: IkeRunnerOptions) {
@@ -105,7 +108,7 @@ export class IkeRunner {
     if (!this.#running) return;
     this.#carryOut(this.#options.engine.command(this.now(), { command: 'shutdown' }));
     this.#running = false;
-    clearTimeout(this.#timer);
+    this.#cancelTimer?.();
     for (const { fd, stop } of this.#sockets.values()) {
       stop();
       this.#options.native.close(fd);
@@ -114,17 +117,14 @@ export class IkeRunner {
   }
 
   #schedule(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
     const due = this.#options.engine.nextTimerMs();
     if (due === undefined || !this.#running) return;
-    this.#timer = setTimeout(
-      () => {
-        this.#carryOut(this.#options.engine.tick(this.now()));
-        this.#schedule();
-      },
-      Math.max(0, Math.ceil(due - this.now())),
-    );
+    this.#cancelTimer = this.#options.timers.after(Math.max(0, Math.ceil(due - this.now())), () => {
+      this.#carryOut(this.#options.engine.tick(this.now()));
+      this.#schedule();
+    });
   }
 
   #carryOut(actions: readonly IkeAction[]): void {

@@ -18,6 +18,14 @@ export interface LinkFacts {
   readonly carrier: boolean;
 }
 
+/** Network devices as the attach sees them: the real ones (`systemLinks`), or those of a test. */
+export interface Links {
+  /** The device's facts, or undefined if there is none of that name. */
+  linkFacts(name: string): Promise<LinkFacts | undefined>;
+  /** Sets what is given and differs. @throws Error with what `ip` said. */
+  setLink(name: string, settings: { mac?: string; mtu?: number }): Promise<void>;
+}
+
 interface IpLink {
   ifindex: number;
   ifname: string;
@@ -58,6 +66,8 @@ export async function setLink(name: string, settings: { mac?: string; mtu?: numb
   ];
   if (words.length > 0) await execute('ip', ['link', 'set', 'dev', name, ...words]);
 }
+
+export const systemLinks: Links = { linkFacts, setLink };
 
 /** Undefined when `ip` says that there is no such thing (exit status 1 or 2). */
 async function ipJson<T>(words: string[]): Promise<T | undefined> {

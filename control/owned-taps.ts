@@ -4,7 +4,7 @@
  */
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import type { Native } from '../native-shims/index.ts';
-import { linkFacts } from './links.ts';
+import type { Links } from './links.ts';
 
 export class OwnedTaps {
   readonly #path: string;
@@ -26,9 +26,9 @@ export class OwnedTaps {
   }
 
   /** Removes the TAPs of ours that are not in `used`. */
-  async removeUnused(used: ReadonlySet<string>, native: Native): Promise<void> {
+  async removeUnused(used: ReadonlySet<string>, native: Native, links: Links): Promise<void> {
     for (const name of [...this.#names].filter((owned) => !used.has(owned))) {
-      if ((await linkFacts(name)) !== undefined) {
+      if ((await links.linkFacts(name)) !== undefined) {
         const fd = native.openTap(name, { kind: 'tap', multiQueue: true, vnetHeader: false, persistent: true });
         native.setTapPersistent(fd, false);
         native.close(fd);

@@ -9,7 +9,7 @@ import type { Engine, TunnelSettings } from '../dataplane/index.ts';
 import { tunnelOverhead } from '../dataplane/index.ts';
 import type { Native } from '../native-shims/index.ts';
 import type { BridgeState, DesiredState, PortState, TunnelState } from './config/desired-state.ts';
-import { type LinkFacts, linkFacts, setLink } from './links.ts';
+import type { LinkFacts, Links } from './links.ts';
 import { innerMtu } from './mtu.ts';
 import { LOCAL_OFPORT, OfportTable } from './ofports.ts';
 import type { OwnedTaps } from './owned-taps.ts';
@@ -39,6 +39,7 @@ export interface SwitchAttachOptions {
   readonly engine: Engine;
   readonly native: Native;
   readonly taps: OwnedTaps;
+  readonly links: Links;
   readonly log: Logger;
 }
 
@@ -92,7 +93,7 @@ export class SwitchAttach {
     for (const tunnel of desired.tunnels)
       await this.#setTunnelPort(tunnel, underlay, protectionOf, ofportOf(tunnel.uuid));
     for (const bridge of desired.bridges) await this.#setMtus(bridge, desired, underlay);
-    await this.#options.taps.removeUnused(new Set(this.#tapNames()), this.#options.native);
+    await this.#options.taps.removeUnused(new Set(this.#tapNames()), this.#options.native, this.#options.links);
   }
 
   async #removeGone(desired: DesiredState): Promise<void> {
@@ -153,7 +154,7 @@ export class SwitchAttach {
     settings: string,
     formerOfport: number | undefined,
   ): Promise<void> {
-    const { engine, taps } = this.#options;
+    const { engine, taps, links } = this.#options;
     const system = port.kind === 'system';
     // Noted before it exists, so that a crash in between leaves no TAP that nobody owns.
     if (!system) taps.add(port.name);
@@ -168,7 +169,7 @@ export class SwitchAttach {
     });
     const ofport =
       port.kind === 'local' ? LOCAL_OFPORT : this.#ofports.take(bridge.id, port.ofportRequest ?? formerOfport);
-    const device = { kind: system ? 'system' : 'tap', fds, facts: await linkFacts(port.name) } as const;
+    const device = { kind: system ? 'system' : 'tap', fds, facts: await links.linkFacts(port.name) } as const;
     this.#ports.set(port.uuid, { id, bridge: bridge.id, uuid: port.uuid, name: port.name, ofport, settings, device });
     await this.#setMac(port, bridge.state);
     this.#options.log.info(`bridge ${bridge.state.name}: added interface ${port.name} on port ${ofport}`);
@@ -177,8 +178,9 @@ export class SwitchAttach {
   async #setMac(port: PortState, bridge: BridgeState): Promise<void> {
     if (port.kind === 'system') return;
     const mac = port.mac ?? (port.kind === 'local' ? bridge.hwaddr : undefined);
-    const facts = await linkFacts(port.name);
-    if (mac !== undefined && facts !== undefined && facts.mac !== mac) await setLink(port.name, { mac });
+    const { links } = this.#options;
+    const facts = await links.linkFacts(port.name);
+    if (mac !== undefined && facts !== undefined && facts.mac !== mac) await links.setLink(port.name, { mac });
   }
 
   async #setTunnelPort(
@@ -232,10 +234,10 @@ export class SwitchAttach {
     for (const port of desired.ports) {
       const attached = this.#ports.get(port.uuid);
       if (port.bridgeUuid !== bridge.uuid || attached?.device.kind !== 'tap') continue;
-      const facts = underlay.link(port.name) ?? (await linkFacts(port.name));
+      const facts = underlay.link(port.name) ?? (await this.#options.links.linkFacts(port.name));
       const mtu = port.mtu ?? derived;
       if (facts === undefined) continue;
-      if (mtu !== undefined && facts.mtu !== mtu) await setLink(port.name, { mtu });
+      if (mtu !== undefined && facts.mtu !== mtu) await this.#options.links.setLink(port.name, { mtu });
       const current = mtu === undefined ? facts : { ...facts, mtu };
       this.#ports.set(port.uuid, { ...attached, device: { ...attached.device, facts: current } });
     }

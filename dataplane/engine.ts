@@ -12,7 +12,7 @@ import type { EngineCommand, EngineEvent } from './commands.ts';
 import { CounterReader } from './counters.ts';
 import { DesiredState } from './desired-state.ts';
 import { SaMemory } from './esp/sa-memory.ts';
-import { InlineRunner } from './inline.ts';
+import { type InlineContext, InlineRunner } from './inline.ts';
 import { MmsgBackend, MmsgUplink } from './io/mmsg.ts';
 import type { FramePort } from './io/port.ts';
 import { loadRawSocket, RawSocketBackend } from './io/raw-socket.ts';
@@ -41,6 +41,8 @@ export interface EngineOptions {
   readonly arena?: ArenaSize;
   /** Ports without a descriptor, by the number given as one in set-tap-port; for tests, with `workers` 0. */
   readonly memoryPorts?: ReadonlyMap<number, FramePort>;
+  /** Stands between engine and runner; for tests of workers that die, with `workers` 0. */
+  readonly makeRunner?: (context: InlineContext, host: RunnerHost) => Runner;
 }
 
 /** How often aged addresses are taken out of the FDB; look-ups do not see them anyway. */
@@ -172,7 +174,8 @@ export class Engine {
     };
     if (this.options.workers > 0) return WorkerPool.start(native, this.shared, host);
     const uplink = this.backend.uplink?.() ?? new MmsgUplink(native, this.shared.arena.rows);
-    return new InlineRunner({ native, shared: this.shared, uplink, clock: () => this.now(), memoryPorts }, host);
+    const context: InlineContext = { native, shared: this.shared, uplink, clock: () => this.now(), memoryPorts };
+    return this.options.makeRunner?.(context, host) ?? new InlineRunner(context, host);
   }
 
   private async carryOut(command: EngineCommand): Promise<void> {

@@ -10,6 +10,9 @@ import type { WorkerContext } from './worker-state.ts';
 /** Turns before the event loop goes on: 8 batches of 64 packets are below a millisecond. */
 const TURNS_PER_WAKE = 8;
 
+/** What the one worker on the main thread is made of. */
+export type InlineContext = Omit<WorkerContext, 'worker' | 'emit'>;
+
 export class InlineRunner implements Runner {
   private readonly pipeline: Pipeline;
   private version = -1;
@@ -17,7 +20,7 @@ export class InlineRunner implements Runner {
   private scheduled: NodeJS.Immediate | undefined;
   private stopped = false;
 
-  constructor(context: Omit<WorkerContext, 'worker' | 'emit'>, host: RunnerHost) {
+  constructor(context: InlineContext, host: RunnerHost) {
     this.pipeline = new Pipeline({ ...context, worker: 0, emit: (event) => host.onEvent(event) });
     for (const command of host.stateOf(0)) this.pipeline.apply(command);
     this.watch();

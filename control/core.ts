@@ -1,0 +1,192 @@
+/**
+ * What turns a desired state into protected packets: packet engine, protections, IKE, child SAs, attach and
+ * reconciler, wired together.
+ *
+ * The daemon puts a database, a control socket and a process around it; the leak tests run it on memory devices and
+ * a virtual clock. So it takes clock, timers, randomness, devices and system calls from whoever makes it.
+ */
+import { Engine, type EngineEvent, type EngineOptions } from '../dataplane/index.ts';
+import { createIkeEngine, DEFAULT_ENGINE_SETTINGS } from '../ike/index.ts';
+import type { Native } from '../native-shims/index.ts';
+import { ChildSaInstaller } from './child-sas.ts';
+import type { DesiredState } from './config/desired-state.ts';
+import { IkeRunner } from './ike-runner.ts';
+import type { Links } from './links.ts';
+import type { Timers } from './ovsdb/timers.ts';
+import { OwnedTaps } from './owned-taps.ts';
+import { Protections } from './protections.ts';
+import { Reconciler } from './reconciler.ts';
+import type { StatusSources } from './status.ts';
+import { SwitchAttach } from './switch-attach.ts';
+import type { Underlay } from './underlay.ts';
+import { PROGRAM } from './version.ts';
+import type { Logger } from './vlog.ts';
+
+export interface CoreOptions {
+  readonly native: Native;
+  readonly engine: Omit<EngineOptions, 'native' | 'random' | 'onEvent' | 'log'>;
+  /** Cryptographic random bytes. */
+  readonly random: (bytes: number) => Uint8Array;
+  /** OVS_RUNDIR: what was protected, and which TAPs are ours, is remembered there. */
+  readonly runDirectory: string;
+  readonly links: Links;
+  /** Of the same clock as native.monotonicMs. */
+  readonly timers: Timers;
+  readonly logger: (module: string) => Logger;
+  /** Something that the status commands show has changed. */
+  readonly onChange: () => void;
+  /** A bug: whoever runs this must end it, closed. */
+  readonly onBug: (error: unknown) => void;
+}
+
+export class Core {
+  readonly engine: Engine;
+  readonly protections: Protections;
+  readonly children: ChildSaInstaller;
+  readonly ike: IkeRunner;
+  readonly attach: SwitchAttach;
+  readonly reconciler: Reconciler;
+  readonly #log: Logger;
+
+  /** @throws Error with one line when the engine can't start, or what was protected can't be read. */
+  static async create(options: CoreOptions): Promise<Core> {
+    let core: Core | undefined;
+    const log = options.logger('dataplane');
+    const engine = await Engine.create({
+      ...options.engine,
+      native: options.native,
+      random: options.random,
+      onEvent: (event) => core?.engineEvent(event),
+      log: (message) => log.info(message),
+    });
+    try {
+      core = new Core(options, engine);
+    } catch (error) {
+      await engine.stop();
+      throw error;
+    }
+    return core;
+  }
+
+  private constructor(options: CoreOptions, engine: Engine) {
+    const { native, runDirectory, timers, random, logger, onChange } = options;
+    this.engine = engine;
+    this.#log = logger('dataplane');
+    this.protections = new Protections(`${runDirectory}/${PROGRAM}.protected`);
+    this.children = new ChildSaInstaller({
+      apply: (command) => {
+        engine.apply(command).catch(options.onBug);
+      },
+      releaseSpi: (spi) => engine.releaseSpi(spi),
+      protections: this.protections,
+      roleOf: (connection, child) => this.reconciler.roleOf(connection, child),
+      log: logger('sa'),
+      onChange,
+      timers,
+    });
+    this.ike = new IkeRunner({
+      native,
+      engine: createIkeEngine(DEFAULT_ENGINE_SETTINGS, {
+        random,
+        allocateSpi: () => engine.allocateSpi(),
+        releaseSpi: (spi) => engine.releaseSpi(spi),
+      }),
+      children: this.children,
+      log: logger('ike'),
+      onChange,
+      timers,
+    });
+    const taps = new OwnedTaps(`${runDirectory}/${PROGRAM}.taps`);
+    this.attach = new SwitchAttach({ engine, native, taps, links: options.links, log: logger('bridge') });
+    this.reconciler = new Reconciler({
+      engine,
+      protections: this.protections,
+      attach: this.attach,
+      ike: this.ike,
+      log: logger('reconcile'),
+    });
+  }
+
+  /** Closes what must be closed before anything else, then opens the IKE sockets. @throws NativeError: port 500 is taken. */
+  async start(): Promise<void> {
+    for (const command of this.protections.initial()) await this.engine.apply(command);
+    this.ike.start();
+  }
+
+  /** @see Reconciler.apply */
+  apply(desired: DesiredState, underlay: Underlay, ofportOf: (uuid: string) => number | undefined): Promise<void> {
+    return this.reconciler.apply(desired, underlay, ofportOf);
+  }
+
+  /** Starts at once what is down. */
+  acquireAll(): void {
+    for (const plan of this.reconciler.plans)
+      this.ike.command({ command: 'acquire', connection: plan.connection.name });
+  }
+
+  /** What the status commands show; undefined before the first reconciliation. */
+  status(): StatusSources | undefined {
+    const { desired } = this.reconciler;
+    if (desired === undefined) return undefined;
+    return {
+      desired,
+      versions: this.reconciler.versions,
+      plans: this.reconciler.plans,
+      protections: this.protections,
+      children: this.children,
+      ike: this.ike.status(),
+      bridges: this.attach.bridges(),
+      ports: this.attach.ports(),
+      engine: this.engine,
+      nowMs: this.ike.now(),
+    };
+  }
+
+  /** Deletes the SAs at their peers and ends; with `removeTaps` the TAPs go too. */
+  async stop(removeTaps: boolean): Promise<void> {
+    this.ike.stop();
+    this.children.stop();
+    if (removeTaps) await this.attach.removeAll();
+    await this.engine.stop();
+  }
+
+  engineEvent(event: EngineEvent): void {
+    const log = this.#log;
+    switch (event.event) {
+      case 'sa-wanted': {
+        const connection = this.reconciler.connectionOf(event.protection);
+        if (connection !== undefined) this.ike.command({ command: 'acquire', connection });
+        return;
+      }
+      case 'sa-soft-limit': {
+        const child =
+          event.direction === 'in' ? this.children.byInboundSlot(event.slot) : this.children.byOutboundSlot(event.slot);
+        if (child !== undefined) this.ike.command({ command: 'child-soft-limit', id: child.sa.id });
+        return;
+      }
+      case 'sa-exhausted': {
+        const child = this.children.byOutboundSlot(event.slot);
+        if (child !== undefined) this.ike.command({ command: 'child-exhausted', id: child.sa.id });
+        return;
+      }
+      case 'sa-first-packet': {
+        const child = this.children.byInboundSlot(event.slot);
+        if (child !== undefined) this.ike.command({ command: 'child-traffic-seen', id: child.sa.id });
+        return;
+      }
+      case 'unknown-spi':
+        log.limited(
+          'unknown-spi',
+          'info',
+          `ESP from ${event.remote} for SPI 0x${event.spi.toString(16)}, which nobody here has; dropped`,
+        );
+        return;
+      case 'port-failed':
+        log.warn(`port ${event.port}: ${event.reason}`);
+        return;
+      case 'worker-died':
+        log.err(`packet worker ${event.worker} died and is replaced: ${event.reason}`);
+        return;
+    }
+  }
+}
