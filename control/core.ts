@@ -88,6 +88,7 @@ export class Core {
       native,
       engine: createIkeEngine(DEFAULT_ENGINE_SETTINGS, {
         random,
+        dateMs: () => Date.now(),
         allocateSpi: () => engine.allocateSpi(),
         releaseSpi: (spi) => engine.releaseSpi(spi),
       }),

@@ -3,23 +3,19 @@
  * changed credentials get successors before they go, removed ones go.
  */
 
-import { timingSafeEqual } from 'node:crypto';
+import { authenticationChange, authenticationProblem } from './authentication-change.ts';
 import type { ConnectionState } from './connection.ts';
 import { isSupported } from './crypto/transforms.ts';
 import { identityProblem, localIdentity, remoteIdentity, sameIdentity } from './identity.ts';
 import { groupsOf, proposalsText } from './negotiation.ts';
-import { outdate, outdateChild } from './retirement.ts';
+import { OUTDATED_MS, outdate, outdateChild } from './retirement.ts';
 import { modeOf } from './sa/child-sa.ts';
 import { equal, sameAddress } from './traffic-selectors.ts';
-import type { Authentication, ChildConfig, Connection, ProposalConfig, TrafficSelector } from './types.ts';
+import type { ChildConfig, Connection, ProposalConfig, TrafficSelector } from './types.ts';
 import { transformName } from './wire/names.ts';
 
 const sameProposals = (a: readonly ProposalConfig[], b: readonly ProposalConfig[]): boolean =>
   JSON.stringify(a) === JSON.stringify(b);
-
-function sameAuthentication(a: Authentication, b: Authentication): boolean {
-  return a.method === b.method && a.secret.length === b.secret.length && timingSafeEqual(a.secret, b.secret);
-}
 
 const sameSelectors = (a: readonly TrafficSelector[], b: readonly TrafficSelector[]): boolean =>
   a.length === b.length && a.every((selector, index) => equal(selector, b[index]));
@@ -31,7 +27,6 @@ function sameIkeSa(a: Connection, b: Connection): boolean {
     sameAddress(a.remote, b.remote) &&
     sameIdentity(localIdentity(a), localIdentity(b)) &&
     sameIdentity(remoteIdentity(a), remoteIdentity(b)) &&
-    sameAuthentication(a.authentication, b.authentication) &&
     sameProposals(a.ikeProposals, b.ikeProposals) &&
     (a.encapsulation ?? 'auto') === (b.encapsulation ?? 'auto')
   );
@@ -53,9 +48,12 @@ export function applyConfiguration(state: ConnectionState, next: Connection): vo
     return same !== undefined && same.start === child.start ? same : child;
   });
   state.configure({ ...next, children });
-  if (!sameIkeSa(before, next)) {
+  const change = authenticationChange(before.authentication, next.authentication);
+  if (!sameIkeSa(before, next) || change !== 'none') {
     state.startAnew();
-    for (const sa of state.ikeSas) outdate(state, sa);
+    // While only our own certificate is new, the peer may have to learn of it yet: what is up stays until it has.
+    const patient = sameIkeSa(before, next) && change === 'ours';
+    for (const sa of state.ikeSas) outdate(state, sa, patient ? next.lifetimes.ikeSeconds * 1000 : OUTDATED_MS);
   }
   for (const child of state.context.children.ofConnection(state.name)) {
     const config = children.find(({ name }) => name === child.config.name);
@@ -78,7 +76,8 @@ export function checkConnection(connection: Connection): void {
     const problem = identityProblem(identity);
     if (problem !== undefined) fault(problem);
   }
-  if (connection.authentication.secret.length === 0) fault('the shared key is empty; set options:psk');
+  const authentication = authenticationProblem(connection.authentication);
+  if (authentication !== undefined) fault(authentication);
   const names = connection.children.map(({ name }) => name);
   if (new Set(names).size !== names.length) fault(`two children have one name: ${names.join(', ')}`);
   for (const [protocol, proposals] of [

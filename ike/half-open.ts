@@ -128,6 +128,7 @@ export class HalfOpen {
       payloads,
       // All tunnels between two addresses are one connection; of several, the first says.
       config: candidates[0].config,
+      authentications: candidates.map(({ config }) => config.authentication),
     });
     if (sa === undefined) {
       context.count('dropped: bad-ke');

@@ -1,5 +1,9 @@
 /** The public face of ike/: the engine, its types, and the proposals that are offered unless configured otherwise. */
 
+export { type Certificate, CertificateError, parseCertificate } from './certificates/certificate.ts';
+export { type Trust, usageProblem } from './certificates/peer.ts';
+export { parseRevocationList, type RevocationList } from './certificates/revocation.ts';
+export { keyProblem, ownProblem } from './certificates/validity.ts';
 export { COUNTER_MEANINGS } from './counters.ts';
 export { ProposalTextError, parseEspProposal, parseIkeProposal } from './crypto/proposal-text.ts';
 export { DEFAULT_ENGINE_SETTINGS, DEFAULT_ESP_PROPOSALS, DEFAULT_IKE_PROPOSALS } from './defaults.ts';

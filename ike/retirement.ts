@@ -12,7 +12,7 @@ import type { ChildConfig, Connection } from './types.ts';
 /** A redundant IKE SA that its initiator should delete, but doesn't, becomes ours to delete after this time. */
 export const REDUNDANT_MS = 30_000;
 /** What a new configuration replaces stays at most this long, if the replacement does not come up. */
-const OUTDATED_MS = 60_000;
+export const OUTDATED_MS = 60_000;
 
 /** What retirement needs of the connection. */
 export interface Retiring {
@@ -59,12 +59,12 @@ export function retire(connection: Retiring, sa: IkeSa, by: 'ours' | 'peers', li
   });
 }
 
-/** The configuration that the IKE SA was made with has changed. */
-export function outdate(connection: Retiring, sa: IkeSa): void {
+/** The configuration that the IKE SA was made with has changed: it goes when its successor is up, or after limitMs. */
+export function outdate(connection: Retiring, sa: IkeSa, limitMs: number): void {
   if (sa.state === 'connecting') sa.end('replaced', 'the configuration changed');
   else if (sa.state === 'established' || sa.state === 'rekeying') {
     sa.outdated = true;
-    retire(connection, sa, 'ours', OUTDATED_MS);
+    retire(connection, sa, 'ours', limitMs);
   }
 }
 

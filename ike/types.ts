@@ -6,6 +6,10 @@
  * runs it (control, or the simulator) carries the actions out in order.
  */
 
+import type { KeyObject } from 'node:crypto';
+import type { Certificate } from './certificates/certificate.ts';
+import type { Trust } from './certificates/peer.ts';
+
 export interface Endpoint {
   /** IPv4 dotted or IPv6 text. */
   readonly address: string;
@@ -46,8 +50,18 @@ export interface PskAuthentication {
   readonly secret: Uint8Array;
 }
 
-/** Certificates (signature authentication) will be a second member of this union. */
-export type Authentication = PskAuthentication;
+/** Both ends sign with the private keys of their certificates (RFC 7296 §2.15, RFC 7427). */
+export interface CertificateAuthentication {
+  readonly method: 'certificate';
+  /** Ours, then those of authorities that are sent with it. */
+  readonly certificates: readonly [Certificate, ...Certificate[]];
+  readonly privateKey: KeyObject;
+  /** Common name or subjectAltName that the peer's certificate has to have. */
+  readonly peerName: string;
+  readonly trust: Trust;
+}
+
+export type Authentication = PskAuthentication | CertificateAuthentication;
 
 export interface Lifetimes {
   /** Seconds until the SA is replaced at the latest; rekeying starts a jittered margin before. */
@@ -125,6 +139,8 @@ export interface EngineSettings {
 /** What the engine needs from whoever runs it. */
 export interface EngineHost {
   random(bytes: number): Uint8Array;
+  /** The date in ms since 1970, for the validity of certificates only. */
+  dateMs(): number;
   /** A fresh inbound SPI (256 to 2^32-1) for a child of this connection. The runner may steer by it. */
   allocateSpi(connection: string, child: string): number;
   /** An SPI that was allocated and will not be used after all. */

@@ -91,7 +91,7 @@ class Search {
     if (issuer.pathLength !== undefined && below > issuer.pathLength) {
       return `CA certificate ${issuer.subject} allows ${issuer.pathLength} CAs below it, the chain has ${below}`;
     }
-    if (path.length > INTERMEDIATES_LIMIT) {
+    if (path.length > INTERMEDIATES_LIMIT + 1) {
       return `the chain has more than ${INTERMEDIATES_LIMIT} CAs below the trusted one`;
     }
     if (++this.#verifications > VERIFICATIONS_LIMIT) return 'the certificates form too many chains to look at them all';

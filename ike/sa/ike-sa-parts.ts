@@ -20,6 +20,8 @@ export interface InitMaterial {
   readonly response: Uint8Array;
   readonly ni: Uint8Array;
   readonly nr: Uint8Array;
+  /** SIGNATURE_HASH_ALGORITHMS of the peer; undefined: it does not know RFC 7427. */
+  readonly peerHashes: readonly number[] | undefined;
 }
 
 export interface IkeSaOrigin {

@@ -16,10 +16,11 @@ import { IkeSa } from '../sa/ike-sa.ts';
 import { find, findError, findNotify, notify } from '../sa/notify.ts';
 import { floatToNatPort } from '../sa/peer-path.ts';
 import type { InitiatorTask, Outcome } from '../sa/task.ts';
-import type { Connection, Datagram, Encapsulation } from '../types.ts';
+import type { Authentication, Connection, Datagram, Encapsulation } from '../types.ts';
 import { ZERO_SPI } from '../wire/header.ts';
 import { NOTIFY, notifyName } from '../wire/names.ts';
 import type { KePayload, Payload, Proposal } from '../wire/payloads.ts';
+import { certificateRequests, peerHashesOf, signaturePayloads } from './authentication.ts';
 import { NONCE_BYTES } from './child-create.ts';
 import { groupOf } from './child-offer.ts';
 import { IkeAuth } from './ike-auth.ts';
@@ -76,6 +77,7 @@ export class IkeInit implements InitiatorTask {
       { type: 'NONCE', data: this.#nonce },
       ...natPayloads(spisOfRequest(sa), sa.local, sa.remote, this.#encapsulation, random),
       ...(takesFragments(this.#connection.config) ? [notify(NOTIFY.IKEV2_FRAGMENTATION_SUPPORTED)] : []),
+      ...signaturePayloads([this.#connection.config.authentication]),
     ];
   }
 
@@ -124,7 +126,8 @@ export class IkeInit implements InitiatorTask {
     const request = sa.requests.pending?.[0];
     if (request === undefined) return 'ignore';
     protectFirst(sa, choice.suite, sharedSecret, this.#nonce, nr);
-    sa.init = { request, response: data.slice(), ni: this.#nonce, nr: nr.slice() };
+    const peerHashes = peerHashesOf(payloads);
+    sa.init = { request, response: data.slice(), ni: this.#nonce, nr: nr.slice(), peerHashes };
     sa.context.log('info', this.#connection.name, `IKE_SA ${sa.label}: selected ${suiteText(choice.suite)}`);
     this.#traverseNat(sa, payloads);
     sa.fragmentation = takesFragments(this.#connection.config) && announcesFragments(payloads);
@@ -217,6 +220,8 @@ export interface IkeInitRequest {
   readonly payloads: readonly Payload[];
   /** What the request is judged by besides its proposal; the connection itself is known only with IKE_AUTH. */
   readonly config: Pick<Connection, 'encapsulation' | 'fragmentation'>;
+  /** Of every connection that it may turn out to be. */
+  readonly authentications: readonly Authentication[];
 }
 
 /**
@@ -258,12 +263,15 @@ export function answerIkeInit(context: EngineContext, request: IkeInitRequest): 
       { type: 'NONCE', data: nr },
       ...(detected === undefined ? [] : natPayloads(sa, sa.local, sa.remote, encapsulation, random)),
       ...(fragments ? [notify(NOTIFY.IKEV2_FRAGMENTATION_SUPPORTED)] : []),
+      ...signaturePayloads(request.authentications),
+      ...certificateRequests(request.authentications),
     ],
     0,
     true,
   );
   sa.fragmentation = fragments;
-  sa.init = { request: datagram.data.slice(), response: response[0], ni, nr };
+  const peerHashes = peerHashesOf(request.payloads);
+  sa.init = { request: datagram.data.slice(), response: response[0], ni, nr, peerHashes };
   sa.transmit(response, datagram.remote, datagram.local);
   return sa;
 }

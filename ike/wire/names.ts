@@ -73,6 +73,9 @@ export const AUTH_METHOD = {
 } as const;
 export const AUTH_METHOD_NAMES = invert<keyof typeof AUTH_METHOD>(AUTH_METHOD);
 
+/** Certificate encodings (RFC 7296 §3.6). */
+export const CERT_ENCODING = { X509_SIGNATURE: 4 } as const;
+
 /** Traffic selector types (RFC 7296 §3.13.1). */
 export const TS_TYPE = { TS_IPV4_ADDR_RANGE: 7, TS_IPV6_ADDR_RANGE: 8 } as const;
 

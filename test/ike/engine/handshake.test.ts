@@ -103,7 +103,7 @@ describe('IKE_SA_INIT and IKE_AUTH', () => {
     expect(pair.a.failures).toContain(
       'peer refused our authentication (AUTHENTICATION_FAILED): is options:psk the same on both ends?',
     );
-    expect(pair.b.failures.join('\n')).toMatch(/10\.0\.0\.1\[10\.0\.0\.1\] did not prove to know our secret/);
+    expect(pair.b.failures.join('\n')).toMatch(/10\.0\.0\.1\[10\.0\.0\.1\]: peer did not prove to know our secret/);
     expect(pair.a.engine.status()[0].lastFailure).toMatch(/options:psk/);
     for (const host of [pair.a, pair.b]) {
       const all = JSON.stringify([

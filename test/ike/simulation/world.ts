@@ -82,6 +82,8 @@ export class Host {
 
   #boot(settings: EngineSettings, hooks: HostHooks): IkeEngine {
     return createIkeEngine(settings, {
+      // Virtual days begin at the real date, so that certificates made for a test are valid.
+      dateMs: () => this.world.epochMs + this.world.nowMs,
       random: (bytes) => hooks.random?.(bytes) ?? this.world.bytes(bytes),
       allocateSpi: () => {
         const spi = this.#nextSpi++;
@@ -228,6 +230,8 @@ export type Sent = Extract<IkeAction, { action: 'send' }>;
 
 export class World {
   nowMs = 0;
+  /** The date at virtual time 0, for certificates. */
+  epochMs = Date.now();
   conditions: NetworkConditions;
   readonly hosts = new Map<string, Host>();
   /** Every datagram that was sent, for tests that forge and repeat. */

@@ -1,0 +1,183 @@
+/**
+ * How the two ends of an IKE SA prove who they are (RFC 7296 §2.15): with a shared key or with certificates, for both roles.
+ * ike-auth.ts puts it into messages. What is signed is crypto/auth-psk.ts, signatures are crypto/auth-signature.ts, whether
+ * to believe a certificate is certificates/.
+ *
+ * We always send our certificate, asked for or not: a peer that pins it compares, one that does not would have to guess.
+ */
+
+import { mayName } from '../certificates/names.ts';
+import { judgeCertificates } from '../certificates/peer.ts';
+import type { ConnectionState } from '../connection.ts';
+import { pskAuth, signedOctets, verifyPskAuth } from '../crypto/auth-psk.ts';
+import {
+  ANNOUNCED_HASHES,
+  chooseScheme,
+  hashesNotifyData,
+  parseHashesNotify,
+  signAuth,
+  signatureProblem,
+} from '../crypto/auth-signature.ts';
+import { identityText, idPayloadText, localIdentity, matchesIdentity, remoteIdentity } from '../identity.ts';
+import type { IkeSa } from '../sa/ike-sa.ts';
+import { findAll, findNotify, notify } from '../sa/notify.ts';
+import type { Authentication, CertificateAuthentication, Connection } from '../types.ts';
+import { AUTH_METHOD, AUTH_METHOD_NAMES, CERT_ENCODING, ID_TYPE, NOTIFY } from '../wire/names.ts';
+import { idBody } from '../wire/payloads/id.ts';
+import type { AuthPayload, CertReqPayload, IdPayload, Payload } from '../wire/payloads.ts';
+
+const SAME_PSK = 'is options:psk the same on both ends?';
+
+// --- IKE_SA_INIT
+
+/** What either end says of signatures in IKE_SA_INIT, if any of these connections needs them (RFC 7427 §4). */
+export function signaturePayloads(authentications: readonly Authentication[]): Payload[] {
+  if (!authentications.some(({ method }) => method === 'certificate')) return [];
+  return [notify(NOTIFY.SIGNATURE_HASH_ALGORITHMS, hashesNotifyData(ANNOUNCED_HASHES))];
+}
+
+/** The hashes that the peer's IKE_SA_INIT announces; undefined: it does not know RFC 7427. */
+export function peerHashesOf(payloads: readonly Payload[]): readonly number[] | undefined {
+  const announced = findNotify(payloads, NOTIFY.SIGNATURE_HASH_ALGORITHMS);
+  return announced === undefined ? undefined : parseHashesNotify(announced.data);
+}
+
+/** CERTREQ: the authorities whose certificates we believe (RFC 7296 §3.7). */
+export function certificateRequests(authentications: readonly Authentication[]): CertReqPayload[] {
+  const hashes = authentications.flatMap((authentication) => {
+    if (authentication.method !== 'certificate') return [];
+    const { trust } = authentication;
+    return (trust.kind === 'pinned' ? [trust.certificate] : trust.authorities).map(({ keyHash }) => keyHash);
+  });
+  if (hashes.length === 0) return [];
+  const distinct = [...new Map(hashes.map((hash) => [Buffer.from(hash).toString('hex'), hash])).values()];
+  return [{ type: 'CERTREQ', encoding: CERT_ENCODING.X509_SIGNATURE, data: Uint8Array.from(Buffer.concat(distinct)) }];
+}
+
+// --- identities
+
+/** Whether this ID payload may be that of the connection's peer; of a certificate, only the certificate tells in the end. */
+export function mayBePeer(connection: Connection, id: IdPayload): boolean {
+  const { authentication } = connection;
+  return authentication.method === 'certificate'
+    ? mayName(id, authentication.peerName)
+    : matchesIdentity(id, remoteIdentity(connection));
+}
+
+/** Whether the peer means us. */
+export function mayBeUs(connection: Connection, id: IdPayload): boolean {
+  const { authentication } = connection;
+  if (matchesIdentity(id, localIdentity(connection))) return true;
+  if (authentication.method !== 'certificate') return false;
+  const identity = localIdentity(connection);
+  const [own] = authentication.certificates;
+  return id.idType === ID_TYPE.ID_DER_ASN1_DN
+    ? Buffer.from(id.data).equals(own.subjectDer)
+    : mayName(id, identity.value);
+}
+
+// --- proofs
+
+/** What one end signs (RFC 7296 §2.15): its IKE_SA_INIT message, the other's nonce, its identity. */
+function octetsOf(sa: IkeSa, signer: 'us' | 'peer', id: IdPayload): Uint8Array {
+  const { init, protection } = sa;
+  if (init === undefined || protection === undefined) throw new Error('IKE_AUTH without IKE_SA_INIT');
+  const byInitiator = (signer === 'us') === sa.initiator;
+  return signedOctets({
+    prf: protection.suite.prf,
+    initMessage: byInitiator ? init.request : init.response,
+    peerNonce: byInitiator ? init.nr : init.ni,
+    skP: byInitiator ? protection.keys.skPi : protection.keys.skPr,
+    idBody: idBody(id),
+  });
+}
+
+export interface Proof {
+  /** CERT payloads, our own certificate first. */
+  readonly certificates: readonly Payload[];
+  readonly auth: AuthPayload;
+  readonly problem?: undefined;
+}
+
+/** Our proof, or why we have none that this peer could check. */
+export function ourProof(
+  sa: IkeSa,
+  { authentication }: Connection,
+  id: IdPayload,
+): Proof | { readonly problem: string } {
+  if (sa.protection === undefined) throw new Error('IKE_AUTH without keys');
+  const octets = octetsOf(sa, 'us', id);
+  if (authentication.method === 'psk') {
+    const data = pskAuth(sa.protection.suite.prf, authentication.secret, octets);
+    return { certificates: [], auth: { type: 'AUTH', method: AUTH_METHOD.SHARED_KEY, data } };
+  }
+  const { privateKey, certificates } = authentication;
+  const scheme = chooseScheme(privateKey, sa.init?.peerHashes);
+  if (scheme === undefined) {
+    const knows = sa.init?.peerHashes?.join(', ') ?? 'RFC 7427 not at all';
+    return {
+      problem: `peer can verify no signature of our ${privateKey.asymmetricKeyType} key (hashes it knows: ${knows})`,
+    };
+  }
+  return {
+    certificates: certificates.map(({ der }) => ({
+      type: 'CERT',
+      encoding: CERT_ENCODING.X509_SIGNATURE,
+      data: der,
+    })),
+    auth: { type: 'AUTH', method: scheme.method, data: signAuth(scheme, privateKey, octets) },
+  };
+}
+
+/** Why the peer has not proved to be that of this connection; undefined: it has. `payloads` are those of its IKE_AUTH. */
+export function peerProblem(
+  sa: IkeSa,
+  { config }: Pick<ConnectionState, 'config'>,
+  id: IdPayload,
+  auth: AuthPayload,
+  payloads: readonly Payload[],
+): string | undefined {
+  const { authentication } = config;
+  if (!mayBePeer(config, id)) {
+    return `peer says it is ${idPayloadText(id)}, expected ${identityText(remoteIdentity(config))}`;
+  }
+  const byKey = auth.method === AUTH_METHOD.SHARED_KEY;
+  if (byKey !== (authentication.method === 'psk')) {
+    const theirs = AUTH_METHOD_NAMES.get(auth.method) ?? auth.method;
+    return `peer authenticates by ${theirs}, we by ${authentication.method === 'psk' ? 'a shared key' : 'certificates'}`;
+  }
+  if (sa.protection === undefined) throw new Error('IKE_AUTH without keys');
+  const octets = octetsOf(sa, 'peer', id);
+  if (authentication.method === 'psk') {
+    const proved = verifyPskAuth(sa.protection.suite.prf, authentication.secret, octets, auth.data);
+    return proved ? undefined : `peer did not prove to know our secret: ${SAME_PSK}`;
+  }
+  return certificateProblem(sa, authentication, id, auth, payloads, octets);
+}
+
+function certificateProblem(
+  sa: IkeSa,
+  { trust, peerName }: CertificateAuthentication,
+  id: IdPayload,
+  auth: AuthPayload,
+  payloads: readonly Payload[],
+  octets: Uint8Array,
+): string | undefined {
+  const certificates = findAll(payloads, 'CERT')
+    .filter(({ encoding }) => encoding === CERT_ENCODING.X509_SIGNATURE)
+    .map(({ data }) => data);
+  const nowMs = sa.context.host.dateMs();
+  const judged = judgeCertificates({ id, certificates, name: peerName, trust, nowMs });
+  if ('problem' in judged) return judged.problem;
+  const { method, data } = auth;
+  const signature = { method, data, peerHashes: sa.init?.peerHashes };
+  const problem = signatureProblem(judged.certificate.publicKey, octets, signature);
+  return problem === undefined ? undefined : `peer ${problem}`;
+}
+
+/** What to look at when the peer answered AUTHENTICATION_FAILED. */
+export function refusalHint({ authentication }: Connection): string {
+  if (authentication.method === 'psk') return SAME_PSK;
+  const [own] = authentication.certificates;
+  return `does it trust our certificate ${own.subject}, issued by ${own.issuer}, and expect that name? Its log says why`;
+}
