@@ -7,6 +7,7 @@
 import { DROP_REASONS } from '../dataplane/index.ts';
 import type { DesiredState } from './config/desired-state.ts';
 import { childViews, policyLines, type StatusSources, tunnelViews } from './status.ts';
+import { traceCommand } from './trace/trace-command.ts';
 import { childLines, ikeLine, tunnelsShow } from './tunnels-show.ts';
 import { type Command, CommandError } from './unixctl/command.ts';
 
@@ -23,7 +24,7 @@ export interface CommandTarget {
 export interface DaemonCommand extends Omit<Command, 'run'> {
   /** One line for docs/reference.md. */
   readonly help: string;
-  run(target: CommandTarget, args: readonly string[]): string;
+  run(target: CommandTarget, args: readonly string[]): string | Promise<string>;
 }
 
 export const DAEMON_COMMANDS: readonly DaemonCommand[] = [
@@ -90,6 +91,14 @@ export const DAEMON_COMMANDS: readonly DaemonCommand[] = [
     max: 0,
     help: 'every counter above zero: drops by reason, events of IKE, work of the packet workers',
     run: (target) => coverage(target),
+  },
+  {
+    name: 'trace',
+    usage: 'bridge flow [packet] | -in packet',
+    min: 2,
+    max: 3,
+    help: 'what would become of a packet, stage by stage, with sizes and the drop reason; nothing is changed. `flow` as in ofproto/trace, with `in_port` a name, number or LOCAL; `packet` in hexadecimal, with `-in` from its outer IP header on',
+    run: (target, args) => traceCommand(target.status(), args),
   },
   {
     name: 'refresh',

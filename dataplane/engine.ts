@@ -23,6 +23,8 @@ import type { Runner, RunnerHost, WorkerCommand } from './runner.ts';
 import { type AeadName, fdbSize, makeSharedState, type SharedState, saMemorySize } from './shared-state.ts';
 import { MAX_WORKERS, SpiAllocator } from './steering.ts';
 import { Fdb, type FdbEntry } from './switch/fdb.ts';
+import type { TraceStep } from './trace/narrator.ts';
+import { type TraceRequest, trace } from './trace/trace.ts';
 
 export interface EngineOptions {
   /** Packet worker threads, 0 to 64; 0: the main thread does it. */
@@ -148,6 +150,17 @@ export class Engine {
   /** What the switch has learned, of all bridges. */
   fdb(): readonly FdbEntry[] {
     return this.learned.entries(this.now());
+  }
+
+  /**
+   * What would become of a packet, after what was applied before; nothing is changed by asking. Takes some
+   * milliseconds of the main thread, as it copies what the workers share. Rejects with one line for an unknown port.
+   */
+  async trace(request: TraceRequest): Promise<readonly TraceStep[]> {
+    await this.lastApplied;
+    const { native } = this.options;
+    const { shared } = this;
+    return trace({ native, shared, clock: () => this.now(), commands: this.desired.commands() }, request);
   }
 
   /** Carries out what was applied before, ends the workers, closes every descriptor. */

@@ -24,3 +24,5 @@ export type { InboundStatus, OutboundStatus } from './esp/sa-memory.ts';
 export { DEFAULT_LIMITS, type EngineLimits, ESP_SOFT_PACKETS } from './limits.ts';
 export type { AeadName } from './shared-state.ts';
 export type { FdbEntry } from './switch/fdb.ts';
+export type { TraceOutcome, TraceStep } from './trace/narrator.ts';
+export type { TraceRequest } from './trace/trace.ts';

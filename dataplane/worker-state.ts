@@ -50,6 +50,10 @@ const AEADS: Readonly<Record<Aead['name'], (native: Native) => Aead>> = {
   noble: createNobleAead,
 };
 
+export function createAead(name: Aead['name'], native: Native): Aead {
+  return AEADS[name](native);
+}
+
 /** What a worker is made with. */
 export interface WorkerContext {
   readonly native: Native;
@@ -121,7 +125,7 @@ export class WorkerState implements WorkerContext {
     this.aeadList = this.arena.aead;
     this.checksums = new FrameList(this.arena.bytes, shared.arena.rows);
     this.counters = new WorkerCounters(shared.counters, worker, shared.limits);
-    this.aead = context.aead ?? AEADS[shared.aead](native);
+    this.aead = context.aead ?? createAead(shared.aead, native);
     const memory = new SaMemory(saMemorySize(shared.workers, shared.limits), shared.sas);
     this.inboundSas = new InboundSas(memory, this.aead);
     this.outboundSas = new OutboundSas(memory, worker, this.aead);
