@@ -62,6 +62,8 @@ function planOne(states: readonly ConnectionState[]): ConnectionPlan {
     name: `${first.local}-${first.remote}`,
     local: first.local,
     remote: first.remote,
+    ...(options.localId && { localId: options.localId }),
+    ...(options.remoteId && { remoteId: options.remoteId }),
     authentication: { method: 'psk', secret: first.auth.secret.reveal() },
     ikeProposals: options.ikeProposals ?? DEFAULT_IKE_PROPOSALS,
     espProposals: options.espProposals ?? DEFAULT_ESP_PROPOSALS,
@@ -76,8 +78,9 @@ function planOne(states: readonly ConnectionState[]): ConnectionPlan {
       childBytes: 0,
     },
     dpdSeconds: options.dpdSeconds,
-    // Until the packet workers can put ESP in UDP, a peer must not be led to expect it.
-    encapsulation: 'no',
+    encapsulation: options.encapsulation,
+    fragmentation: options.fragmentation,
+    reauthenticate: options.reauthenticate,
   };
   return { connection, children: plans };
 }

@@ -42,6 +42,7 @@ export const COUNTER_MEANINGS = {
   'established: IKE SAs': 'IKE SAs that were authenticated, rekeyed ones not counted',
   'established: child SAs': 'child SAs that were installed, rekeyed ones included',
   'rekeyed: IKE SAs': 'IKE SAs replaced by a rekeying',
+  'reauthenticated: IKE SAs': 'IKE SAs for whose replacement a new authentication was begun',
   'rekeyed: child SAs': 'child SAs replaced by a rekeying',
   'collisions: child rekeying': 'both ends rekeyed one child SA at once',
   'collisions: IKE rekeying': 'both ends rekeyed one IKE SA at once',

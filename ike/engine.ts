@@ -10,6 +10,7 @@ import { applyConfiguration, checkConnection } from './connection-change.ts';
 import type { EngineContext } from './context.ts';
 import { type CounterName, Counters } from './counters.ts';
 import { HalfOpen } from './half-open.ts';
+import { reauthenticate } from './retirement.ts';
 import { ChildTable } from './sa/child-table.ts';
 import type { IkeSa } from './sa/ike-sa.ts';
 import { notify } from './sa/notify.ts';
@@ -167,6 +168,11 @@ class Engine implements IkeEngine, EngineContext {
       case 'acquire':
         this.#connections.get(command.connection)?.acquire();
         return;
+      case 'reauthenticate': {
+        const state = this.#connections.get(command.connection);
+        for (const sa of state?.ikeSas ?? []) if (state !== undefined) reauthenticate(state, sa);
+        return;
+      }
       case 'child-soft-limit': {
         const child = this.children.get(command.id);
         if (child !== undefined) rekeyChild(child);

@@ -13,6 +13,8 @@ import type { ChildConfig, Connection } from './types.ts';
 export const REDUNDANT_MS = 30_000;
 /** What a new configuration replaces stays at most this long, if the replacement does not come up. */
 export const OUTDATED_MS = 60_000;
+/** A response of ours is there after this time, or will be asked for again. */
+const RESPONSE_MS = 1000;
 
 /** What retirement needs of the connection. */
 export interface Retiring {
@@ -68,11 +70,36 @@ export function outdate(connection: Retiring, sa: IkeSa, limitMs: number): void 
   }
 }
 
+/**
+ * Replaces an IKE SA by one that authenticates anew (RFC 7296 §2.8.3), make before break: the new one and its children
+ * come up beside it, then it goes. Until its end of life it is given up for nothing but them.
+ */
+export function reauthenticate(connection: Retiring, sa: IkeSa): void {
+  if (!sa.usable || sa.expiresAtMs === undefined) return;
+  const { context } = connection;
+  context.count('reauthenticated: IKE SAs');
+  context.log('info', connection.name, `reauthenticating ${sa.label}`);
+  retire(connection, sa, 'ours', sa.expiresAtMs - context.nowMs());
+  connection.reconcile();
+}
+
 /** The configuration of the child has changed. */
 export function outdateChild(connection: Retiring, child: Child): void {
   const { context } = connection;
   child.outdated = true;
   context.timers.at(context.nowMs() + OUTDATED_MS, () => connection.deleteChild(child, 'its configuration changed'));
+}
+
+/**
+ * Whether the peer surely has this SA too. One that it made comes up there only with our response, and a Delete of the
+ * former one could overtake that.
+ */
+function isUpThere(connection: Retiring, initiator: boolean, sinceMs: number): boolean {
+  const { context } = connection;
+  const fromMs = sinceMs + RESPONSE_MS;
+  if (initiator || context.nowMs() >= fromMs) return true;
+  context.timers.at(fromMs, () => connection.reconcile());
+  return false;
 }
 
 /** Deletes what has been replaced. */
@@ -83,10 +110,14 @@ export function finishRetiring(connection: Retiring): void {
   };
   for (const child of connection.context.children.ofConnection(connection.name)) {
     if (!child.outdated || child.ikeSa.retiring !== undefined || !done(child)) continue;
+    const heir = connection.context.children.of(connection.name, child.config.name).findLast(({ usable }) => usable);
+    if (heir !== undefined && !isUpThere(connection, heir.initiator, heir.installedAtMs)) continue;
     connection.deleteChild(child, 'it was replaced');
   }
   for (const sa of connection.ikeSas) {
-    if (sa.retiring !== 'ours' || connection.usableSa() === undefined) continue;
+    const heir = connection.usableSa();
+    if (sa.retiring !== 'ours' || heir?.establishedAtMs === undefined) continue;
+    if (!isUpThere(connection, heir.initiator, heir.establishedAtMs)) continue;
     if ([...sa.children].every(done)) connection.close(sa, 'it was replaced');
   }
 }

@@ -113,6 +113,11 @@ export interface Connection {
   readonly dpdSeconds: number;
   /** Default: auto. */
   readonly encapsulation?: Encapsulation;
+  /**
+   * Whether an IKE SA near its end of life is replaced by one that authenticates anew, with new children, before it goes
+   * (RFC 7296 §2.8.3), instead of by a rekeying. Default: no. A peer may ask for it either way (RFC 4478).
+   */
+  readonly reauthenticate?: boolean;
   /** Whether IKE messages may go in fragments (RFC 7383). Default: yes, if the peer can. */
   readonly fragmentation?: boolean;
 }
@@ -270,6 +275,8 @@ export type IkeCommand =
   | { readonly command: 'remove-connection'; readonly name: string }
   /** Traffic waits for an SA: starts an attempt now unless one is under way. */
   | { readonly command: 'acquire'; readonly connection: string }
+  /** Authenticates anew, for instance with another certificate: a new IKE SA and children, then the old ones go. */
+  | { readonly command: 'reauthenticate'; readonly connection: string }
   | { readonly command: 'child-soft-limit'; readonly id: number }
   /** The hard end of a child came (sequence space used up): remove and replace it at once. */
   | { readonly command: 'child-exhausted'; readonly id: number }

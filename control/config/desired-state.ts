@@ -3,7 +3,7 @@
  * reconciler compares two of these. config.ts makes it; nothing here knows how it is carried out.
  */
 import type { MarkMatch, TunnelSettings, TunnelType } from '../../dataplane/commands.ts';
-import type { ProposalConfig } from '../../ike/types.ts';
+import type { Encapsulation, Identity, ProposalConfig } from '../../ike/types.ts';
 import type { Issue } from './issue.ts';
 import type { Secret } from './secret.ts';
 
@@ -54,6 +54,13 @@ export interface IpsecOptions {
   /** Packets. */
   readonly replayWindow: number;
   readonly pfs: boolean;
+  readonly encapsulation: Encapsulation;
+  readonly fragmentation: boolean;
+  /** Replace IKE SAs by new authentication instead of rekeying. */
+  readonly reauthenticate: boolean;
+  /** Undefined: the address, or the name in the certificate. */
+  readonly localId: Identity | undefined;
+  readonly remoteId: Identity | undefined;
 }
 
 /** How the two ends prove who they are. Certificates will be a second member. */

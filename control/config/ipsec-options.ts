@@ -4,7 +4,8 @@
  */
 import type { ProposalConfig } from '../../ike/types.ts';
 import type { GlobalSettings, IpsecAuth, IpsecOptions } from './desired-state.ts';
-import { IPSEC_KEYS, type OvsdbKey } from './keys.ts';
+import { IPSEC_KEYS } from './ipsec-keys.ts';
+import type { OvsdbKey } from './key-row.ts';
 import type { OptionReader } from './option-reader.ts';
 import { Secret } from './secret.ts';
 
@@ -19,6 +20,8 @@ const DEFAULTS = {
   dpdSeconds: 30,
   replayWindow: 1024,
   pfs: true,
+  fragmentation: true,
+  reauthenticate: false,
 } as const;
 
 /** The options that decide how peers authenticate, as they are in the row; empty counts as unset. */
@@ -99,6 +102,12 @@ export function readIpsecOptions(reader: OptionReader, parseProposals: ProposalP
     dpdSeconds: reader.read(IPSEC_KEYS.dpdDelay) ?? DEFAULTS.dpdSeconds,
     replayWindow: reader.read(IPSEC_KEYS.replayWindow) ?? DEFAULTS.replayWindow,
     pfs: reader.read(IPSEC_KEYS.pfs) ?? DEFAULTS.pfs,
+    // Until the packet workers can put ESP in UDP, a peer must not be led to expect it.
+    encapsulation: 'no',
+    fragmentation: reader.read(IPSEC_KEYS.fragmentation) ?? DEFAULTS.fragmentation,
+    reauthenticate: reader.read(IPSEC_KEYS.reauthenticate) ?? DEFAULTS.reauthenticate,
+    localId: reader.read(IPSEC_KEYS.localId),
+    remoteId: reader.read(IPSEC_KEYS.remoteId),
   };
 }
 

@@ -6,46 +6,21 @@
  * strongSwan's and Libreswan's ipsec.conf that mean the same key.
  */
 import type { TunnelType } from '../../dataplane/commands.ts';
+import { IPSEC_KEYS } from './ipsec-keys.ts';
+import { type OvsdbKey, option } from './key-row.ts';
 import {
   datapathId,
-  duration,
   integer,
   macAddress,
   markMatch,
   oneOf,
-  percent,
+  text,
   trueOrFalse,
   tunnelKey,
   unicastAddress,
-  yesOrNo,
 } from './value-formats.ts';
 
-export interface OvsdbKey<T> {
-  readonly table: 'Open_vSwitch' | 'Bridge' | 'Interface';
-  /** A map column. */
-  readonly column: 'options' | 'other_config';
-  readonly key: string;
-  readonly aliases?: readonly string[];
-  /** Tunnel types that have it; undefined: all of them, or no matter of tunnels. */
-  readonly types?: readonly TunnelType[];
-  readonly parse: (text: string) => T | undefined;
-  /** A noun phrase for messages. */
-  readonly expected: string;
-  readonly example: string;
-  /** In words; undefined: none. */
-  readonly byDefault?: string;
-  readonly documentation: string;
-}
-
-const text = (value: string): string | undefined => (value === '' ? undefined : value);
 const UDP_TUNNELS: readonly TunnelType[] = ['geneve', 'vxlan'];
-/** Lifetimes in seconds, shortest and longest. */
-const LIFETIME = [10, 7 * 86_400] as const;
-
-function option<T>(key: string, row: Omit<OvsdbKey<T>, 'table' | 'column' | 'key'>): OvsdbKey<T> {
-  return { table: 'Interface', column: 'options', key, ...row };
-}
-
 /** Interface.options of a tunnel, but for the ipsec_* keys. */
 export const TUNNEL_KEYS = {
   remoteIp: option('remote_ip', {
@@ -167,93 +142,6 @@ function tosByte(value: string): number | undefined {
   const byte = integer(0, 255)(value);
   return byte === undefined || (byte & 3) !== 0 ? undefined : byte;
 }
-
-/** Interface.options that set IPsec details: `ipsec_X` for `X` of an ipsec.conf. */
-export const IPSEC_KEYS = {
-  ike: option('ipsec_ike', {
-    parse: text,
-    expected: 'IKE proposals',
-    example: 'aes256gcm16-prfsha256-modp2048',
-    byDefault: "the daemon's default proposals",
-    documentation: 'Proposals of the IKE SA in the spelling of strongSwan or Libreswan.',
-  }),
-  esp: option('ipsec_esp', {
-    parse: text,
-    expected: 'ESP proposals',
-    example: 'aes256gcm16',
-    byDefault: "the daemon's default proposals",
-    documentation: 'Proposals of the child SAs in the spelling of strongSwan or Libreswan.',
-  }),
-  type: option('ipsec_type', {
-    parse: oneOf('transport', 'tunnel'),
-    expected: 'transport',
-    example: 'transport',
-    byDefault: 'transport',
-    documentation: 'ESP mode. Tunnel mode is not supported yet: the tunnel is INVALID.',
-  }),
-  encapsulation: option('ipsec_encapsulation', {
-    aliases: ['ipsec_forceencaps'],
-    parse: oneOf('yes', 'no', 'auto', 'true', 'false'),
-    expected: 'yes, no or auto',
-    example: 'auto',
-    byDefault: 'auto',
-    documentation: 'UDP encapsulation of ESP. `yes` is not supported yet and ignored with a warning.',
-  }),
-  ikeLifetime: option('ipsec_ikelifetime', {
-    aliases: ['ipsec_ike-lifetime'],
-    parse: duration(...LIFETIME),
-    expected: '10s to 7d',
-    example: '3h',
-    byDefault: '3h',
-    documentation: 'Life of an IKE SA; it is rekeyed a jittered margin before.',
-  }),
-  childLifetime: option('ipsec_salifetime', {
-    aliases: ['ipsec_lifetime', 'ipsec_keylife', 'ipsec_ipsec-lifetime'],
-    parse: duration(...LIFETIME),
-    expected: '10s to 7d',
-    example: '1h',
-    byDefault: '1h',
-    documentation: 'Life of a child SA; it is rekeyed a jittered margin before.',
-  }),
-  margin: option('ipsec_margintime', {
-    aliases: ['ipsec_rekeymargin', 'ipsec_margin-time'],
-    parse: duration(1, 86_400),
-    expected: '1s to 1d, with its fuzz less than the lifetimes',
-    example: '9m',
-    byDefault: '9m, at most a tenth of the shorter lifetime',
-    documentation: 'How long before its end an SA is rekeyed.',
-  }),
-  fuzz: option('ipsec_rekeyfuzz', {
-    parse: percent(0, 1000),
-    expected: '0% to 1000%',
-    example: '100%',
-    byDefault: '100%',
-    documentation: 'By how much of itself the margin is stretched at random.',
-  }),
-  dpdDelay: option('ipsec_dpddelay', {
-    aliases: ['ipsec_dpd-delay'],
-    parse: duration(0, 86_400),
-    expected: '0s (never) to 1d',
-    example: '30s',
-    byDefault: '30s',
-    documentation: 'Idle time after which the peer is checked for life (RFC 7296 §2.4).',
-  }),
-  replayWindow: option('ipsec_replay_window', {
-    aliases: ['ipsec_replay-window'],
-    parse: integer(64, 4096),
-    expected: '64 to 4096 packets',
-    example: '1024',
-    byDefault: '1024',
-    documentation: 'Anti-replay window (RFC 4303 §3.4.3).',
-  }),
-  pfs: option('ipsec_pfs', {
-    parse: yesOrNo,
-    expected: 'yes or no',
-    example: 'yes',
-    byDefault: 'yes',
-    documentation: 'Fresh Diffie-Hellman when a child SA is rekeyed.',
-  }),
-} as const;
 
 export const BRIDGE_KEYS = {
   ageing: {

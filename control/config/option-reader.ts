@@ -3,7 +3,7 @@
  * refuse the whole; warnings are collected; what nobody asked for at the end is an unknown key.
  */
 import { type Issue, issueReason } from './issue.ts';
-import type { OvsdbKey } from './keys.ts';
+import type { OvsdbKey } from './key-row.ts';
 
 export class OptionReader {
   readonly #subject: string;

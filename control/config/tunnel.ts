@@ -7,7 +7,8 @@ import { booleanOf, mapOf, numberOf, type Row, textOf } from '../ovsdb/database.
 import type { GlobalSettings, IpsecAuth, IpsecOptions, TunnelState } from './desired-state.ts';
 import { judgeAuth, type ProposalParser, readIpsecOptions } from './ipsec-options.ts';
 import type { Issue } from './issue.ts';
-import { type OvsdbKey, TUNNEL_KEYS } from './keys.ts';
+import type { OvsdbKey } from './key-row.ts';
+import { TUNNEL_KEYS } from './keys.ts';
 import { OptionReader } from './option-reader.ts';
 
 const TUNNEL_TYPES: ReadonlySet<string> = new Set(['gre', 'geneve', 'vxlan', 'stt'] satisfies TunnelType[]);

@@ -4,6 +4,10 @@
  */
 import { isIP } from 'node:net';
 import type { MarkMatch, TunnelKey } from '../../dataplane/commands.ts';
+import type { Identity } from '../../ike/types.ts';
+
+/** Any text but none. */
+export const text = (value: string): string | undefined => (value === '' ? undefined : value);
 
 const NUMBER = /^(?:0[xX][0-9a-fA-F]{1,8}|\d{1,10})$/;
 
@@ -94,4 +98,15 @@ export function unicastAddress(text: string): UnderlayAddress | undefined {
       : { family: 6, text: lower };
   }
   return undefined;
+}
+
+/** As `leftid` of an ipsec.conf: an address, `@name` or a host name, `user@host`. */
+export function identity(text: string): Identity | undefined {
+  const value = text.startsWith('@') ? text.slice(1) : text;
+  if (!/^[!-~]{1,255}$/.test(value) || /[=#%"]/.test(value)) return undefined;
+  if (text.startsWith('@')) return { type: 'fqdn', value };
+  const family = isIP(value);
+  if (family !== 0) return { type: family === 4 ? 'ipv4' : 'ipv6', value };
+  if (value.includes(':')) return undefined;
+  return { type: value.includes('@') ? 'rfc822' : 'fqdn', value };
 }

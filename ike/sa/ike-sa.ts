@@ -61,6 +61,9 @@ export class IkeSa {
   readonly createdAtMs: number;
   establishedAtMs: number | undefined;
   rekeyAtMs: number | undefined;
+  expiresAtMs: number | undefined;
+  /** When the peer wants to be authenticated anew at the latest (RFC 4478); a rekeying does not put it off. */
+  reauthenticateByMs: number | undefined;
   /** When a message of the peer last proved to be authentic. */
   lastHeardMs: number;
   /** Set when it is to be replaced by another IKE SA: who moves its children there and deletes it. */

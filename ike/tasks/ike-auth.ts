@@ -11,6 +11,7 @@ import { allows } from '../negotiation.ts';
 import type { IkeSa } from '../sa/ike-sa.ts';
 import { find, findError, findNotify, notify } from '../sa/notify.ts';
 import { invalidSyntax } from '../sa/request-checks.ts';
+import { heedAuthLifetime } from '../sa/sa-life.ts';
 import type { Answer, InitiatorTask, Outcome } from '../sa/task.ts';
 import { NOTIFY, notifyName } from '../wire/names.ts';
 import type { Payload } from '../wire/payloads.ts';
@@ -87,6 +88,7 @@ export class IkeAuth implements InitiatorTask {
       return 'done';
     }
     const { init } = sa;
+    heedAuthLifetime(sa, connection.config, payloads);
     connection.established(sa);
     if (init !== undefined) this.#firstChild(sa, payloads, init.ni, init.nr);
     sa.init = undefined;

@@ -168,6 +168,7 @@ function successor(
     remote: old.remote,
     firstRequestId: 0,
   });
+  next.reauthenticateByMs = old.reauthenticateByMs;
   next.nat = old.nat;
   next.fragmentation = old.fragmentation;
   const ikeSuite: IkeSuite = { encryption, integrity, prf, dh };

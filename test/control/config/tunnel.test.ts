@@ -43,6 +43,11 @@ describe('a well configured tunnel', () => {
       dpdSeconds: 30,
       replayWindow: 1024,
       pfs: true,
+      encapsulation: 'no',
+      fragmentation: true,
+      reauthenticate: false,
+      localId: undefined,
+      remoteId: undefined,
     });
   });
 
@@ -103,6 +108,10 @@ describe('a well configured tunnel', () => {
       ipsec_pfs: 'no',
       ipsec_type: 'transport',
       ipsec_encapsulation: 'auto',
+      ipsec_fragmentation: 'no',
+      ipsec_reauth: 'yes',
+      ipsec_leftid: '@host1',
+      ipsec_rightid: '10.9.9.9',
     };
     const tunnel = tunnelOf('gre', options);
     expect(tunnel.reason).toBeUndefined();
@@ -116,6 +125,11 @@ describe('a well configured tunnel', () => {
       dpdSeconds: 5,
       replayWindow: 128,
       pfs: false,
+      encapsulation: 'no',
+      fragmentation: false,
+      reauthenticate: true,
+      localId: { type: 'fqdn', value: 'host1' },
+      remoteId: { type: 'ipv4', value: '10.9.9.9' },
     });
     expect(tunnel.customOptions.get('rekeymargin')).toBe('90s');
   });

@@ -128,7 +128,7 @@ describe('a connection that changes', () => {
     pair.b.set(connectionOf(B, A, { psk: 'sailfish', start: 'wait' }));
     pair.a.set(connectionOf(A, B, { psk: 'sailfish' }));
     expect([...pair.a.installed.keys()]).toEqual(old);
-    pair.world.run(1000);
+    pair.world.run(2000);
     expect(faultsOf(pair)).toEqual([]);
     expect(pair.a.installed.has(old[0])).toBe(false);
     const order = pair.a.actions.filter(({ action }) => action === 'child-install' || action === 'child-remove');
