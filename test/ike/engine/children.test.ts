@@ -132,7 +132,7 @@ describe('a connection that changes', () => {
     expect(faultsOf(pair)).toEqual([]);
     expect(pair.a.installed.has(old[0])).toBe(false);
     const order = pair.a.actions.filter(({ action }) => action === 'child-install' || action === 'child-remove');
-    expect(order.slice(0, 3).map(({ action }) => action)).toEqual(['child-install', 'child-install', 'child-remove']);
+    expect(order.findIndex(({ action }) => action === 'child-remove')).toBeGreaterThanOrEqual(2);
     expect(pair.a.actions.some(({ action }) => action === 'ike-down')).toBe(false);
   });
 
