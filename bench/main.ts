@@ -1,12 +1,12 @@
 /**
  * `npm run bench -- [micro|e2e] [OPTIONS]`: the benchmarks. `micro` times each stage and AEAD backend in memory;
- * `e2e` measures TCP through tunnels between two namespaces beside strongSwan's kernel-libipsec, interleaved.
+ * `e2e` measures tunnels between two namespaces beside their peers, interleaved.
  * Without a word both run. OPTIONS go to the one that was named.
  */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-const SUITES = { micro: './micro/run.js', e2e: './e2e/throughput.js' } as const;
+const SUITES = { micro: './micro/run.js', e2e: './e2e/main.js' } as const;
 type Suite = keyof typeof SUITES;
 
 const isSuite = (word: string | undefined): word is Suite => word !== undefined && word in SUITES;

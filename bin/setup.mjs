@@ -27,7 +27,9 @@ const PROGRAMS = [
   { command: 'tcpdump', package: 'tcpdump', modes: ['test', 'bench'] },
   { command: 'ethtool', package: 'ethtool', modes: ['test', 'bench'] },
   { command: 'tshark', package: 'tshark', modes: ['test'] },
-  { command: 'ovsdb-server', package: 'openvswitch-switch', modes: ['test'] },
+  { command: 'ovsdb-server', package: 'openvswitch-switch', modes: ['test', 'bench'] },
+  { command: 'wireguard-go', package: 'wireguard-go', modes: ['bench'] },
+  { command: 'wg', package: 'wireguard-tools', modes: ['bench'] },
   { command: 'swanctl', package: 'strongswan-swanctl', modes: ['test', 'bench'] },
   { command: 'charon-systemd', package: 'charon-systemd', modes: ['test', 'bench'] },
 ];

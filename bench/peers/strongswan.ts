@@ -6,8 +6,11 @@ import type { Peer } from './peer.ts';
 export const strongswanLibipsec: Peer = {
   name: 'strongSwan kernel-libipsec',
   what: 'IP (no Ethernet), ESP in UDP in tunnel mode, AES-256-GCM, in userspace',
+  wire: 'esp-in-udp',
+  programs: ['swanctl', 'charon-systemd'],
   async start(rig, lan) {
     const { a, b } = await startLibipsecPair(rig, lan);
-    return { client: a, server: b };
+    const end = ({ namespace, address }: typeof a) => ({ namespace, address });
+    return { client: end(a), server: end(b) };
   },
 };

@@ -15,7 +15,7 @@ const LAUNCHER = join(ROOT, 'bin/ovs-espd');
 /** One tunnel of `fileConfig`: an Interface row's type and options. */
 export type TunnelSpec = {
   readonly name: string;
-  readonly type: 'gre' | 'geneve' | 'vxlan';
+  readonly type: 'gre' | 'geneve' | 'vxlan' | 'stt';
   readonly options: Readonly<Record<string, string>>;
 };
 
