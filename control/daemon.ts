@@ -6,12 +6,12 @@
  * at a time; those that come meanwhile are joined into the next.
  */
 import { randomBytes } from 'node:crypto';
-import { isIP } from 'node:net';
 import { parseEspProposal, parseIkeProposal } from '../ike/index.ts';
 import { loadNative, type Native } from '../native-shims/index.ts';
 import type { CommandLine } from './command-line.ts';
 import { daemonCommands } from './commands.ts';
 import { COLUMNS, desiredState } from './config/config.ts';
+import { unicastAddress } from './config/value-formats.ts';
 import { Core } from './core.ts';
 import { datapathReport, statisticsReport } from './datapath-report.ts';
 import { systemLinks } from './links.ts';
@@ -246,7 +246,7 @@ function probeTap(native: Native): void {
 
 /** Addresses of all peers that tunnels name. */
 function remotesOf(interfaces: Iterable<Row>): string[] {
-  return [...interfaces].map((row) => mapOf(row, 'options').get('remote_ip') ?? '').filter((text) => isIP(text) !== 0);
+  return [...interfaces].flatMap((row) => unicastAddress(mapOf(row, 'options').get('remote_ip') ?? '')?.text ?? []);
 }
 
 function describe(error: unknown): string {

@@ -40,7 +40,8 @@ export interface IkeRunnerOptions {
 
 export class IkeRunner {
   readonly #options: IkeRunnerOptions;
-  readonly #sockets = new Map<number, { fd: number; stop: () => void }>();
+  /** By family and port. */
+  readonly #sockets = new Map<string, { fd: number; stop: () => void }>();
   readonly #counters: Record<string, number> = {};
   #cancelTimer: (() => void) | undefined;
   #running = false;
@@ -51,25 +52,33 @@ export class IkeRunner {
 
   /**
    * Opens the sockets.
-   * @throws NativeError when port 500 cannot be had; port 4500 taken is a warning, since only peers that float need it.
+   * @throws NativeError when port 500 over IPv4 cannot be had. What else is taken is a warning: port 4500 only peers that
+   *   float need, and IPv6 only tunnels over it.
    */
   start(): void {
     this.#running = true;
-    this.#open(IKE_PORT);
+    this.#open(4, IKE_PORT);
+    this.#openIfPossible(4, NAT_T_PORT, `peers that move IKE to port ${NAT_T_PORT}`);
+    this.#openIfPossible(6, IKE_PORT, 'peers over IPv6');
+    this.#openIfPossible(6, NAT_T_PORT, `peers over IPv6 that move IKE to port ${NAT_T_PORT}`);
+  }
+
+  #openIfPossible(family: 4 | 6, port: number, unheard: string): void {
     try {
-      this.#open(NAT_T_PORT);
+      this.#open(family, port);
     } catch (error) {
       if (!(error instanceof NativeError)) throw error;
-      this.#options.log.warn(
-        `${error.message}: peers that move IKE to port ${NAT_T_PORT} will not be heard; stop the program that has it`,
-      );
+      const { log } = this.#options;
+      if (error.code === 'EAFNOSUPPORT') log.dbg(`${error.message}: this host has no IPv6`);
+      else log.warn(`${error.message}: ${unheard} will not be heard; stop the program that has the port`);
     }
   }
 
-  #open(port: number): void {
-    const fd = this.#options.native.openUdpSocket({ family: 4, address: '0.0.0.0', port, packetInfo: true });
+  #open(family: 4 | 6, port: number): void {
+    const address = family === 6 ? '::' : '0.0.0.0';
+    const fd = this.#options.native.openUdpSocket({ family, address, port, packetInfo: true });
     const stop = this.#options.native.watchReadable(fd, () => this.#receive(fd, port));
-    this.#sockets.set(port, { fd, stop });
+    this.#sockets.set(`${family} ${port}`, { fd, stop });
   }
 
   #receive(fd: number, port: number): void {
@@ -176,7 +185,8 @@ export class IkeRunner {
   }
 
   #transmit(local: Endpoint, remote: Endpoint, message: Uint8Array): void {
-    const socket = this.#sockets.get(local.port) ?? this.#sockets.get(IKE_PORT);
+    const family = local.address.includes(':') ? 6 : 4;
+    const socket = this.#sockets.get(`${family} ${local.port}`) ?? this.#sockets.get(`${family} ${IKE_PORT}`);
     if (socket === undefined) return;
     try {
       this.#options.native.sendDatagram(socket.fd, message, remote, local.address);
@@ -188,7 +198,7 @@ export class IkeRunner {
       this.#options.log.limited(
         'ike-send',
         'warn',
-        `cannot send IKE to ${remote.address}:${remote.port} from ${local.address}: ${error.message}`,
+        `cannot send IKE to ${remote.address} port ${remote.port} from ${local.address}: ${error.message}`,
       );
     }
   }

@@ -6,7 +6,7 @@
  * and they go away with their row or by `exit`. What the database is told about it is in `writeBack`.
  */
 import type { Engine, TunnelSettings } from '../dataplane/index.ts';
-import { tunnelOverhead } from '../dataplane/index.ts';
+import { familyOf, tunnelOverhead } from '../dataplane/index.ts';
 import type { Native } from '../native-shims/index.ts';
 import type { BridgeState, DesiredState, PortState, TunnelState } from './config/desired-state.ts';
 import type { LinkFacts, Links } from './links.ts';
@@ -286,7 +286,7 @@ function derivedMtu(tunnels: readonly TunnelState[], underlay: Underlay): number
     const route = settings === undefined ? undefined : underlay.routeTo(settings.remote);
     const device = route === undefined ? undefined : underlay.link(route.device);
     if (settings === undefined || device === undefined) continue;
-    const mtu = innerMtu(device.mtu, tunnelOverhead(settings), wantsIpsec);
+    const mtu = innerMtu(device.mtu, tunnelOverhead(settings), wantsIpsec, familyOf(settings.remote));
     smallest = Math.min(smallest ?? mtu, mtu);
   }
   return smallest;

@@ -47,15 +47,17 @@ export class Batch implements FrameColumns {
   readonly flowHash: Int32Array;
 
   /**
-   * The outer IPv4 header, as parsed or to be written: addresses in network order read as a big-endian
-   * 32-bit integer (so 10.0.0.1 is 0x0a000001), protocol of what stands at `offset`, and the DSCP/ECN byte.
+   * The outer IP header, as parsed or to be written: its addresses (an id of address-pairs.ts, -1 is a pair that nobody
+   * has asked for), their part of the pseudo-header's sum, the protocol of what stands at `offset`, and the DSCP/ECN byte.
    */
-  readonly source: Int32Array;
-  readonly destination: Int32Array;
+  readonly pair: Int32Array;
+  readonly addressSum: Int32Array;
   readonly protocol: Int32Array;
   readonly tos: Int32Array;
   /** TTL or hop limit of the outer header to be written. */
   readonly ttl: Int32Array;
+  /** Where the outer IP header of a received packet begins. */
+  readonly outer: Int32Array;
 
   /** Key or VNI of a decapsulated packet, and 1 in keyPresent where the header carried one. */
   readonly tunnelKey: Int32Array;
@@ -83,11 +85,12 @@ export class Batch implements FrameColumns {
     this.sa = new Int32Array(capacity);
     this.mark = new Int32Array(capacity);
     this.flowHash = new Int32Array(capacity);
-    this.source = new Int32Array(capacity);
-    this.destination = new Int32Array(capacity);
+    this.pair = new Int32Array(capacity);
+    this.addressSum = new Int32Array(capacity);
     this.protocol = new Int32Array(capacity);
     this.tos = new Int32Array(capacity);
     this.ttl = new Int32Array(capacity);
+    this.outer = new Int32Array(capacity);
     this.tunnelKey = new Int32Array(capacity);
     this.keyPresent = new Int32Array(capacity);
     this.tunnelType = new Int32Array(capacity);

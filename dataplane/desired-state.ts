@@ -3,9 +3,10 @@
  * replacement worker the full state again, in an order that is never more open than what it replaces.
  */
 
-import type { EngineCommand, InboundSa, MarkMatch, OutboundSa, ProtectionState } from './commands.ts';
+import { familyOf } from './address-pairs.ts';
+import type { EngineCommand, InboundSa, MarkMatch, OutboundSa, ProtectionState, TunnelSettings } from './commands.ts';
 import { encapsulationOf } from './encap/encap.ts';
-import { IP_PROTOCOL, type UplinkDemand } from './io/uplink.ts';
+import { type FamilyDemand, IP_PROTOCOL, type UplinkDemand } from './io/uplink.ts';
 import type { EngineLimits } from './limits.ts';
 import { makeTunnel } from './tunnel-table.ts';
 
@@ -115,17 +116,15 @@ export class DesiredState {
 
   /** What the uplink must receive and send with for the tunnels there are. */
   demand(): UplinkDemand {
-    const udpPorts = new Set<number>();
+    const tunnels = [...this.ports.values()].flatMap((port) => (port.op === 'set-tunnel-port' ? [port.tunnel] : []));
     const marks = new Set<number>([this.markPolicy.uplinkMark >>> 0]);
-    let gre = false;
-    for (const port of this.ports.values()) {
-      if (port.op !== 'set-tunnel-port') continue;
-      const protocol = encapsulationOf(port.tunnel.type)?.protocol;
-      if (protocol === IP_PROTOCOL.gre) gre = true;
-      else if (protocol === IP_PROTOCOL.udp) udpPorts.add(port.tunnel.destinationPort);
-      if (port.tunnel.egressMark !== undefined) marks.add(port.tunnel.egressMark >>> 0);
-    }
-    return { gre, udpPorts: [...udpPorts].sort((a, b) => a - b), marks: [...marks].sort((a, b) => a - b) };
+    for (const { egressMark } of tunnels) if (egressMark !== undefined) marks.add(egressMark >>> 0);
+    const overIpv6 = tunnels.filter((tunnel) => familyOf(tunnel.remote) === 6);
+    return {
+      ipv4: familyDemand(tunnels.filter((tunnel) => familyOf(tunnel.remote) === 4)),
+      ipv6: overIpv6.length > 0 ? familyDemand(overIpv6) : undefined,
+      marks: [...marks].sort((a, b) => a - b),
+    };
   }
 
   private checkId(what: string, id: number, limit: number): void {
@@ -187,6 +186,17 @@ export class DesiredState {
     this.everProtected.add(protection);
     if (this.protections.get(protection) === 'never-up') this.protections.set(protection, 'protected');
   }
+}
+
+function familyDemand(tunnels: readonly TunnelSettings[]): FamilyDemand {
+  const udpPorts = new Set<number>();
+  let gre = false;
+  for (const { type, destinationPort } of tunnels) {
+    const protocol = encapsulationOf(type)?.protocol;
+    if (protocol === IP_PROTOCOL.gre) gre = true;
+    else if (protocol === IP_PROTOCOL.udp) udpPorts.add(destinationPort);
+  }
+  return { esp: true, gre, udpPorts: [...udpPorts].sort((a, b) => a - b) };
 }
 
 /** The sender may wipe its keys when it likes. */

@@ -29,7 +29,7 @@ export const DROP_REASONS = [
 
   // encapsulation
   { name: 'tunnel-type-unsupported', sentence: 'The tunnel port has a type that this engine cannot encapsulate.' },
-  { name: 'encap-too-long', sentence: 'The frame with its tunnel headers is longer than an IPv4 packet can be.' },
+  { name: 'encap-too-long', sentence: 'The frame with its tunnel headers is longer than an IP packet can be.' },
 
   // policy (the skb-mark rule)
   { name: 'policy-mark', sentence: 'A plaintext tunnel packet carried the mark that ipsec_skb_mark forbids.' },
@@ -39,7 +39,7 @@ export const DROP_REASONS = [
     sentence: 'The IPsec settings of the tunnel are invalid, so it sends and accepts nothing.',
   },
   { name: 'policy-plaintext-in', sentence: 'A plaintext tunnel packet came in for a tunnel that IPsec protects.' },
-  { name: 'policy-esp-in', sentence: 'ESP came in for a tunnel whose SA is down, or that has no IPsec.' },
+  { name: 'policy-esp-in', sentence: 'ESP came in for a tunnel that has no IPsec.' },
 
   // ESP out
   { name: 'esp-sequence-exhausted', sentence: 'The sequence numbers of the outbound SA are used up (RFC 4303 3.3.3).' },
@@ -55,14 +55,14 @@ export const DROP_REASONS = [
   { name: 'send-refused', sentence: 'The kernel refused to send the packet, for instance a firewall rule.' },
   { name: 'send-queue-full', sentence: 'The send queue of the uplink stayed full.' },
 
-  // outer IPv4 in
-  { name: 'ip-too-short', sentence: 'A packet from the uplink was shorter than its IPv4 header.' },
+  // outer IP in
+  { name: 'ip-too-short', sentence: 'A packet from the uplink was shorter than its IP header.' },
   { name: 'ip-too-long', sentence: 'A packet from the uplink did not fit into a packet slot.' },
-  { name: 'ip-version', sentence: 'The outer header was not IPv4.' },
+  { name: 'ip-version', sentence: 'The outer header was neither IPv4 nor IPv6.' },
   { name: 'ip-header-length', sentence: 'The outer IPv4 header length was below 20 or beyond the packet.' },
-  { name: 'ip-total-length', sentence: 'The outer IPv4 total length was below its header or beyond the packet.' },
+  { name: 'ip-total-length', sentence: 'The outer IP length was below its header or beyond the packet.' },
   { name: 'ip-fragment', sentence: 'The outer IPv4 packet was a fragment; the kernel hands up whole packets only.' },
-  { name: 'ip-protocol', sentence: 'The outer IPv4 packet carried a protocol that no tunnel uses.' },
+  { name: 'ip-protocol', sentence: 'The outer IP packet carried a protocol that no tunnel uses.' },
 
   // ESP in
   { name: 'esp-too-short', sentence: 'An ESP packet was too short for its header, IV, trailer and ICV.' },

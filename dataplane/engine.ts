@@ -13,7 +13,8 @@ import { CounterReader } from './counters.ts';
 import { DesiredState } from './desired-state.ts';
 import { SaMemory } from './esp/sa-memory.ts';
 import { type InlineContext, InlineRunner } from './inline.ts';
-import { MmsgBackend, MmsgUplink } from './io/mmsg.ts';
+import { MmsgBackend } from './io/mmsg.ts';
+import { MmsgUplink } from './io/mmsg-uplink.ts';
 import type { FramePort } from './io/port.ts';
 import { loadRawSocket, RawSocketBackend } from './io/raw-socket.ts';
 import type { UplinkBackend, UplinkDescriptors } from './io/uplink.ts';
@@ -88,7 +89,14 @@ export class Engine {
   static async create(options: EngineOptions): Promise<Engine> {
     if (!Number.isInteger(options.workers) || options.workers < 0 || options.workers > MAX_WORKERS)
       throw new RangeError(`workers ${options.workers}, expected 0 to ${MAX_WORKERS}`);
-    const engine = new Engine(options, await openBackend(options));
+    const backend = await openBackend(options);
+    let engine: Engine;
+    try {
+      engine = new Engine(options, backend);
+    } catch (error) {
+      backend.close();
+      throw error;
+    }
     try {
       engine.runner = await engine.start();
     } catch (error) {

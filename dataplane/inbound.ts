@@ -1,7 +1,7 @@
 /**
  * The way back, from the uplink to a TAP; the mirror of outbound.ts:
  *
- *     1. receive       a batch of IPv4 packets from the uplink
+ *     1. receive       a batch of IP packets from the uplink
  *     2. outer header  checked and taken off
  *     3. open          ESP over the batch (esp/): SPI, replay window, ICV, selectors
  *     4. policy        plaintext, ESP or drop (policy.ts)
@@ -27,7 +27,7 @@ import { GRE, popperOf } from './tunnel-table.ts';
 import { espSpi } from './wire/esp.ts';
 import {
   checkIpv4,
-  ipv4Destination,
+  IPV4_SOURCE,
   ipv4Protocol,
   ipv4Source,
   ipv4Tos,
@@ -36,6 +36,15 @@ import {
   PROTOCOL_GRE,
   PROTOCOL_UDP,
 } from './wire/ipv4.ts';
+import {
+  checkIpv6,
+  IPV6_SOURCE,
+  ipv6NextHeader,
+  ipv6PayloadLength,
+  ipv6ToText,
+  ipv6TrafficClass,
+} from './wire/ipv6.ts';
+import { readInt32 } from './wire/octets.ts';
 import { UDP_HEADER_LENGTH, udpDestinationPort } from './wire/udp.ts';
 import type { WorkerState } from './worker-state.ts';
 
@@ -81,7 +90,7 @@ function receive(state: WorkerState): number {
 }
 
 function takeOffOuterHeaders(state: WorkerState): void {
-  const { batch } = state;
+  const { batch, pairs } = state;
   const { arena, offset, length, verdict } = batch;
   for (let row = 0; row < batch.count; row++) {
     batch.port[row] = -1;
@@ -95,27 +104,48 @@ function takeOffOuterHeaders(state: WorkerState): void {
       continue;
     }
     const start = offset[row];
-    const header = checkIpv4(arena, start, length[row]);
-    if (header < 0) {
-      verdict[row] = -header;
-      continue;
+    batch.outer[row] = start;
+    let header: number;
+    let pair: number;
+    if (length[row] > 0 && arena[start] >>> 4 === 6) {
+      header = checkIpv6(arena, start, length[row]);
+      if (header < 0) {
+        verdict[row] = -header;
+        continue;
+      }
+      pair = pairs.find6(arena, start);
+      batch.protocol[row] = ipv6NextHeader(arena, start);
+      batch.tos[row] = ipv6TrafficClass(arena, start);
+      length[row] = ipv6PayloadLength(arena, start);
+    } else {
+      header = checkIpv4(arena, start, length[row]);
+      if (header < 0) {
+        verdict[row] = -header;
+        continue;
+      }
+      pair = pairs.find4(arena, start);
+      batch.protocol[row] = ipv4Protocol(arena, start);
+      batch.tos[row] = ipv4Tos(arena, start);
+      length[row] = ipv4TotalLength(arena, start) - header;
     }
-    batch.source[row] = ipv4Source(arena, start);
-    batch.destination[row] = ipv4Destination(arena, start);
-    batch.protocol[row] = ipv4Protocol(arena, start);
-    batch.tos[row] = ipv4Tos(arena, start);
     offset[row] = start + header;
-    length[row] = ipv4TotalLength(arena, start) - header;
+    batch.pair[row] = pair;
+    batch.addressSum[row] = pair < 0 ? 0 : pairs.addressSum[pair];
   }
 }
 
 /** The offset of a refused ESP packet still points to its header. */
 function reportUnknownSpis(state: WorkerState): void {
   const { batch } = state;
+  const { arena, outer } = batch;
   for (let row = 0; row < batch.count; row++) {
-    if (batch.verdict[row] !== UNKNOWN_SPI || !state.unknownSpis.admits(batch.source[row], state.now)) continue;
-    const spi = espSpi(batch.arena, batch.offset[row]) >>> 0;
-    state.emit({ event: 'unknown-spi', spi, remote: ipv4ToText(batch.source[row]) });
+    if (batch.verdict[row] !== UNKNOWN_SPI) continue;
+    const isIpv6 = arena[outer[row]] >>> 4 === 6;
+    const source = outer[row] + (isIpv6 ? IPV6_SOURCE : IPV4_SOURCE);
+    if (!state.unknownSpis.admits(readInt32(arena, isIpv6 ? source + 12 : source), state.now)) continue;
+    const spi = espSpi(arena, batch.offset[row]) >>> 0;
+    const remote = isIpv6 ? ipv6ToText(arena, source) : ipv4ToText(ipv4Source(arena, outer[row]));
+    state.emit({ event: 'unknown-spi', spi, remote });
   }
 }
 
@@ -148,15 +178,9 @@ function applyPolicy(state: WorkerState): void {
     if (batch.verdict[row] !== 0) continue;
     let verdict: number;
     if (batch.sa[row] >= 0) {
-      // It was authenticated, so an SA is up.
-      verdict = inboundEspVerdict(protections.stateOf(batch.protection[row]), true);
+      verdict = inboundEspVerdict(protections.stateOf(batch.protection[row]));
     } else {
-      const decides = tunnels.lookupAddresses(
-        batch.tunnelType[row],
-        batch.tunnelPort[row],
-        batch.source[row],
-        batch.destination[row],
-      );
+      const decides = tunnels.lookupAddresses(batch.tunnelType[row], batch.tunnelPort[row], batch.pair[row]);
       const protection = decides < 0 ? -1 : tunnels.tunnels[decides]!.protection;
       batch.protection[row] = protection;
       const saUp = protection >= 0 && protections.outboundSa[protection] >= 0;
@@ -180,7 +204,7 @@ function decapsulate(state: WorkerState): void {
       batch.verdict[row] = -header;
       continue;
     }
-    const port = tunnels.lookup(type, popped[POP_PORT], batch.source[row], batch.destination[row], popped[POP_KEY]);
+    const port = tunnels.lookup(type, popped[POP_PORT], batch.pair[row], popped[POP_KEY]);
     if (port < 0) {
       batch.verdict[row] = NO_TUNNEL;
       continue;

@@ -1,5 +1,6 @@
 /** The public face of the packet engine: what control and benchmarks use. */
 
+export { type Family, familyOf } from './address-pairs.ts';
 export type {
   EngineCommand,
   EngineEvent,

@@ -6,12 +6,13 @@
  *     3. encapsulate   tunnel header in front of the frame, checksums over the batch
  *     4. policy        plaintext, ESP or drop (policy.ts)
  *     5. seal          ESP over the batch (esp/)
- *     6. outer header  IPv4 in front of it all
+ *     6. outer header  IPv4 or IPv6 in front of it all
  *     7. send          a batch for each mark
  *
  * inbound.ts mirrors it. A frame that comes out of one tunnel and goes into another joins at step 3.
  */
 
+import { PAIR_WORDS, REMOTE } from './address-pairs.ts';
 import { type Batch, ETHERNET_HEADER } from './batch.ts';
 import { FRAMES_READ, PACKETS_SENT } from './counters.ts';
 import { DROP } from './drops.ts';
@@ -25,6 +26,7 @@ import { ERRNO } from './io/uplink.ts';
 import { ESP, outboundVerdict, PROTECTION_STATE } from './policy.ts';
 import type { Tunnel } from './tunnel-table.ts';
 import { IPV4_HEADER_LENGTH, IPV4_MAX_PAYLOAD, writeIpv4 } from './wire/ipv4.ts';
+import { IPV6_HEADER_LENGTH, writeIpv6 } from './wire/ipv6.ts';
 import type { LocalPort, WorkerState } from './worker-state.ts';
 
 // Looked up once: DROP is an object, and a stage should not search it for each packet.
@@ -84,7 +86,7 @@ export function transmit(state: WorkerState): void {
 
 /** Returns the number of tunnel packets made. */
 function encapsulate(state: WorkerState): number {
-  const { batch, checksums } = state;
+  const { batch, checksums, pairs } = state;
   const { arena, offset, length } = batch;
   let made = 0;
   for (let row = 0; row < batch.count; row++) {
@@ -106,8 +108,8 @@ function encapsulate(state: WorkerState): number {
     length[row] = end - start;
     batch.flowHash[row] = hash;
     batch.protocol[row] = tunnel.encapsulation.protocol;
-    batch.source[row] = tunnel.local;
-    batch.destination[row] = tunnel.remote;
+    batch.pair[row] = tunnel.pair;
+    batch.addressSum[row] = pairs.addressSum[tunnel.pair];
     inherit(batch, row, tunnel, frame, end - frame);
     batch.mark[row] = tunnel.egressMark ?? state.uplinkMark;
     batch.protection[row] = tunnel.protection;
@@ -158,30 +160,48 @@ function want(state: WorkerState, protection: number): void {
 }
 
 function writeOuterHeaders(state: WorkerState): void {
-  const { batch } = state;
+  const { batch, pairs } = state;
   const { arena, offset, length } = batch;
   for (let row = 0; row < batch.count; row++) {
     const port = batch.tunnel[row];
     if (batch.verdict[row] !== 0 || port < 0) continue;
     const tunnel = state.tunnels.tunnels[port]!;
-    const start = offset[row] - IPV4_HEADER_LENGTH;
-    const total = length[row] + IPV4_HEADER_LENGTH;
-    // Identification 0: the kernel fills it in.
-    writeIpv4(
-      arena,
-      start,
-      total,
-      batch.tos[row],
-      0,
-      tunnel.fragment,
-      batch.ttl[row],
-      batch.protocol[row],
-      batch.source[row],
-      batch.destination[row],
-    );
-    offset[row] = start;
-    length[row] = total;
-    state.senders[state.senderOfPort[port]].list.add(row, start, total);
+    const pair = batch.pair[row];
+    const local = pair * PAIR_WORDS;
+    const remote = local + REMOTE;
+    const payload = length[row];
+    if (pairs.family[pair] === 6) {
+      offset[row] -= IPV6_HEADER_LENGTH;
+      length[row] = payload + IPV6_HEADER_LENGTH;
+      writeIpv6(
+        arena,
+        offset[row],
+        payload,
+        batch.tos[row],
+        batch.ttl[row],
+        batch.protocol[row],
+        pairs.words,
+        local,
+        remote,
+      );
+    } else {
+      offset[row] -= IPV4_HEADER_LENGTH;
+      length[row] = payload + IPV4_HEADER_LENGTH;
+      // Identification 0: the kernel fills it in.
+      writeIpv4(
+        arena,
+        offset[row],
+        length[row],
+        batch.tos[row],
+        0,
+        tunnel.fragment,
+        batch.ttl[row],
+        batch.protocol[row],
+        pairs.words[local],
+        pairs.words[remote],
+      );
+    }
+    state.senders[state.senderOfPort[port]].list.add(row, offset[row], length[row]);
   }
 }
 

@@ -56,12 +56,15 @@ export function inboundPlaintextVerdict(state: number, saUp: boolean, rule: Mark
   }
 }
 
-/** A tunnel packet that an inbound SA has authenticated and whose selectors it matches: ESP, or a drop reason. */
-export function inboundEspVerdict(state: number, saUp: boolean): number {
+/**
+ * A tunnel packet that an inbound SA has authenticated and whose selectors it matches: ESP, or a drop reason. That SA is
+ * the proof; whether there is one to send on does not matter, for a peer may send first.
+ */
+export function inboundEspVerdict(state: number): number {
   switch (state) {
     case PROTECTION_STATE.neverUp:
     case PROTECTION_STATE.protected:
-      return saUp ? ESP : DROP['policy-esp-in'];
+      return ESP;
     case PROTECTION_STATE.none:
       return DROP['policy-esp-in'];
     default:

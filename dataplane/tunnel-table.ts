@@ -1,23 +1,23 @@
 /**
  * The tunnel ports a worker knows, as columns by port id, and which of them a decapsulated packet belongs to.
  *
- * Precedence of the lookup is that of OVS: (type, remote, local, key), the more specific first, where a fixed
- * key counts more than a local address. `none` and a fixed key of 0 are the same: the key is absent or 0.
+ * Both addresses of a tunnel are known (config finds the local one by route where it is not set), so they are one id of
+ * address-pairs.ts. A fixed key comes before any key; `none` and a fixed key of 0 are the same: the key is absent or 0.
  * Whether IPsec protects a packet is a matter of type and addresses alone, as in an SPD: a tunnel
  * without IPsec that shares them with a protected one travels under its protection.
  */
 
+import { type AddressPairs, type Family, familyOf, NO_PAIR, pairWords, REMOTE } from './address-pairs.ts';
 import { TUNNEL_TYPES } from './batch.ts';
 import type { TunnelSettings, TunnelType } from './commands.ts';
 import { encapState, encapsulationOf } from './encap/encap.ts';
 import type { EncapState, Encapsulation } from './encap/encapsulation.ts';
 import { TupleIndex } from './tuple-index.ts';
-import { IPV4_DONT_FRAGMENT, ipv4FromText } from './wire/ipv4.ts';
+import { IPV4_DONT_FRAGMENT } from './wire/ipv4.ts';
 
 /** In the key word of an index tuple: a tunnel that accepts any key. Exact keys stand in a tuple of their own kind. */
 const EXACT_KEY = 0;
 const ANY_KEY = 1;
-const ANY_ADDRESS = 0;
 /** Where a TTL is to be inherited and there is none. */
 const DEFAULT_TTL = 64;
 const NO_PROTECTION = -1;
@@ -28,9 +28,9 @@ export interface Tunnel {
   readonly type: number;
   readonly encapsulation: Encapsulation;
   readonly state: EncapState;
-  /** int32 in network order; local 0: the kernel chooses, and any is accepted. */
-  readonly local: number;
-  readonly remote: number;
+  readonly family: Family;
+  /** Id of the outer addresses, given by the table that the tunnel is in. */
+  pair: number;
   readonly ttl: number;
   readonly inheritsTtl: boolean;
   /** DSCP alone: the ECN field comes from the inner packet. */
@@ -38,7 +38,7 @@ export interface Tunnel {
   readonly inheritsTos: boolean;
   /** Accepts headers with an extension (encapsulation.ts, POP_EXTENSION). */
   readonly extended: boolean;
-  /** Fragment field of the outer header. */
+  /** Fragment field of an outer IPv4 header. */
   readonly fragment: number;
   /** undefined: the uplink's mark. */
   readonly egressMark: number | undefined;
@@ -67,20 +67,15 @@ export function makeTunnel(port: number, bridge: number, name: string, settings:
   const encapsulation = encapsulationOf(settings.type);
   if (encapsulation === undefined)
     throw new Error(`tunnel ${name}: type ${settings.type} is not supported, expected gre, geneve or vxlan`);
-  const local = address(name, 'local', settings.local);
-  const remote = address(name, 'remote', settings.remote);
-  if (remote === ANY_ADDRESS)
-    throw new Error(`tunnel ${name}: remote address 0.0.0.0, expected the address of the peer`);
-  if (local === ANY_ADDRESS && (settings.protection !== undefined || settings.checksum))
-    throw new Error(`tunnel ${name}: local address 0.0.0.0, but IPsec and checksums need the address; set local_ip`);
+  checkAddresses(name, settings);
   return {
     port,
     bridge,
     type: typeNumber(settings.type),
     encapsulation,
     state: encapState(encapsulation, settings),
-    local,
-    remote,
+    family: familyOf(settings.remote),
+    pair: NO_PAIR,
     ttl: settings.ttl === 'inherit' ? DEFAULT_TTL : settings.ttl,
     inheritsTtl: settings.ttl === 'inherit',
     tos: settings.tos === 'inherit' ? 0 : settings.tos,
@@ -94,35 +89,64 @@ export function makeTunnel(port: number, bridge: number, name: string, settings:
   };
 }
 
-function address(name: string, side: string, text: string): number {
+function checkAddresses(name: string, { local, remote }: TunnelSettings): void {
+  let words: Int32Array;
   try {
-    return ipv4FromText(text);
+    words = pairWords(local, remote);
   } catch (error) {
-    throw new Error(`tunnel ${name}: ${side} ${(error as Error).message}`);
+    throw new Error(`tunnel ${name}: ${(error as Error).message}`);
+  }
+  for (const [side, start] of [
+    ['local', 0],
+    ['remote', REMOTE],
+  ] as const) {
+    if (words.subarray(start, start + REMOTE).every((word) => word === 0))
+      throw new Error(`tunnel ${name}: ${side} address is the unspecified one, expected an address of its own`);
   }
 }
 
 export class TunnelTable {
   /** By port id; undefined where the port is no tunnel. */
   readonly tunnels: (Tunnel | undefined)[];
-  /** Type number of each UDP port, -1: no tunnel uses it. */
+  private readonly pairs: AddressPairs;
+  /** Type number of each UDP port, -1: no tunnel uses it; and how many tunnels use it. */
   private readonly typeOfUdpPort = new Int8Array(65536).fill(-1);
-  private byKey = new TupleIndex(0);
-  private byAddresses = new TupleIndex(0);
+  private readonly usersOfUdpPort = new Map<number, number>();
+  private readonly byKey = new TupleIndex();
+  private readonly byAddresses = new TupleIndex();
+  /** Tunnels by what the indices have in common, in the order they came. */
+  private readonly sameAddresses = new Map<string, Tunnel[]>();
 
-  constructor(limit: number) {
+  constructor(limit: number, pairs: AddressPairs) {
     this.tunnels = new Array<Tunnel | undefined>(limit).fill(undefined);
+    this.pairs = pairs;
   }
 
   set(tunnel: Tunnel): void {
+    this.remove(tunnel.port);
+    tunnel.pair = this.pairs.take(tunnel.settings.local, tunnel.settings.remote);
     this.tunnels[tunnel.port] = tunnel;
-    this.rebuild();
+    const udpPort = tunnel.state.port;
+    if (udpPort > 0) {
+      this.usersOfUdpPort.set(udpPort, (this.usersOfUdpPort.get(udpPort) ?? 0) + 1);
+      this.typeOfUdpPort[udpPort] = tunnel.type;
+    }
+    this.regroup(tunnel, (group) => [...group, tunnel]);
   }
 
   remove(port: number): void {
-    if (this.tunnels[port] === undefined) return;
+    const tunnel = this.tunnels[port];
+    if (tunnel === undefined) return;
     this.tunnels[port] = undefined;
-    this.rebuild();
+    this.regroup(tunnel, (group) => group.filter((other) => other !== tunnel));
+    const udpPort = tunnel.state.port;
+    const users = (this.usersOfUdpPort.get(udpPort) ?? 0) - 1;
+    if (users > 0) this.usersOfUdpPort.set(udpPort, users);
+    else if (udpPort > 0) {
+      this.usersOfUdpPort.delete(udpPort);
+      this.typeOfUdpPort[udpPort] = -1;
+    }
+    this.pairs.release(tunnel.pair);
   }
 
   /** All tunnels, by ascending port id. */
@@ -135,54 +159,51 @@ export class TunnelTable {
     return this.typeOfUdpPort[udpPort];
   }
 
-  /** Port id of the tunnel of a decapsulated packet, or -1. `udpPort` is 0 for GRE. */
-  lookup(type: number, udpPort: number, remote: number, local: number, key: number): number {
+  /** Port id of the tunnel of a decapsulated packet, or -1. `udpPort` is 0 for GRE, `pair` -1 for unknown addresses. */
+  lookup(type: number, udpPort: number, pair: number, key: number): number {
     const kind = (type << 16) | udpPort;
-    let port = this.byKey.get(kind | (EXACT_KEY << 24), remote, local, key);
-    if (port < 0) port = this.byKey.get(kind | (EXACT_KEY << 24), remote, ANY_ADDRESS, key);
-    if (port < 0) port = this.byKey.get(kind | (ANY_KEY << 24), remote, local, 0);
-    if (port < 0) port = this.byKey.get(kind | (ANY_KEY << 24), remote, ANY_ADDRESS, 0);
-    return port;
+    const port = this.byKey.get(kind | (EXACT_KEY << 24), pair, key);
+    return port < 0 ? this.byKey.get(kind | (ANY_KEY << 24), pair, 0) : port;
   }
 
   /** The tunnel, any one, that says which protection packets of this type between these addresses need; -1: none. */
-  lookupAddresses(type: number, udpPort: number, remote: number, local: number): number {
-    const kind = (type << 16) | udpPort;
-    const port = this.byAddresses.get(kind, remote, local, 0);
-    return port < 0 ? this.byAddresses.get(kind, remote, ANY_ADDRESS, 0) : port;
+  lookupAddresses(type: number, udpPort: number, pair: number): number {
+    return this.byAddresses.get((type << 16) | udpPort, pair, 0);
   }
 
-  private rebuild(): void {
-    const all = this.list();
-    this.byKey = new TupleIndex(all.length);
-    this.byAddresses = new TupleIndex(all.length);
-    this.typeOfUdpPort.fill(-1);
-    // Protected ones first: the first entry of a pair of addresses stays, and it decides for all of them.
-    for (const protectedOnes of [true, false]) {
-      for (const tunnel of all) {
-        if (tunnel.ownProtection >= 0 === protectedOnes)
-          this.byAddresses.add(kindOf(tunnel), tunnel.remote, tunnel.local, 0, tunnel.port);
-      }
+  /** Changes the tunnels that share type, port and addresses with this one; then the indices and who protects them. */
+  private regroup(tunnel: Tunnel, change: (group: readonly Tunnel[]) => Tunnel[]): void {
+    const kind = kindOf(tunnel);
+    const name = `${kind} ${tunnel.pair}`;
+    const before = this.sameAddresses.get(name) ?? [];
+    for (const other of before) this.byKey.delete(kind | (keyKind(other) << 24), tunnel.pair, keyWord(other));
+    this.byAddresses.delete(kind, tunnel.pair, 0);
+    const group = change(before);
+    if (group.length === 0) {
+      this.sameAddresses.delete(name);
+      return;
     }
-    for (const tunnel of all) {
-      const kind = kindOf(tunnel);
-      if (tunnel.state.port > 0) this.typeOfUdpPort[tunnel.state.port] = tunnel.type;
-      const key = tunnel.settings.inKey;
-      if (key.kind === 'flow') this.byKey.add(kind | (ANY_KEY << 24), tunnel.remote, tunnel.local, 0, tunnel.port);
-      else
-        this.byKey.add(
-          kind | (EXACT_KEY << 24),
-          tunnel.remote,
-          tunnel.local,
-          key.kind === 'fixed' ? key.key : 0,
-          tunnel.port,
-        );
-      const decides = this.lookupAddresses(tunnel.type, tunnel.state.port, tunnel.remote, tunnel.local);
-      tunnel.protection = tunnel.ownProtection >= 0 ? tunnel.ownProtection : this.tunnels[decides]!.ownProtection;
-    }
+    this.sameAddresses.set(name, group);
+    // Where two have one key the first of them counts, so it is entered last.
+    for (const other of group.toReversed())
+      this.byKey.set(kind | (keyKind(other) << 24), tunnel.pair, keyWord(other), other.port);
+    // One that is protected decides for all of them.
+    const decides = group.find((other) => other.ownProtection >= 0) ?? group[0]!;
+    this.byAddresses.set(kind, tunnel.pair, 0, decides.port);
+    for (const other of group)
+      other.protection = other.ownProtection >= 0 ? other.ownProtection : decides.ownProtection;
   }
 }
 
 function kindOf(tunnel: Tunnel): number {
   return (tunnel.type << 16) | tunnel.state.port;
+}
+
+function keyKind(tunnel: Tunnel): number {
+  return tunnel.settings.inKey.kind === 'flow' ? ANY_KEY : EXACT_KEY;
+}
+
+function keyWord(tunnel: Tunnel): number {
+  const { inKey } = tunnel.settings;
+  return inKey.kind === 'fixed' ? inKey.key : 0;
 }

@@ -4,6 +4,7 @@
  */
 
 import type { Native } from '../native-shims/types.ts';
+import { AddressPairs } from './address-pairs.ts';
 import { Arena } from './arena.ts';
 import { type AeadList, type Batch, FrameList } from './batch.ts';
 import type { EngineEvent } from './commands.ts';
@@ -91,6 +92,7 @@ export class WorkerState implements WorkerContext {
   readonly fdb: Fdb;
   readonly bridgePorts: BridgePorts;
   readonly aead: Aead;
+  readonly pairs = new AddressPairs();
   readonly inboundSas: InboundSas;
   readonly outboundSas: OutboundSas;
   readonly protections: Protections;
@@ -127,12 +129,12 @@ export class WorkerState implements WorkerContext {
     this.counters = new WorkerCounters(shared.counters, worker, shared.limits);
     this.aead = context.aead ?? createAead(shared.aead, native);
     const memory = new SaMemory(saMemorySize(shared.workers, shared.limits), shared.sas);
-    this.inboundSas = new InboundSas(memory, this.aead);
-    this.outboundSas = new OutboundSas(memory, worker, this.aead);
+    this.inboundSas = new InboundSas(memory, this.aead, this.pairs);
+    this.outboundSas = new OutboundSas(memory, worker, this.aead, this.pairs);
     this.fdb = new Fdb(fdbSize(shared.limits), shared.fdb);
     this.bridgePorts = new BridgePorts(shared.limits.bridges, shared.limits.ports);
     this.protections = new Protections(shared.limits.protections);
-    this.tunnels = new TunnelTable(shared.limits.ports);
+    this.tunnels = new TunnelTable(shared.limits.ports, this.pairs);
     this.localPorts = new Array<LocalPort | undefined>(shared.limits.ports).fill(undefined);
     this.senderOfPort = new Int32Array(shared.limits.ports);
   }

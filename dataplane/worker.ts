@@ -8,7 +8,7 @@
 
 import { receiveMessageOnPort } from 'node:worker_threads';
 import { loadNative } from '../native-shims/index.ts';
-import { MmsgUplink } from './io/mmsg.ts';
+import { MmsgUplink } from './io/mmsg-uplink.ts';
 import { Pipeline } from './pipeline.ts';
 import { type FromWorker, STATE_LOADED, type ToWorker, type WorkerTask } from './pool.ts';
 

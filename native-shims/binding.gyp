@@ -16,6 +16,7 @@
         "src/error.c",
         "src/pidlock.c",
         "src/poll.c",
+        "src/raw6.c",
         "src/segments.c",
         "src/sockets.c",
         "src/tap.c",

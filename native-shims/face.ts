@@ -77,6 +77,17 @@ export interface Addon {
     capacity: number,
     from: Uint8Array | undefined,
   ): number;
+  reportHeaders6(fd: number): void;
+  receiveBatch6(
+    fd: number,
+    protocol: number,
+    arena: Uint8Array,
+    offset: Int32Array,
+    length: Int32Array,
+    first: number,
+    count: number,
+    capacity: number,
+  ): number;
   sendBatch(
     fd: number,
     arena: Uint8Array,
@@ -235,6 +246,9 @@ export function faceOf(addon: Addon): Native {
       addon.writeGroups(fd, c.arena, c.offset, c.length, first, count, group, errors),
     receiveBatch: (fd, c, first, count, capacity, from) =>
       addon.receiveBatch(fd, c.arena, c.offset, c.length, first, count, capacity, from),
+    reportHeaders6: addon.reportHeaders6,
+    receiveBatch6: (fd, protocol, c, first, count, capacity) =>
+      addon.receiveBatch6(fd, protocol, c.arena, c.offset, c.length, first, count, capacity),
     sendBatch: (fd, c, first, count, to, toIndex, errors) =>
       addon.sendBatch(fd, c.arena, c.offset, c.length, first, count, to, toIndex, errors),
     sendSegments: (fd, c, first, count, to, from) =>

@@ -210,6 +210,20 @@ export interface Native {
     capacity: number,
     from?: Uint8Array,
   ): number;
+  /** The raw IPv6 socket reports destination, hop limit and traffic class (RFC 3542 §6); receiveBatch6 wants it. */
+  reportHeaders6(fd: number): void;
+  /**
+   * receiveBatch for a raw IPv6 socket of `protocol`: each row begins with a 40-byte IPv6 header made of what the kernel
+   * reports, with flow label 0 and the protocol as next header, for extension headers are taken off.
+   */
+  receiveBatch6(
+    fd: number,
+    protocol: number,
+    columns: FrameColumns,
+    first: number,
+    count: number,
+    capacity: number,
+  ): number;
   /**
    * sendmmsg of rows; `to` holds sockaddr slots of ADDRESS_SLOT bytes and toIndex[i] names the one of row i.
    * AF_PACKET sockets take toIndex < 0 for all rows. Returns rows the kernel accepted or refused for good

@@ -1,5 +1,6 @@
 /** The AEAD backends, and ESP seal and open around them, a batch of 64 packets at a time. */
 
+import { AddressPairs } from '../../dataplane/address-pairs.ts';
 import { AeadList } from '../../dataplane/batch.ts';
 import type { Aead } from '../../dataplane/esp/aead.ts';
 import { createNativeAead } from '../../dataplane/esp/aead-native.ts';
@@ -68,7 +69,7 @@ function aeadCases(aead: Aead, algorithm: EspAlgorithm, length: number): Case[] 
 /** The whole ESP stage outbound, native AEAD. */
 function sealStage(native: Native, length: number): Case {
   const memory = new SaMemory({ inboundSlots: 1, outboundSlots: 1, workers: 1 });
-  const sas = new OutboundSas(memory, 0, createNativeAead(native));
+  const sas = new OutboundSas(memory, 0, createNativeAead(native), new AddressPairs());
   memory.resetOutbound(0, 0);
   sas.add(sampleSa('aes256gcm16'));
   const arena = arenaOfFrames(length);

@@ -42,8 +42,7 @@ export function rewind(arena: Arena, length: number, protocol: number): void {
     batch.length[row] = length;
     batch.verdict[row] = 0;
     batch.protocol[row] = protocol;
-    batch.source[row] = HERE_NUMBER;
-    batch.destination[row] = PEER_NUMBER;
+    batch.pair[row] = 0;
     batch.sa[row] = 0;
   }
 }

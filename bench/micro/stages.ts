@@ -1,5 +1,6 @@
 /** The stages of the packet path that are TypeScript, each alone: what they cost a packet, without AEAD and kernel. */
 
+import { AddressPairs } from '../../dataplane/address-pairs.ts';
 import type { TunnelSettings, TunnelType } from '../../dataplane/commands.ts';
 import { encapState, encapsulationOf } from '../../dataplane/encap/encap.ts';
 import { POP_RESULTS } from '../../dataplane/encap/encapsulation.ts';
@@ -76,15 +77,14 @@ function switchCase(): Case {
 }
 
 function lookupCase(tunnels: number): Case {
-  const table = new TunnelTable(tunnels);
+  const pairs = new AddressPairs();
+  const table = new TunnelTable(tunnels, pairs);
   const remotes = Array.from({ length: tunnels }, (_, i) => `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`);
   remotes.slice(1).forEach((remote, index) => {
     table.set(makeTunnel(index, 0, `t${index}`, settings('geneve', remote)));
   });
   const type = typeNumber('geneve');
-  return eachRow(`look up one of ${tunnels} tunnels`, (row) =>
-    table.lookup(type, 6081, 0x0a000000 + 1 + (row % (tunnels - 1)), HERE_NUMBER, 5),
-  );
+  return eachRow(`look up one of ${tunnels} tunnels`, (row) => table.lookup(type, 6081, row % (tunnels - 1), 5));
 }
 
 function replayCase(): Case {

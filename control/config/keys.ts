@@ -25,16 +25,16 @@ const UDP_TUNNELS: readonly TunnelType[] = ['geneve', 'vxlan'];
 export const TUNNEL_KEYS = {
   remoteIp: option('remote_ip', {
     parse: unicastAddress,
-    expected: 'a unicast IPv4 address',
+    expected: 'a unicast IPv4 or IPv6 address',
     example: '10.0.0.2',
-    documentation: 'Address of the other end. Required. `flow` and IPv6 are not supported yet.',
+    documentation: 'Address of the other end. Required. `flow` is not supported yet.',
   }),
   localIp: option('local_ip', {
     parse: unicastAddress,
-    expected: 'a unicast IPv4 address of this host',
+    expected: 'a unicast IPv4 or IPv6 address of this host',
     example: '10.0.0.1',
     byDefault: 'the source address of the route to remote_ip',
-    documentation: 'Address of this end.',
+    documentation: 'Address of this end, of the same family as `remote_ip`.',
   }),
   psk: option('psk', {
     parse: text,

@@ -111,7 +111,8 @@ function readSettings(
   const both = readKey(type, reader, TUNNEL_KEYS.key);
   const inKey = readKey(type, reader, TUNNEL_KEYS.inKey) ?? both ?? { kind: 'none' };
   const outKey = readKey(type, reader, TUNNEL_KEYS.outKey) ?? both ?? { kind: 'none' };
-  const checksum = reader.read(TUNNEL_KEYS.checksum) ?? false;
+  // As OVS: without the key outer UDP checksums are on over IPv6, all others off.
+  const checksum = reader.read(TUNNEL_KEYS.checksum) ?? (type !== 'gre' && addresses?.remote.includes(':') === true);
   const dontFragment = reader.read(TUNNEL_KEYS.dontFragment) ?? true;
   const ttl = reader.read(TUNNEL_KEYS.ttl) || DEFAULT_TTL;
   const tos = reader.read(TUNNEL_KEYS.tos) ?? 0;
@@ -154,10 +155,6 @@ function readAddresses(
       `an IPv${remote.family} address, as remote_ip ${remote.text} is one`,
       'give both ends addresses of one family',
     );
-    return undefined;
-  }
-  if (remote.family === 6) {
-    reader.refuse(remoteIp, remote.text, remoteIp.expected, 'tunnels over IPv6 are not supported yet');
     return undefined;
   }
   const local = given?.text ?? defaultLocalAddress(remote.text);

@@ -83,7 +83,7 @@ export function datapathId(text: string): string | undefined {
 
 export type UnderlayAddress = { readonly family: 4 | 6; readonly text: string };
 
-/** A unicast address, IPv4 or IPv6, that packets can be sent to or from. Not a host name, not `flow`. */
+/** A unicast address, IPv4 or global IPv6 in the text of RFC 5952, that packets can be sent to or from. Not a host name, not `flow`. */
 export function unicastAddress(text: string): UnderlayAddress | undefined {
   const family = isIP(text);
   if (family === 4) {
@@ -92,10 +92,12 @@ export function unicastAddress(text: string): UnderlayAddress | undefined {
     return first === 0 || first >= 224 ? undefined : { family: 4, text };
   }
   if (family === 6) {
-    const lower = text.toLowerCase();
-    return lower.startsWith('ff') || /^[0:]*$/.test(lower) || lower.includes('%')
-      ? undefined
-      : { family: 6, text: lower };
+    if (text.includes('%')) return undefined;
+    // A URL's host is written as RFC 5952 says, so one address has one text.
+    const { hostname } = new URL(`http://[${text}]`);
+    const canonical = hostname.slice(1, -1);
+    // Unspecified, loopback, multicast, link-local (no zone could be named) and IPv4-mapped (RFC 4291 §2.4).
+    return /^(?:::1?$|::ffff:|ff|fe[89ab])/.test(canonical) ? undefined : { family: 6, text: canonical };
   }
   return undefined;
 }

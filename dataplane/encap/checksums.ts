@@ -26,15 +26,12 @@ const UDP_WRONG = DROP['udp-checksum'];
 
 /**
  * Notes that the packet of `row` carries a checksum: its `length` bytes from the GRE or UDP header at
- * `offset`. The columns source, destination and protocol of the row must be set.
+ * `offset`. The columns addressSum and protocol of the row must be set.
  */
 export function noteChecksum(batch: Batch, list: FrameList, row: number, offset: number, length: number): void {
   const j = list.count;
   list.add(row, offset, length);
-  list.sum[j] =
-    batch.protocol[row] === PROTOCOL_UDP
-      ? pseudoHeaderSum(batch.source[row], batch.destination[row], PROTOCOL_UDP, length)
-      : 0;
+  list.sum[j] = batch.protocol[row] === PROTOCOL_UDP ? pseudoHeaderSum(batch.addressSum[row], PROTOCOL_UDP, length) : 0;
 }
 
 /** Computes the checksums of all noted packets and writes them into their headers. Empties the list. */

@@ -26,16 +26,13 @@ import {
   PROTOCOL_TCP,
   PROTOCOL_UDP,
 } from '../wire/ipv4.ts';
+import { IPV6_DESTINATION, IPV6_HEADER_LENGTH, IPV6_NEXT_HEADER, IPV6_SOURCE } from '../wire/ipv6.ts';
 import { readInt32, readUint16 } from '../wire/octets.ts';
 
 /** Source ports that OVS uses by default (32768 to 60999). */
 export const SOURCE_PORT_FIRST = 32768;
 export const SOURCE_PORT_COUNT = 28232;
 
-const IPV6_HEADER_LENGTH = 40;
-const IPV6_NEXT_HEADER = 6;
-const IPV6_SOURCE = 8;
-const IPV6_DESTINATION = 24;
 const PROTOCOL_SCTP = 132;
 const IPV4_NOT_FIRST_OR_LAST = 0x3fff;
 

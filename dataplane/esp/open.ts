@@ -1,7 +1,7 @@
 /**
  * ESP inbound, transport mode (RFC 4303 §3.4, with the AEADs of RFC 4106 and RFC 7634), over a batch.
  *
- * A row with `protocol` 50 has the ESP header at `offset` and the outer addresses in `source` and `destination`.
+ * A row with `protocol` 50 has the ESP header at `offset` and the outer addresses in `pair`.
  * The steps, the mirror of seal.ts:
  *
  *   1. choose: the packet is whole, its SPI has an SA, and its addresses are those of the SA (RFC 4301 §5.2)
@@ -81,7 +81,7 @@ function choose(batch: Batch, sas: InboundSas, row: number): number {
     batch.verdict[row] = UNKNOWN_SPI;
     return -1;
   }
-  if (batch.source[row] !== sas.remote[slot] || batch.destination[row] !== sas.local[slot]) {
+  if (batch.pair[row] !== sas.pair[slot]) {
     batch.verdict[row] = WRONG_ADDRESS;
     return -1;
   }
@@ -150,7 +150,7 @@ function accept(batch: Batch, list: AeadList, sas: InboundSas, j: number): void 
     batch.verdict[row] = DUMMY;
   } else if (!isEspPadding(arena, trailer - padLength, padLength)) {
     batch.verdict[row] = PADDING;
-  } else if (!isSelected(batch, sas, row, slot, text, length, protocol)) {
+  } else if (!isSelected(batch, sas, slot, text, length, protocol)) {
     batch.verdict[row] = OUTSIDE_SELECTORS;
   } else {
     batch.offset[row] = text;
@@ -162,7 +162,6 @@ function accept(batch: Batch, list: AeadList, sas: InboundSas, j: number): void 
 function isSelected(
   batch: Batch,
   sas: InboundSas,
-  row: number,
   slot: number,
   offset: number,
   length: number,
@@ -171,8 +170,8 @@ function isSelected(
   const sourcePort = selectorSourcePort(batch.arena, offset, length, protocol);
   const destinationPort = selectorDestinationPort(batch.arena, offset, length, protocol);
   return (
-    matchesSelectors(sas.tsRemote[slot], protocol, batch.source[row], sourcePort) &&
-    matchesSelectors(sas.tsLocal[slot], protocol, batch.destination[row], destinationPort)
+    matchesSelectors(sas.tsRemote[slot], protocol, sourcePort) &&
+    matchesSelectors(sas.tsLocal[slot], protocol, destinationPort)
   );
 }
 

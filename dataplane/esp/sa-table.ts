@@ -7,9 +7,9 @@
  * a first packet, go into `events`, which the worker empties after each batch.
  */
 
+import { type AddressPairs, NO_PAIR, pairWords } from '../address-pairs.ts';
 import type { InboundSa, OutboundSa } from '../commands.ts';
 import { slotOfSpi } from '../steering.ts';
-import { ipv4FromText } from '../wire/ipv4.ts';
 import type { Aead } from './aead.ts';
 import {
   COUNTER_BYTES,
@@ -55,6 +55,8 @@ class Sas {
   /** 1 with extended sequence numbers. */
   readonly esn: Uint8Array;
   readonly protection: Int32Array;
+  /** The addresses of the tunnel packets, an id of address-pairs.ts. */
+  readonly pair: Int32Array;
   /** Limits of packets and bytes; Infinity is none. */
   readonly softPackets: Float64Array;
   readonly softBytes: Float64Array;
@@ -62,13 +64,17 @@ class Sas {
   readonly tsLocal: Int32Array[];
   readonly tsRemote: Int32Array[];
 
-  constructor(memory: SaMemory, slots: number, aead: Aead) {
+  private readonly pairs: AddressPairs;
+
+  constructor(memory: SaMemory, slots: number, aead: Aead, pairs: AddressPairs) {
     this.memory = memory;
     this.aead = aead;
+    this.pairs = pairs;
     this.key = new Int32Array(slots).fill(NO_KEY);
     this.spi = new Int32Array(slots);
     this.esn = new Uint8Array(slots);
     this.protection = new Int32Array(slots).fill(-1);
+    this.pair = new Int32Array(slots).fill(NO_PAIR);
     this.softPackets = new Float64Array(slots);
     this.softBytes = new Float64Array(slots);
     this.tsLocal = new Array<Int32Array>(slots).fill(NOTHING);
@@ -81,9 +87,12 @@ class Sas {
       throw new RangeError(`SA slot: expected 0 to ${this.key.length - 1}, got ${slot}`);
     }
     if (this.key[slot] !== NO_KEY) throw new RangeError(`SA slot ${slot} is taken; remove its SA first`);
-    const tsLocal = compileSelectors(sa.tsLocal);
-    const tsRemote = compileSelectors(sa.tsRemote);
+    const tsLocal = compileSelectors(sa.tsLocal, sa.local);
+    const tsRemote = compileSelectors(sa.tsRemote, sa.remote);
+    // What throws comes first, so that a refused SA leaves nothing behind.
+    pairWords(sa.local, sa.remote);
     this.key[slot] = this.aead.prepareKey(sa.algorithm, direction, sa.keyAndSalt);
+    this.pair[slot] = this.pairs.take(sa.local, sa.remote);
     this.spi[slot] = sa.spi | 0;
     this.esn[slot] = sa.esn ? 1 : 0;
     this.protection[slot] = sa.protection;
@@ -100,6 +109,8 @@ class Sas {
     this.key[slot] = NO_KEY;
     this.spi[slot] = 0;
     this.protection[slot] = -1;
+    this.pairs.release(this.pair[slot]);
+    this.pair[slot] = NO_PAIR;
     this.tsLocal[slot] = NOTHING;
     this.tsRemote[slot] = NOTHING;
     this.aead.dropKey(key);
@@ -121,9 +132,9 @@ export class OutboundSas extends Sas {
   /** Slots that the batch at hand uses. */
   readonly touched: Int32Array;
 
-  constructor(memory: SaMemory, worker: number, aead: Aead) {
+  constructor(memory: SaMemory, worker: number, aead: Aead, pairs: AddressPairs) {
     const slots = memory.size.outboundSlots;
-    super(memory, slots, aead);
+    super(memory, slots, aead, pairs);
     this.worker = worker;
     this.generation = new Int32Array(slots);
     this.wanted = new Int32Array(slots);
@@ -168,15 +179,8 @@ export class OutboundSas extends Sas {
 }
 
 export class InboundSas extends Sas {
-  /** Addresses of the outer header, as int32. */
-  readonly local: Int32Array;
-  readonly remote: Int32Array;
-
-  constructor(memory: SaMemory, aead: Aead) {
-    const slots = memory.size.inboundSlots;
-    super(memory, slots, aead);
-    this.local = new Int32Array(slots);
-    this.remote = new Int32Array(slots);
+  constructor(memory: SaMemory, aead: Aead, pairs: AddressPairs) {
+    super(memory, memory.size.inboundSlots, aead, pairs);
   }
 
   /** Takes on an SA for which the main thread has called SaMemory.resetInbound. Throws RangeError. */
@@ -186,11 +190,7 @@ export class InboundSas extends Sas {
         `inbound SPI 0x${sa.spi.toString(16)} names slot ${slotOfSpi(sa.spi)}, the SA is for ${sa.slot}`,
       );
     }
-    const local = ipv4FromText(sa.local);
-    const remote = ipv4FromText(sa.remote);
     this.fill(sa, 'open');
-    this.local[sa.slot] = local;
-    this.remote[sa.slot] = remote;
   }
 
   /** Slot of the SA with this SPI (as int32), or -1. */

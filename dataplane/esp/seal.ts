@@ -2,7 +2,7 @@
  * ESP outbound, transport mode (RFC 4303 §3.3, with the AEADs of RFC 4106 and RFC 7634), over a batch.
  *
  * A row that is to be sealed has its SA in `sa`, the tunnel packet (GRE or UDP header first) at `offset`, its
- * protocol in `protocol` and the outer addresses in `source` and `destination`. The steps, each over the whole batch:
+ * protocol in `protocol` and the outer addresses in `pair`. The steps, each over the whole batch:
  *
  *   1. choose: the SA is there, the packet fits its selectors and an IPv4 packet; count packets for each SA
  *   2. number: one atomic add for each SA reserves a block of sequence numbers (RFC 4303 §3.3.3)
@@ -82,8 +82,9 @@ function isSelected(batch: Batch, sas: OutboundSas, row: number, slot: number): 
   const sourcePort = selectorSourcePort(batch.arena, offset, length, protocol);
   const destinationPort = selectorDestinationPort(batch.arena, offset, length, protocol);
   return (
-    matchesSelectors(sas.tsLocal[slot], protocol, batch.source[row], sourcePort) &&
-    matchesSelectors(sas.tsRemote[slot], protocol, batch.destination[row], destinationPort)
+    batch.pair[row] === sas.pair[slot] &&
+    matchesSelectors(sas.tsLocal[slot], protocol, sourcePort) &&
+    matchesSelectors(sas.tsRemote[slot], protocol, destinationPort)
   );
 }
 

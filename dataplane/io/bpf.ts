@@ -1,16 +1,18 @@
 /**
  * Classic BPF programs for the uplink's raw sockets (linux/filter.h). A raw IPv4 socket's filter sees the packet
- * from its IP header on. Every raw socket of a protocol gets every packet, so each worker's filter
+ * from its IP header on, a raw IPv6 socket's what follows the headers; there the header is behind SKF_NET_OFF. Every raw socket of a protocol gets every packet, so each worker's filter
  * takes its own and no others; together they take all.
  */
 
 import type { BpfInstruction } from '../../native-shims/types.ts';
+import type { Family } from '../address-pairs.ts';
 
 const LD_W_ABS = 0x20;
 const LD_H_ABS = 0x28;
 const LD_W_IND = 0x40;
 const LD_H_IND = 0x48;
 const LDX_MSH = 0xb1;
+const LDX_IMM = 0x01;
 const LDX_MEM = 0x61;
 const ST = 0x02;
 const ALU_AND_K = 0x54;
@@ -33,13 +35,21 @@ const IP_FRAGMENT = 6;
 const IP_SOURCE = 12;
 const IP_DESTINATION = 16;
 const FRAGMENT_OFFSET_MASK = 0x1fff;
+/** Offsets of the last words of both addresses in the IPv6 header, seen from SKF_NET_OFF (-0x100000). */
+const IPV6_SOURCE_END = 0xfff00000 + 20;
+const IPV6_DESTINATION_END = 0xfff00000 + 36;
 
 /** Takes nothing: for sockets that only send or only hold a port. */
 export const DROP_ALL: readonly BpfInstruction[] = [op(RET_K, 0)];
 
+/** Points X behind the IP header, so that offset 0 of LD_*_IND is the packet that it carries. */
+function behindHeader(family: Family): BpfInstruction {
+  return family === 4 ? op(LDX_MSH, 0) : op(LDX_IMM, 0);
+}
+
 /** Takes ESP whose SPI names this worker; worker 0 also takes the SPIs that name nobody, to count them. */
-export function espFilter(worker: number, workers: number): readonly BpfInstruction[] {
-  const spiWorker = [op(LDX_MSH, 0), op(LD_W_IND, 0), op(ALU_RSH_K, 26)];
+export function espFilter(worker: number, workers: number, family: Family = 4): readonly BpfInstruction[] {
+  const spiWorker = [behindHeader(family), op(LD_W_IND, 0), op(ALU_RSH_K, 26)];
   if (worker !== 0) return [...spiWorker, op(JEQ_K, worker, 0, 1), op(RET_K, ACCEPT), op(RET_K, 0)];
   return [
     ...spiWorker,
@@ -51,12 +61,12 @@ export function espFilter(worker: number, workers: number): readonly BpfInstruct
 }
 
 /** Leaves hash(source, destination) mod workers in A, then takes the packet if that is `worker`. */
-function addressShare(worker: number, workers: number): readonly BpfInstruction[] {
+function addressShare(worker: number, workers: number, family: Family): readonly BpfInstruction[] {
   if (workers <= 1) return [op(RET_K, ACCEPT)];
   return [
-    op(LD_W_ABS, IP_SOURCE),
+    op(LD_W_ABS, family === 4 ? IP_SOURCE : IPV6_SOURCE_END),
     op(TAX, 0),
-    op(LD_W_ABS, IP_DESTINATION),
+    op(LD_W_ABS, family === 4 ? IP_DESTINATION : IPV6_DESTINATION_END),
     op(ALU_XOR_X, 0),
     op(ST, 0),
     op(ALU_RSH_K, 16),
@@ -71,26 +81,35 @@ function addressShare(worker: number, workers: number): readonly BpfInstruction[
 }
 
 /** Takes this worker's share of plaintext GRE. */
-export function greFilter(worker: number, workers: number): readonly BpfInstruction[] {
-  return addressShare(worker, workers);
+export function greFilter(worker: number, workers: number, family: Family = 4): readonly BpfInstruction[] {
+  return addressShare(worker, workers, family);
 }
 
 /** Ports that one UDP filter can name: jumps reach 255 instructions. */
 export const MAX_UDP_PORTS = 200;
 
+/** A later fragment has no ports; raw IPv6 sockets never see one. */
+function refuseFragments(family: Family): readonly BpfInstruction[] {
+  if (family === 6) return [];
+  return [op(LD_H_ABS, IP_FRAGMENT), op(JSET_K, FRAGMENT_OFFSET_MASK, 0, 1), op(RET_K, 0)];
+}
+
 /** Takes this worker's share of UDP to one of the tunnel ports; at most MAX_UDP_PORTS. */
-export function udpFilter(ports: readonly number[], worker: number, workers: number): readonly BpfInstruction[] {
+export function udpFilter(
+  ports: readonly number[],
+  worker: number,
+  workers: number,
+  family: Family = 4,
+): readonly BpfInstruction[] {
   if (ports.length === 0) return DROP_ALL;
   if (ports.length > MAX_UDP_PORTS)
     throw new RangeError(`${ports.length} different UDP tunnel ports, expected at most ${MAX_UDP_PORTS}`);
   return [
-    op(LD_H_ABS, IP_FRAGMENT),
-    op(JSET_K, FRAGMENT_OFFSET_MASK, 0, 1),
-    op(RET_K, 0),
-    op(LDX_MSH, 0),
+    ...refuseFragments(family),
+    behindHeader(family),
     op(LD_H_IND, 2),
     ...ports.map((port, index) => op(JEQ_K, port, ports.length - index, 0)),
     op(RET_K, 0),
-    ...addressShare(worker, workers),
+    ...addressShare(worker, workers, family),
   ];
 }

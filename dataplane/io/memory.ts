@@ -12,6 +12,7 @@ import type { FramePort } from './port.ts';
 import {
   ERRNO,
   IP_PROTOCOL,
+  NO_DESCRIPTORS,
   type Uplink,
   type UplinkBackend,
   type UplinkDemand,
@@ -112,7 +113,7 @@ export class MemoryWire {
 export class MemoryUplink implements UplinkBackend, Uplink {
   private readonly wire: MemoryWire;
   private readonly queue: PacketQueue;
-  private demand: UplinkDemand = { gre: false, udpPorts: [], marks: [] };
+  private demand: UplinkDemand = { ipv4: { esp: true, gre: false, udpPorts: [] }, ipv6: undefined, marks: [] };
   private callback: (() => void) | undefined;
 
   constructor(wire: MemoryWire, slots: number, mtu: number) {
@@ -122,7 +123,7 @@ export class MemoryUplink implements UplinkBackend, Uplink {
 
   open(demand: UplinkDemand): readonly UplinkDescriptors[] {
     this.demand = demand;
-    return [{ esp: -1, gre: -1, udp: -1, send: [] }];
+    return [NO_DESCRIPTORS];
   }
 
   settle(): void {
@@ -169,13 +170,16 @@ export class MemoryUplink implements UplinkBackend, Uplink {
 
   private takes(arena: Uint8Array, offset: number, length: number): boolean {
     if (length < 20) return false;
-    const protocol = arena[offset + 9];
-    if (protocol === IP_PROTOCOL.esp) return true;
-    if (protocol === IP_PROTOCOL.gre) return this.demand.gre;
+    const isIpv6 = arena[offset]! >>> 4 === 6;
+    const demand = isIpv6 ? this.demand.ipv6 : this.demand.ipv4;
+    if (demand === undefined || (isIpv6 && length < 40)) return false;
+    const protocol = arena[offset + (isIpv6 ? 6 : 9)];
+    if (protocol === IP_PROTOCOL.esp) return demand.esp;
+    if (protocol === IP_PROTOCOL.gre) return demand.gre;
     if (protocol !== IP_PROTOCOL.udp) return false;
-    const header = (arena[offset]! & 15) * 4;
+    const header = isIpv6 ? 40 : (arena[offset]! & 15) * 4;
     const port = (arena[offset + header + 2]! << 8) | arena[offset + header + 3]!;
-    return header + 8 <= length && this.demand.udpPorts.includes(port);
+    return header + 8 <= length && demand.udpPorts.includes(port);
   }
 }
 

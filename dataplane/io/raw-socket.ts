@@ -1,5 +1,5 @@
 /**
- * Uplink backend `raw-socket`: the npm package of that name, one system call a packet, for hosts without our addon's
+ * Uplink backend `raw-socket`: the npm package of that name, one system call a packet, IPv4 only, for hosts without our addon's
  * sockets and for comparison. Its addon loads on the main thread only (it is not context-aware), so `workers` must be 0.
  *
  * One raw socket each for ESP, GRE and UDP receives, with everything of its protocol: there is no BPF here, so
@@ -12,6 +12,7 @@ import type { FrameList } from '../batch.ts';
 import {
   ERRNO,
   IP_PROTOCOL,
+  NO_DESCRIPTORS,
   type Uplink,
   type UplinkBackend,
   type UplinkDemand,
@@ -81,13 +82,16 @@ export class RawSocketBackend implements UplinkBackend, Uplink {
   }
 
   open(demand: UplinkDemand): readonly UplinkDescriptors[] {
-    this.udpPorts = new Set(demand.udpPorts);
-    if (demand.gre) this.gre ??= this.receiver(IP_PROTOCOL.gre);
+    if (demand.ipv6 !== undefined)
+      throw new Error('uplink-io raw-socket carries tunnels over IPv4 only; use --uplink-io=mmsg for IPv6');
+    const { gre, udpPorts } = demand.ipv4;
+    this.udpPorts = new Set(udpPorts);
+    if (gre) this.gre ??= this.receiver(IP_PROTOCOL.gre);
     else {
       this.gre?.close();
       this.gre = undefined;
     }
-    if (demand.udpPorts.length > 0) this.udp ??= this.receiver(IP_PROTOCOL.udp);
+    if (udpPorts.length > 0) this.udp ??= this.receiver(IP_PROTOCOL.udp);
     else {
       this.udp?.close();
       this.udp = undefined;
@@ -99,7 +103,7 @@ export class RawSocketBackend implements UplinkBackend, Uplink {
       socket.close();
       this.senders.delete(mark);
     }
-    return [{ esp: -1, gre: -1, udp: -1, send: [] }];
+    return [NO_DESCRIPTORS];
   }
 
   settle(): void {

@@ -1,13 +1,14 @@
 /**
- * The uplink: whole IPv4 packets out and in, tunnels' own and nothing else.
+ * The uplink: whole IP packets out and in, tunnels' own and nothing else.
  *
  * Two halves. The backend lives on the main thread, opens what tunnels need and closes what they no longer
  * need; its descriptors are plain data that a command carries to the workers. The uplink lives in the worker and moves
- * batches. What crosses is always a complete IPv4 packet that begins with its header; outbound the kernel
- * fills in the header checksum and, where it is 0, the id and the source address.
+ * batches. What crosses is always a complete IP packet that begins with its header, IPv4 or IPv6; of an
+ * IPv4 header the kernel fills in the checksum and, where it is 0, the id.
  */
 
 import type { FrameColumns } from '../../native-shims/types.ts';
+import type { Family } from '../address-pairs.ts';
 import type { FrameList } from '../batch.ts';
 
 export const IP_PROTOCOL = { udp: 17, gre: 47, esp: 50, raw: 255 } as const;
@@ -23,23 +24,32 @@ export const ERRNO = {
   EHOSTUNREACH: 113,
 } as const;
 
-/** What the tunnels of the moment need. ESP is always received. */
-export interface UplinkDemand {
+/** What the tunnels over one address family need. */
+export interface FamilyDemand {
+  readonly esp: boolean;
   /** Plaintext GRE can come in. */
   readonly gre: boolean;
   /** UDP ports on which plaintext tunnel packets can come in, ascending. */
   readonly udpPorts: readonly number[];
+}
+
+/** What the tunnels of the moment need. ESP over IPv4 is always received. */
+export interface UplinkDemand {
+  readonly ipv4: FamilyDemand;
+  /** Undefined: no tunnel goes over IPv6, and nothing of it is opened, so a host without IPv6 does as well. */
+  readonly ipv6: FamilyDemand | undefined;
   /** Firewall marks that packets leave with, as unsigned numbers; 0 is always there. */
   readonly marks: readonly number[];
 }
 
-/** Descriptors of one worker: -1 is none. `send` is a list of mark and descriptor. */
+/** Descriptors of one worker. */
 export interface UplinkDescriptors {
-  readonly esp: number;
-  readonly gre: number;
-  readonly udp: number;
-  readonly send: readonly { readonly mark: number; readonly fd: number }[];
+  /** `protocol` is that of the raw socket. */
+  readonly receive: readonly { readonly family: Family; readonly protocol: number; readonly fd: number }[];
+  readonly send: readonly { readonly family: Family; readonly mark: number; readonly fd: number }[];
 }
+
+export const NO_DESCRIPTORS: UplinkDescriptors = { receive: [], send: [] };
 
 /** Main thread. */
 export interface UplinkBackend {
@@ -65,7 +75,7 @@ export interface Uplink {
   receive(columns: FrameColumns, first: number, count: number, capacity: number): number;
   /**
    * Sends all entries with this mark. errors[j] is 0 or the errno; what a full queue did not take has EAGAIN.
-   * toIndex is not used: the destination stands in the IPv4 header.
+   * toIndex is not used: the destination stands in the IP header.
    */
   send(list: FrameList, mark: number): void;
   /** Calls back on this thread when something arrives, not for what had arrived before; returns a function that stops it. */

@@ -14,6 +14,14 @@ import {
   PROTOCOL_TCP,
   PROTOCOL_UDP,
 } from '../wire/ipv4.ts';
+import {
+  IPV6_DESTINATION,
+  IPV6_HOP_LIMIT,
+  IPV6_SOURCE,
+  ipv6NextHeader,
+  ipv6ToText,
+  ipv6TrafficClass,
+} from '../wire/ipv6.ts';
 import { readUint16 } from '../wire/octets.ts';
 
 const PROTOCOL_NAMES: Readonly<Record<number, string>> = {
@@ -40,6 +48,11 @@ export function macText(high: number, low: number): string {
 
 /** The outer header at an offset; it has been checked or written by us. */
 export function ipHeaderText(bytes: Uint8Array, at: number): string {
+  if (bytes[at] >>> 4 === 6) {
+    const ends = `IPv6 ${ipv6ToText(bytes, at + IPV6_SOURCE)} to ${ipv6ToText(bytes, at + IPV6_DESTINATION)}`;
+    const trafficClass = hex32(ipv6TrafficClass(bytes, at), 2);
+    return `${ends}, ${protocolName(ipv6NextHeader(bytes, at))}, hop limit ${bytes[at + IPV6_HOP_LIMIT]}, traffic class ${trafficClass}`;
+  }
   const fragment = (readUint16(bytes, at + IPV4_FRAGMENT) & IPV4_DONT_FRAGMENT) === 0 ? '' : ', DF';
   const from = ipv4ToText(ipv4Source(bytes, at));
   const to = ipv4ToText(ipv4Destination(bytes, at));

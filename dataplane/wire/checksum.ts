@@ -1,6 +1,6 @@
 /**
  * The internet checksum: RFC 1071 (sum), RFC 1624 (update of one word), and the pseudo-header of UDP and TCP
- * over IPv4 (RFC 768, RFC 9293 §3.1).
+ * (RFC 768, RFC 9293 §3.1, RFC 8200 §8.1).
  *
  * "Sum" here means the one's complement sum folded to 16 bits and not complemented, of bytes in network
  * order; the checksum that a header carries is its complement. Over a correct packet the sum is 0xffff.
@@ -32,16 +32,12 @@ export function sumBytes(bytes: Uint8Array, offset: number, length: number, init
   return foldSum(sum);
 }
 
-/** Sum of the IPv4 pseudo-header; addresses as int32 in network order, `length` of the UDP or TCP packet. */
-export function pseudoHeaderSum(source: number, destination: number, protocol: number, length: number): number {
-  return foldSum(
-    (source >>> 16) +
-      (source & 0xffff) +
-      (destination >>> 16) +
-      (destination & 0xffff) +
-      (protocol & 0xff) +
-      (length & 0xffff),
-  );
+/**
+ * Sum of the pseudo-header, the same for IPv4 and IPv6 (RFC 8200 §8.1): `addressSum` is that of both addresses, `length`
+ * that of the UDP or TCP packet, at most 65535.
+ */
+export function pseudoHeaderSum(addressSum: number, protocol: number, length: number): number {
+  return foldSum(addressSum + (protocol & 0xff) + (length & 0xffff));
 }
 
 /** The checksum after one 16-bit word that it covers went from `before` to `after` (RFC 1624 §3, equation 3). */

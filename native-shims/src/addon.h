@@ -41,6 +41,7 @@ extern const struct call checksum_calls[];
 extern const struct call datagram_calls[];
 extern const struct call pidlock_calls[];
 extern const struct call poll_calls[];
+extern const struct call raw6_calls[];
 extern const struct call segment_calls[];
 extern const struct call socket_calls[];
 extern const struct call tap_calls[];

@@ -51,6 +51,22 @@ describe('a well configured tunnel', () => {
     });
   });
 
+  it.each([
+    ['gre', undefined, false],
+    ['vxlan', undefined, true],
+    ['geneve', undefined, true],
+    ['geneve', 'false', false],
+    ['gre', 'true', true],
+  ])('of type %s over IPv6 with csum %s sends checksums: %s', (type, csum, checksum) => {
+    const ends = { local_ip: '2001:DB8:0:0:0::1', remote_ip: '2001:db8::0002' };
+    const tunnel = tunnelOf(type, { ...PSK, ...ends, ...(csum === undefined ? {} : { csum }) });
+    expect(tunnel).toMatchObject({
+      state: 'CONFIGURED',
+      settings: { local: '2001:db8::1', remote: '2001:db8::2', checksum },
+    });
+    expect(tunnel.connection).toMatch(/^[a-z]+:2001:db8::1-2001:db8::2/);
+  });
+
   it('without psk, remote_cert and remote_name wants no IPsec', () => {
     expect(tunnelOf('vxlan', {})).toMatchObject({
       state: 'CONFIGURED',
@@ -220,32 +236,42 @@ describe('a wrong value', () => {
     [
       'gre',
       { remote_ip: '10.0.0.300' },
-      `options:remote_ip is "10.0.0.300", expected a unicast IPv4 address; ${set}remote_ip=10.0.0.2`,
+      `options:remote_ip is "10.0.0.300", expected a unicast IPv4 or IPv6 address; ${set}remote_ip=10.0.0.2`,
     ],
     [
       'gre',
       { remote_ip: 'host.example' },
-      `options:remote_ip is "host.example", expected a unicast IPv4 address; ${set}remote_ip=10.0.0.2`,
+      `options:remote_ip is "host.example", expected a unicast IPv4 or IPv6 address; ${set}remote_ip=10.0.0.2`,
     ],
     [
       'gre',
       { remote_ip: '224.0.0.5' },
-      `options:remote_ip is "224.0.0.5", expected a unicast IPv4 address; ${set}remote_ip=10.0.0.2`,
+      `options:remote_ip is "224.0.0.5", expected a unicast IPv4 or IPv6 address; ${set}remote_ip=10.0.0.2`,
     ],
     [
       'gre',
       { remote_ip: '255.255.255.255' },
-      `options:remote_ip is "255.255.255.255", expected a unicast IPv4 address; ${set}remote_ip=10.0.0.2`,
+      `options:remote_ip is "255.255.255.255", expected a unicast IPv4 or IPv6 address; ${set}remote_ip=10.0.0.2`,
     ],
     [
       'gre',
       { remote_ip: 'flow' },
-      'options:remote_ip is "flow", expected a unicast IPv4 address; flow-based tunnels are not supported yet',
+      'options:remote_ip is "flow", expected a unicast IPv4 or IPv6 address; flow-based tunnels are not supported yet',
     ],
     [
       'gre',
-      { remote_ip: 'fd00::2' },
-      'options:remote_ip is "fd00::2", expected a unicast IPv4 address; tunnels over IPv6 are not supported yet',
+      { remote_ip: 'fd00::2', local_ip: '10.0.0.1' },
+      'options:local_ip is "10.0.0.1", expected an IPv6 address, as remote_ip fd00::2 is one; give both ends addresses of one family',
+    ],
+    [
+      'gre',
+      { remote_ip: 'fe80::2' },
+      `options:remote_ip is "fe80::2", expected a unicast IPv4 or IPv6 address; ${set}remote_ip=10.0.0.2`,
+    ],
+    [
+      'gre',
+      { remote_ip: '::ffff:10.0.0.2' },
+      `options:remote_ip is "::ffff:10.0.0.2", expected a unicast IPv4 or IPv6 address; ${set}remote_ip=10.0.0.2`,
     ],
     [
       'gre',
@@ -255,7 +281,7 @@ describe('a wrong value', () => {
     [
       'gre',
       { local_ip: '0.0.0.0' },
-      `options:local_ip is "0.0.0.0", expected a unicast IPv4 address of this host; ${set}local_ip=10.0.0.1`,
+      `options:local_ip is "0.0.0.0", expected a unicast IPv4 or IPv6 address of this host; ${set}local_ip=10.0.0.1`,
     ],
     [
       'gre',

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { AddressPairs } from '../../../dataplane/address-pairs.ts';
 import { Arena } from '../../../dataplane/arena.ts';
 import { FrameList } from '../../../dataplane/batch.ts';
 import type { TunnelType } from '../../../dataplane/commands.ts';
@@ -22,13 +23,11 @@ import {
 } from '../../../dataplane/encap/encapsulation.ts';
 import { SOURCE_PORT_COUNT, SOURCE_PORT_FIRST } from '../../../dataplane/encap/flow-hash.ts';
 import { checksumBatch } from '../../../dataplane/wire/checksum.ts';
-import { ipv4FromText } from '../../../dataplane/wire/ipv4.ts';
 import vectors from '../../vectors/encap/scapy.json' with { type: 'json' };
 import { tunnelSettings } from './tunnel-settings.ts';
 
 const IPV4 = 20;
-const LOCAL = ipv4FromText('192.0.2.1');
-const REMOTE = ipv4FromText('192.0.2.2');
+const pairs = new AddressPairs();
 const bytesOf = (hex: string): Uint8Array => Uint8Array.from(Buffer.from(hex, 'hex'));
 const types = Object.values(ENCAPSULATIONS);
 
@@ -45,8 +44,7 @@ function batchWith(packet: Uint8Array, protocol: number) {
   batch.count = 1;
   batch.arena.set(packet, batch.offset[0]);
   batch.length[0] = packet.length;
-  batch.source[0] = LOCAL;
-  batch.destination[0] = REMOTE;
+  batch.addressSum[0] = pairs.addressSum[pairs.take('192.0.2.1', '192.0.2.2')];
   batch.protocol[0] = protocol;
   batch.verdict[0] = 0;
   return { batch, list: new FrameList(batch.arena, batch.capacity) };
@@ -108,8 +106,7 @@ describe('encapsulation', () => {
   it('never sends 0 as UDP checksum, which would mean none', () => {
     // A payload that makes the sum 0xffff, so that the checksum of the arithmetic is 0.
     const { batch, list } = batchWith(new Uint8Array(10), 17);
-    batch.source[0] = 0;
-    batch.destination[0] = 0;
+    batch.addressSum[0] = 0;
     const value = 0xffff - 17 - 10;
     batch.arena[batch.offset[0] + 8] = value >> 8;
     batch.arena[batch.offset[0] + 9] = value & 0xff;

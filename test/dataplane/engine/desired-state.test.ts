@@ -117,7 +117,11 @@ it('takes as many TAPs as one poll can watch, and any number of tunnels beside t
 
 describe('what the uplink is asked for', () => {
   it('is nothing but ESP without tunnels', () => {
-    expect(stateAfter(BRIDGE).demand()).toEqual({ gre: false, udpPorts: [], marks: [0] });
+    expect(stateAfter(BRIDGE).demand()).toEqual({
+      ipv4: { esp: true, gre: false, udpPorts: [] },
+      ipv6: undefined,
+      marks: [0],
+    });
   });
 
   it('is what the tunnels there are can receive and send with, each once', () => {
@@ -129,8 +133,12 @@ describe('what the uplink is asked for', () => {
       tunnel(4, { type: 'vxlan', destinationPort: 4789, egressMark: 9 }),
       tunnel(5, { type: 'geneve', destinationPort: 6081 }),
     );
-    expect(state.demand()).toEqual({ gre: true, udpPorts: [4789, 6081], marks: [9, 0xffffffff] });
+    expect(state.demand()).toEqual({
+      ipv4: { esp: true, gre: true, udpPorts: [4789, 6081] },
+      ipv6: undefined,
+      marks: [9, 0xffffffff],
+    });
     for (const port of [2, 3, 4]) state.record({ op: 'remove-port', port });
-    expect(state.demand()).toEqual({ gre: false, udpPorts: [6081], marks: [9] });
+    expect(state.demand()).toEqual({ ipv4: { esp: true, gre: false, udpPorts: [6081] }, ipv6: undefined, marks: [9] });
   });
 });

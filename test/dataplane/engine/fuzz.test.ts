@@ -53,6 +53,28 @@ describe('random bytes', () => {
     await stillWorks(esp);
   });
 
+  it('as IPv6 packets of any protocol do no harm', async () => {
+    const pair = await openPair({ type: 'geneve', family: 6, protection: 'never-up' });
+    await pair.protect();
+    const protocol = fc.constantFrom(17, 47, 50, 0, 44, 59);
+    const size = fc.constantFrom(0, 0, -1, 1, 9);
+    await fc.assert(
+      fc.asyncProperty(protocol, size, fc.uint8Array({ maxLength: 300 }), async (number, lie, bytes) => {
+        const whole = new Uint8Array(40 + bytes.length);
+        const length = Math.max(0, bytes.length + lie);
+        whole.set([0x60, 0, 0, 0, length >> 8, length & 255, number, 64, 0x20, 1, 0xd, 0xb8]);
+        whole.set([1, 0x20, 1, 0xd, 0xb8], 23);
+        whole[39] = 2;
+        whole.set(bytes, 40);
+        pair.wire.inject(whole);
+        pair.wire.inject(whole.subarray(0, bytes.length % 41));
+      }),
+      { numRuns: RUNS },
+    );
+    await stillWorks(pair);
+    await pair.stop();
+  });
+
   it('in place of any part of an ESP packet do no harm and are never delivered', async () => {
     await settle();
     while (esp.b.port.take() !== undefined);

@@ -79,6 +79,8 @@ export interface PairOptions extends MemoryWireOptions {
   /** Settings of the second side where they differ. */
   readonly tunnelB?: Partial<TunnelSettings>;
   readonly protection?: ProtectionState;
+  /** Of the outer addresses, default 4. */
+  readonly family?: 4 | 6;
   readonly now?: () => number;
 }
 
@@ -206,8 +208,9 @@ async function openSide(
 
 export async function openPair(options: PairOptions = {}): Promise<Pair> {
   const wire = new MemoryWire(options);
-  const a = await openSide(wire, '192.0.2.1', '192.0.2.2', options, false);
-  const b = await openSide(wire, '192.0.2.2', '192.0.2.1', options, true);
+  const [here, there] = options.family === 6 ? ['2001:db8::1', '2001:db8::2'] : ['192.0.2.1', '192.0.2.2'];
+  const a = await openSide(wire, here, there, options, false);
+  const b = await openSide(wire, there, here, options, true);
   return new Pair(wire, a, b);
 }
 

@@ -52,7 +52,7 @@ const TABLE: readonly Row[] = [
     saUp: false,
     out: () => noSa,
     plaintextIn: () => plaintextIn,
-    espIn,
+    espIn: ESP,
   },
   {
     tunnel: 'IPsec configured, SA never up yet',
@@ -60,7 +60,7 @@ const TABLE: readonly Row[] = [
     saUp: false,
     out: (forbidden) => (forbidden ? mark : PLAINTEXT),
     plaintextIn: (ruleSet) => (ruleSet ? plaintextIn : PLAINTEXT),
-    espIn,
+    espIn: ESP,
   },
   {
     tunnel: 'IPsec configuration invalid',
@@ -136,7 +136,7 @@ describe('the skb-mark rule', () => {
         expect(inboundPlaintextVerdict(row.state, row.saUp, rule)).toBe(row.plaintextIn(rule.set));
       });
       it(`${row.tunnel}: an ESP packet comes in as the table says under ${text}`, () => {
-        expect(inboundEspVerdict(row.state, row.saUp)).toBe(row.espIn);
+        expect(inboundEspVerdict(row.state)).toBe(row.espIn);
       });
     }
   }
@@ -144,7 +144,7 @@ describe('the skb-mark rule', () => {
   it('treats an unknown state as invalid', () => {
     expect(outboundVerdict(9, true, 0, RULES[0].rule)).toBe(bad);
     expect(inboundPlaintextVerdict(9, false, RULES[0].rule)).toBe(bad);
-    expect(inboundEspVerdict(9, true)).toBe(bad);
+    expect(inboundEspVerdict(9)).toBe(bad);
   });
 });
 

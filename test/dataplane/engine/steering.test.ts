@@ -133,6 +133,24 @@ describe('the filters of the workers', () => {
     );
   });
 
+  it('give each packet over IPv6, of which they see the payload, to exactly one worker', () => {
+    const words = fc.uint8Array({ minLength: 40, maxLength: 40 });
+    fc.assert(
+      fc.property(words, uint32, fc.integer({ min: 1, max: 8 }), (header, spi, workers) => {
+        const takersOf = (filterOf: (worker: number) => ReturnType<typeof espFilter>, payload: readonly number[]) =>
+          [...Array(workers).keys()].filter(
+            (worker) => runFilter(filterOf(worker), Uint8Array.from(payload), header) > 0,
+          );
+        const bytes = [spi >>> 24, (spi >>> 16) & 255, (spi >>> 8) & 255, spi & 255];
+        const named = workerOfSpi(spi);
+        expect(takersOf((worker) => espFilter(worker, workers, 6), bytes)).toEqual([named < workers ? named : 0]);
+        const [gre] = takersOf((worker) => greFilter(worker, workers, 6), [0, 0, 0x65, 0x58]);
+        expect(takersOf((worker) => udpFilter([4789], worker, workers, 6), [1, 2, 0x12, 0xb5])).toEqual([gre]);
+        expect(takersOf((worker) => udpFilter([4789], worker, workers, 6), [1, 2, 0x12, 0xb6])).toEqual([]);
+      }),
+    );
+  });
+
   it('take no UDP fragment', () => {
     const bytes = packet(17, 1, 2, [1, 2, 0x12, 0xb5, 0, 8, 0, 0]);
     expect(runFilter(udpFilter([4789], 0, 1), bytes)).toBeGreaterThan(0);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { EspAlgorithm, TunnelType } from '../../../dataplane/commands.ts';
 import { ESP_ALGORITHMS } from '../../../dataplane/esp/algorithms.ts';
-import { frame, LOCAL_PORT, openPair, type Pair, type PairOptions, TUNNEL_PORT } from './pair.ts';
+import { frame, LOCAL_PORT, openPair, type Pair, type PairOptions, TUNNEL_PORT, until } from './pair.ts';
 
 const TYPES: readonly TunnelType[] = ['gre', 'vxlan', 'geneve'];
 const ALGORITHMS = Object.keys(ESP_ALGORITHMS) as EspAlgorithm[];
@@ -30,11 +30,18 @@ async function exchange({ a, b }: Pair): Promise<void> {
   expect(b.drops()).toEqual({});
 }
 
-describe.each(TYPES)('a %s tunnel between two engines', (type) => {
+/** Protocols that travel behind the outer header, and how to watch them. */
+function protocolsOnWire(): { protocols: Set<number>; tap: (packet: Uint8Array) => boolean } {
+  const protocols = new Set<number>();
+  return { protocols, tap: (packet) => protocols.add(packet[packet[0] >>> 4 === 6 ? 6 : 9]) !== undefined };
+}
+
+const COMBINATIONS = TYPES.flatMap((type) => ([4, 6] as const).map((family) => ({ type, family })));
+
+describe.each(COMBINATIONS)('a $type tunnel over IPv$family between two engines', ({ type, family }) => {
   it.each([false, true])('carries frames in the clear (checksum %s)', async (checksum) => {
-    const protocols = new Set<number>();
-    const tap = (packet: Uint8Array): boolean => protocols.add(packet[9]) !== undefined;
-    await withPair({ type, tunnel: { checksum }, tap }, exchange);
+    const { protocols, tap } = protocolsOnWire();
+    await withPair({ type, family, tunnel: { checksum }, tap }, exchange);
     expect([...protocols]).toEqual([type === 'gre' ? 47 : 17]);
   });
 
@@ -42,9 +49,9 @@ describe.each(TYPES)('a %s tunnel between two engines', (type) => {
     it.each(ALGORITHMS)(
       `carries frames in ESP %s sealed by ${aead}, and nothing else is on the wire`,
       async (algorithm) => {
-        const protocols = new Set<number>();
-        const tap = (packet: Uint8Array): boolean => protocols.add(packet[9]) !== undefined;
-        await withPair({ type, aead, protection: 'never-up', tunnel: { checksum: true }, tap }, async (pair) => {
+        const { protocols, tap } = protocolsOnWire();
+        const tunnel = { checksum: true };
+        await withPair({ type, family, aead, protection: 'never-up', tunnel, tap }, async (pair) => {
           await pair.protect(algorithm, algorithm !== 'aes128gcm16');
           await exchange(pair);
         });
@@ -101,6 +108,54 @@ describe('counters', () => {
       expect(b.engine.counters().port(TUNNEL_PORT)).toEqual({ rxPackets: 5, rxBytes: 500, txPackets: 0, txBytes: 0 });
       expect(b.engine.counters().port(LOCAL_PORT)).toEqual({ rxPackets: 0, rxBytes: 0, txPackets: 5, txBytes: 500 });
       expect(b.engine.counters().sa('in', 0)).toMatchObject({ packets: 5, sequence: 5, seenPacket: true });
+    });
+  });
+});
+
+describe('the outer IPv6 header', () => {
+  it('carries addresses, hop limit and traffic class of the tunnel, and the length of what follows', async () => {
+    const seen: Uint8Array[] = [];
+    const tap = (packet: Uint8Array): boolean => seen.push(packet.slice()) > 0;
+    await withPair({ type: 'vxlan', family: 6, tunnel: { ttl: 9, tos: 0xb8 }, tap }, async ({ a, b }) => {
+      a.port.put(frame(2, 1));
+      await b.frame();
+    });
+    const [packet] = seen;
+    expect(Buffer.from(packet.subarray(0, 40)).toString('hex')).toBe(
+      `6b800000${(packet.length - 40).toString(16).padStart(4, '0')}1109` +
+        '20010db8000000000000000000000001' +
+        '20010db8000000000000000000000002',
+    );
+  });
+
+  it('is what ESP over IPv6 is found by: a packet from another address is refused', async () => {
+    let change = true;
+    const tap = (packet: Uint8Array): boolean => {
+      if (change) packet[23] ^= 0xff;
+      return true;
+    };
+    await withPair({ type: 'gre', family: 6, protection: 'never-up', tap }, async (pair) => {
+      await pair.protect();
+      pair.a.port.put(frame(2, 1));
+      await until(() => pair.b.drops()['sa-address'] === 1);
+      change = false;
+      pair.a.port.put(frame(2, 1));
+      await pair.b.frame();
+    });
+  });
+
+  it('says of whom an unknown SPI came', async () => {
+    await withPair({ type: 'gre', family: 6, protection: 'never-up' }, async ({ wire, a }) => {
+      const packet = new Uint8Array(80);
+      packet.set([0x60, 0, 0, 0, 0, 40, 50, 64], 0);
+      packet.set([0x20, 1, 0xd, 0xb8], 8);
+      packet[23] = 0x77;
+      packet.set([0x20, 1, 0xd, 0xb8], 24);
+      packet[39] = 1;
+      packet.set([1, 2, 3, 4], 40);
+      wire.inject(packet);
+      await until(() => a.events.length > 0);
+      expect(a.events).toContainEqual({ event: 'unknown-spi', spi: 0x01020304, remote: '2001:db8::77' });
     });
   });
 });

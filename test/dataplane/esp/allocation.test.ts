@@ -37,7 +37,9 @@ it.each([false, true])('switching, sealing and opening allocate nothing per pack
   const turn = (now: number): void => {
     // To the switch a tunnel packet is a frame like any other.
     forward(batch, fdb, ports, now);
+    batch.pair.fill(rig.pair, 0, batch.count);
     sealBatch(batch, rig.list, rig.outbound);
+    batch.pair.fill(rig.backPair, 0, batch.count);
     openBatch(batch, rig.list, rig.inbound);
   };
   const heapGrowth = (turns: number): number => {

@@ -2,6 +2,7 @@
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { NO_PAIR } from '../../../dataplane/address-pairs.ts';
 import type { EspAlgorithm } from '../../../dataplane/commands.ts';
 import { DROP, type DropName } from '../../../dataplane/drops.ts';
 import { createNodeAead } from '../../../dataplane/esp/aead-node.ts';
@@ -115,8 +116,9 @@ describe('opening', () => {
     const rig = new SaRig();
     rig.addInbound();
     rig.load([fromPeer(1), fromPeer(2), fromPeer(3)], 50, -1);
-    rig.batch.source[0] ^= 1;
-    rig.batch.destination[1] ^= 1;
+    rig.batch.pair[0] = NO_PAIR;
+    rig.batch.pair[1] = rig.pairs.take(BOB, '192.0.2.77');
+    rig.batch.pair[2] = rig.backPair;
     openBatch(rig.batch, rig.list, rig.inbound);
     expect(verdicts(rig.result())).toEqual(reasons('sa-address', 'sa-address', 'none'));
   });
@@ -158,12 +160,17 @@ describe('opening', () => {
     rig.addInbound({ replayWindow: 64 });
     rig.open([fromPeer(100)]);
     const opened: number[] = [];
-    const spy = new InboundSas(rig.memory, {
-      ...createNodeAead(),
-      open: (_columns, _first, count) => opened.push(count),
-    });
+    const spy = new InboundSas(
+      rig.memory,
+      {
+        ...createNodeAead(),
+        open: (_columns, _first, count) => opened.push(count),
+      },
+      rig.pairs,
+    );
     spy.add(inboundSa());
     rig.load([fromPeer(36), fromPeer(100)], 50, -1);
+    rig.batch.pair.fill(rig.backPair, 0, 2);
     openBatch(rig.batch, rig.list, spy);
     expect(verdicts(rig.result())).toEqual(reasons('replay-old', 'replay-duplicate'));
     expect(opened).toEqual([]);

@@ -1,5 +1,6 @@
 /** A batch, SA memory and the SAs of one worker for tests: Alice seals, Bob opens. */
 
+import { AddressPairs } from '../../../dataplane/address-pairs.ts';
 import { Arena } from '../../../dataplane/arena.ts';
 import type { EspAlgorithm, InboundSa, OutboundSa, Selector } from '../../../dataplane/commands.ts';
 import { DROP, type DropName } from '../../../dataplane/drops.ts';
@@ -10,7 +11,6 @@ import { openBatch } from '../../../dataplane/esp/open.ts';
 import { SaMemory } from '../../../dataplane/esp/sa-memory.ts';
 import { InboundSas, OutboundSas, type SaEvents } from '../../../dataplane/esp/sa-table.ts';
 import { sealBatch } from '../../../dataplane/esp/seal.ts';
-import { ipv4FromText } from '../../../dataplane/wire/ipv4.ts';
 
 export const ALICE = '192.0.2.1';
 export const BOB = '192.0.2.2';
@@ -74,6 +74,11 @@ export class SaRig {
   readonly batch = this.arena.batch;
   readonly list = this.arena.aead;
   readonly memory: SaMemory;
+  readonly pairs = new AddressPairs();
+  /** The addresses of the packets. */
+  readonly pair = this.pairs.take(ALICE, BOB);
+  /** The same as Bob receives them. */
+  readonly backPair = this.pairs.take(BOB, ALICE);
   readonly outbound: OutboundSas;
   readonly inbound: InboundSas;
 
@@ -83,8 +88,8 @@ export class SaRig {
     worker = 0,
   ) {
     this.memory = memory;
-    this.outbound = new OutboundSas(memory, worker, aead);
-    this.inbound = new InboundSas(memory, aead);
+    this.outbound = new OutboundSas(memory, worker, aead, this.pairs);
+    this.inbound = new InboundSas(memory, aead, this.pairs);
   }
 
   addOutbound(changes: Partial<OutboundSa> = {}): OutboundSa {
@@ -111,8 +116,7 @@ export class SaRig {
       batch.arena.set(packet, batch.offset[row]);
       batch.length[row] = packet.length;
       batch.protocol[row] = protocol;
-      batch.source[row] = ipv4FromText(ALICE);
-      batch.destination[row] = ipv4FromText(BOB);
+      batch.pair[row] = this.pair;
       batch.verdict[row] = 0;
       batch.sa[row] = slot;
       batch.protection[row] = -1;
@@ -136,6 +140,7 @@ export class SaRig {
 
   open(packets: readonly Uint8Array[]): Packet[] {
     this.load(packets, 50, -1);
+    this.batch.pair.fill(this.backPair, 0, packets.length);
     openBatch(this.batch, this.list, this.inbound);
     return this.result();
   }

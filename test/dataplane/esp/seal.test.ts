@@ -9,7 +9,6 @@ import { createNodeAead } from '../../../dataplane/esp/aead-node.ts';
 import { ESP_ALGORITHMS, espOverhead } from '../../../dataplane/esp/algorithms.ts';
 import { SA_EXHAUSTED, SA_SOFT_LIMIT, SaMemory, SEQUENCE_LIMIT } from '../../../dataplane/esp/sa-memory.ts';
 import { sealBatch } from '../../../dataplane/esp/seal.ts';
-import { ipv4FromText } from '../../../dataplane/wire/ipv4.ts';
 import { referenceOpen, withTrailer } from './reference.ts';
 import {
   ALICE,
@@ -121,8 +120,7 @@ describe('sealing', () => {
     batch.length.set([65478, 65479]);
     batch.offset.set([512, 67000]);
     batch.protocol.fill(GRE);
-    batch.source.fill(ipv4FromText(ALICE));
-    batch.destination.fill(ipv4FromText(BOB));
+    batch.pair.fill(rig.pair);
     batch.sa.fill(SLOT);
     sealBatch(batch, aead, rig.outbound);
     expect([...batch.verdict]).toEqual(reasons('none', 'esp-too-long'));
@@ -247,8 +245,8 @@ describe('sealing', () => {
     );
     expect(verdicts(rig.seal([udp(4789)], GRE))).toEqual(reasons('esp-selector-out'));
     rig.load([udp(4789), udp(4789)], UDP);
-    rig.batch.source[0] ^= 1;
-    rig.batch.destination[1] ^= 1;
+    rig.batch.pair[0] = rig.pairs.take('192.0.2.77', BOB);
+    rig.batch.pair[1] = rig.pairs.take(ALICE, '192.0.2.77');
     sealBatch(rig.batch, rig.list, rig.outbound);
     expect(verdicts(rig.result())).toEqual(reasons('esp-selector-out', 'esp-selector-out'));
   });

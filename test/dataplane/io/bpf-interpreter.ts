@@ -1,12 +1,15 @@
 /**
  * Runs a classic BPF program as the kernel does (Documentation/networking/filter.rst): a load beyond the packet ends
- * it with 0. Only what the programs of dataplane/io/bpf.ts use; anything else is an error.
+ * it with 0. `network` is what stands behind SKF_NET_OFF. Only what the programs of dataplane/io/bpf.ts use; anything else is an error.
  */
 
 import type { BpfInstruction } from '../../../native-shims/types.ts';
 
-export function runFilter(program: readonly BpfInstruction[], packet: Uint8Array): number {
+const SKF_NET_OFF = 0xfff00000;
+
+export function runFilter(program: readonly BpfInstruction[], packet: Uint8Array, network = packet): number {
   const view = new DataView(packet.buffer, packet.byteOffset, packet.byteLength);
+  const header = new DataView(network.buffer, network.byteOffset, network.byteLength);
   const memory = new Uint32Array(16);
   let a = 0;
   let x = 0;
@@ -16,6 +19,10 @@ export function runFilter(program: readonly BpfInstruction[], packet: Uint8Array
     switch (code) {
       case 0x20:
       case 0x40: {
+        if (code === 0x20 && k >= SKF_NET_OFF) {
+          a = header.getUint32(k - SKF_NET_OFF);
+          break;
+        }
         const at = code === 0x20 ? k : x + k;
         if (!has(at, 4)) return 0;
         a = view.getUint32(at);
@@ -31,6 +38,9 @@ export function runFilter(program: readonly BpfInstruction[], packet: Uint8Array
       case 0xb1:
         if (!has(k, 1)) return 0;
         x = (packet[k] & 15) * 4;
+        break;
+      case 0x01:
+        x = k;
         break;
       case 0x61:
         x = memory[k];

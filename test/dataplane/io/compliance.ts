@@ -25,7 +25,7 @@ export interface UplinkPair {
   close(): void;
 }
 
-const QUIET: UplinkDemand = { gre: false, udpPorts: [], marks: [] };
+const QUIET: UplinkDemand = { ipv4: { esp: true, gre: false, udpPorts: [] }, ipv6: undefined, marks: [] };
 
 /** Rows to receive into, or to send from. */
 export class Packets extends FrameList {
@@ -145,7 +145,7 @@ export function uplinkCompliance(open: () => Promise<UplinkPair>, kernel: boolea
   it(
     'sees plaintext GRE and the UDP ports of tunnels while they are asked for',
     withPair(async ({ a, b }) => {
-      use(b, { gre: true, udpPorts: [4789, 6081], marks: [] });
+      use(b, { ...QUIET, ipv4: { esp: true, gre: true, udpPorts: [4789, 6081] } });
       send(a, [ipv4(a, b, 17, udp(4788, 0))]);
       send(a, [
         ipv4(a, b, 17, udp(4789, 1)),
@@ -163,7 +163,7 @@ export function uplinkCompliance(open: () => Promise<UplinkPair>, kernel: boolea
   it(
     'sends with each mark that was asked for',
     withPair(async ({ a, b }) => {
-      use(a, { gre: false, udpPorts: [], marks: [7, 0xffffffff] });
+      use(a, { ...QUIET, marks: [7, 0xffffffff] });
       expect(send(a, [esp(a, b, 1)], 7)).toEqual([0]);
       expect(send(a, [esp(a, b, 2)], -1)).toEqual([0]);
       expect((await receive(b, 2)).map((packet) => packet[27])).toEqual([1, 2]);

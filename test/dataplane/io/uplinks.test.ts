@@ -6,7 +6,8 @@
 import { describe, expect, it } from 'vitest';
 import type { FrameList } from '../../../dataplane/batch.ts';
 import { MemoryWire } from '../../../dataplane/io/memory.ts';
-import { MmsgBackend, MmsgUplink } from '../../../dataplane/io/mmsg.ts';
+import { MmsgBackend } from '../../../dataplane/io/mmsg.ts';
+import { MmsgUplink } from '../../../dataplane/io/mmsg-uplink.ts';
 import { loadRawSocket, RawSocketBackend } from '../../../dataplane/io/raw-socket.ts';
 import type { Uplink, UplinkBackend } from '../../../dataplane/io/uplink.ts';
 import { type FrameColumns, loadNative } from '../../../native-shims/index.ts';

@@ -69,15 +69,16 @@ describe('the internet checksum', () => {
     );
   });
 
-  it('sums the pseudo-header as if it were bytes', () => {
+  it.each([4, 16])('sums the pseudo-header of addresses of %i bytes as if it were bytes', (size) => {
+    const address = fc.uint8Array({ minLength: size, maxLength: size });
     fc.assert(
-      fc.property(fc.integer(), fc.integer(), fc.nat(255), fc.nat(65535), (source, destination, protocol, length) => {
-        const header = Buffer.alloc(12);
-        header.writeInt32BE(source | 0, 0);
-        header.writeInt32BE(destination | 0, 4);
-        header[9] = protocol;
-        header.writeUInt16BE(length, 10);
-        expect(pseudoHeaderSum(source | 0, destination | 0, protocol, length)).toBe(sumBytes(header, 0, 12, 0));
+      fc.property(address, address, fc.nat(255), fc.nat(65535), (source, destination, protocol, length) => {
+        const addresses = Buffer.concat([source, destination]);
+        const rest = Buffer.from([0, protocol, length >> 8, length & 255]);
+        const addressSum = sumBytes(addresses, 0, addresses.length, 0);
+        expect(pseudoHeaderSum(addressSum, protocol, length)).toBe(
+          sumBytes(Buffer.concat([addresses, rest]), 0, addresses.length + 4, 0),
+        );
       }),
     );
   });
