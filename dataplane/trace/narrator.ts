@@ -188,8 +188,7 @@ export class Narrator implements StageObserver {
   }
 
   private takenOff(row: number, { batch }: WorkerState): string {
-    const header = (this.lengths.get(row) ?? 0) - batch.length[row];
-    return `${ipHeaderText(batch.arena, batch.offset[row] - header)}: ${batch.length[row]} bytes in it`;
+    return `${ipHeaderText(batch.arena, batch.outer[row])}: ${batch.length[row]} bytes in it`;
   }
 
   private opened(row: number, state: WorkerState): string {
