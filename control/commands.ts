@@ -6,6 +6,8 @@
  */
 import { DROP_REASONS } from '../dataplane/index.ts';
 import type { DesiredState } from './config/desired-state.ts';
+import type { PacketCapture } from './pcap/packet-capture.ts';
+import { PCAP_MOST_ARGUMENTS, PCAP_USAGE, readCaptureRequest } from './pcap/pcap-command.ts';
 import { childViews, policyLines, type StatusSources, tunnelViews } from './status.ts';
 import { traceCommand } from './trace/trace-command.ts';
 import { childLines, ikeLine, tunnelsShow } from './tunnels-show.ts';
@@ -15,6 +17,7 @@ import { type Command, CommandError } from './unixctl/command.ts';
 export interface CommandTarget {
   status(): StatusSources;
   ikeCounters(): Readonly<Record<string, number>>;
+  pcap(): PacketCapture;
   /** Reconciles everything again and starts what is down. */
   refresh(): void;
   stop(options: { cleanup: boolean; why: string }): void;
@@ -99,6 +102,22 @@ export const DAEMON_COMMANDS: readonly DaemonCommand[] = [
     max: 3,
     help: 'what would become of a packet, stage by stage, with sizes and the drop reason; nothing is changed. `flow` as in ofproto/trace, with `in_port` a name, number or LOCAL; `packet` in hexadecimal, with `-in` from its outer IP header on',
     run: (target, args) => traceCommand(target.status(), args),
+  },
+  {
+    name: 'pcap/start',
+    usage: PCAP_USAGE,
+    min: 1,
+    max: PCAP_MOST_ARGUMENTS,
+    help: 'writes packets with the reason of their drop as comment to a new pcapng file (mode 0600): `inside` what the switch gets, `outside` what is sent and received, default both; `--drops` only what is dropped; ends at `--size` (100 MB); leaves out what is more than `--rate` a second and worker (10000). Never a key, but `--keylog` writes those of the ESP SAs to a file in the form of Wireshark’s esp_sa',
+    run: (target, args) => target.pcap().start(readCaptureRequest(args)),
+  },
+  {
+    name: 'pcap/stop',
+    usage: '',
+    min: 0,
+    max: 0,
+    help: 'ends the capture and says what is in the file',
+    run: (target) => target.pcap().stop(),
   },
   {
     name: 'refresh',

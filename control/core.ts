@@ -14,12 +14,13 @@ import { IkeRunner } from './ike-runner.ts';
 import type { Links } from './links.ts';
 import type { Timers } from './ovsdb/timers.ts';
 import { OwnedTaps } from './owned-taps.ts';
+import { PacketCapture } from './pcap/packet-capture.ts';
 import { Protections } from './protections.ts';
 import { Reconciler } from './reconciler.ts';
 import type { StatusSources } from './status.ts';
 import { SwitchAttach } from './switch-attach.ts';
 import type { Underlay } from './underlay.ts';
-import { PROGRAM } from './version.ts';
+import { PROGRAM, VERSION } from './version.ts';
 import type { Logger } from './vlog.ts';
 
 export interface CoreOptions {
@@ -46,6 +47,7 @@ export class Core {
   readonly ike: IkeRunner;
   readonly attach: SwitchAttach;
   readonly reconciler: Reconciler;
+  readonly pcap: PacketCapture;
   readonly #log: Logger;
 
   /** @throws Error with one line when the engine can't start, or what was protected can't be read. */
@@ -81,8 +83,18 @@ export class Core {
       protections: this.protections,
       roleOf: (connection, child) => this.reconciler.roleOf(connection, child),
       log: logger('sa'),
-      onChange,
+      onChange: () => {
+        this.pcap.childrenChanged();
+        onChange();
+      },
       timers,
+    });
+    this.pcap = new PacketCapture({
+      application: `${PROGRAM} ${VERSION}`,
+      set: (capture) => engine.apply({ op: 'set-capture', capture }),
+      children: () => [...this.children.installed()].map((child) => child.sa),
+      micros: () => Date.now() * 1000,
+      log: (message) => logger('pcap').info(message),
     });
     this.ike = new IkeRunner({
       native,
@@ -147,6 +159,7 @@ export class Core {
   async stop(removeTaps: boolean): Promise<void> {
     this.ike.stop();
     this.children.stop();
+    if (this.pcap.isRunning) await this.pcap.stop();
     if (removeTaps) await this.attach.removeAll();
     await this.engine.stop();
   }
@@ -154,6 +167,9 @@ export class Core {
   engineEvent(event: EngineEvent): void {
     const log = this.#log;
     switch (event.event) {
+      case 'captured':
+        this.pcap.captured(event);
+        return;
       case 'sa-wanted': {
         const connection = this.reconciler.connectionOf(event.protection);
         if (connection !== undefined) this.ike.command({ command: 'acquire', connection });

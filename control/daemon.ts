@@ -18,6 +18,7 @@ import { systemLinks } from './links.ts';
 import { type Database, mapOf, numberOf, type Row } from './ovsdb/database.ts';
 import { openDatabase } from './ovsdb/open.ts';
 import { systemTimers } from './ovsdb/timers.ts';
+import type { PacketCapture } from './pcap/packet-capture.ts';
 import { Pidfile } from './pidfile.ts';
 import type { StatusSources } from './status.ts';
 import { readUnderlay } from './underlay.ts';
@@ -185,6 +186,10 @@ export class Daemon {
     return this.#core.ike.counters();
   }
 
+  pcap(): PacketCapture {
+    return this.#core.pcap;
+  }
+
   refresh(): void {
     this.#reconcileSoon();
     this.#core.acquireAll();
@@ -228,7 +233,7 @@ export class Daemon {
 function openLog(options: CommandLine): Vlog {
   const destinations = new SystemDestinations({ program: PROGRAM, logFile: options.logFile, console: !options.detach });
   const vlog = new Vlog({ program: PROGRAM, destinations, now: () => Date.now() });
-  for (const module of ['main', 'bridge', 'dataplane', 'ike', 'ovsdb', 'reconcile', 'sa', 'unixctl'])
+  for (const module of ['main', 'bridge', 'dataplane', 'ike', 'ovsdb', 'pcap', 'reconcile', 'sa', 'unixctl'])
     vlog.logger(module);
   for (const spec of options.verbose) {
     const error = vlog.set(spec);

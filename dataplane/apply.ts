@@ -4,6 +4,7 @@
  */
 
 import { FrameList } from './batch.ts';
+import { Capture } from './capture/capture.ts';
 import { DevicePort, TapPort } from './io/port.ts';
 import type { WorkerCommand } from './runner.ts';
 import { makeTunnel } from './tunnel-table.ts';
@@ -61,6 +62,9 @@ export function applyCommand(state: WorkerState, command: WorkerCommand): void {
     case 'remove-outbound-sa':
       state.protections.stopUsing(command.slot);
       state.outboundSas.remove(command.slot);
+      return;
+    case 'set-capture':
+      state.observer = command.capture === undefined ? undefined : new Capture(command.capture, state.emit);
       return;
     case 'set-uplink':
       state.uplink.use(command.uplink);

@@ -7,6 +7,9 @@
  * while the thing they name still exists.
  */
 
+import type { CaptureSettings } from './capture/capture.ts';
+import type { CapturePoint } from './capture/pcapng.ts';
+
 export type TunnelType = 'gre' | 'geneve' | 'vxlan' | 'stt';
 
 /** AEADs of RFC 4106 and RFC 7634, by the names used in logs and on the command line. */
@@ -134,9 +137,19 @@ export type EngineCommand =
   /** From now on packets of the protection leave on this SA; undefined: on none (they are dropped). */
   | { readonly op: 'use-outbound-sa'; readonly protection: number; readonly slot: number | undefined }
   | { readonly op: 'remove-outbound-sa'; readonly slot: number }
-  | { readonly op: 'flush-fdb'; readonly bridge: number };
+  | { readonly op: 'flush-fdb'; readonly bridge: number }
+  /** Packets are handed over in 'captured' events; undefined: no longer. */
+  | { readonly op: 'set-capture'; readonly capture: CaptureSettings | undefined };
 
 export type EngineEvent =
+  /** pcapng packet blocks of one batch, how many, and what each point has seen and left out since the last event. */
+  | {
+      readonly event: 'captured';
+      readonly blocks: Uint8Array;
+      readonly packets: number;
+      readonly seen: Readonly<Record<CapturePoint, number>>;
+      readonly skipped: Readonly<Record<CapturePoint, number>>;
+    }
   /** A packet of this protection was dropped or sent in the clear for want of an SA. At most one a second each. */
   | { readonly event: 'sa-wanted'; readonly protection: number }
   | { readonly event: 'sa-soft-limit'; readonly slot: number; readonly direction: 'in' | 'out' }

@@ -4,6 +4,7 @@
  */
 
 import { familyOf } from './address-pairs.ts';
+import type { CaptureSettings } from './capture/capture.ts';
 import type { EngineCommand, InboundSa, MarkMatch, OutboundSa, ProtectionState, TunnelSettings } from './commands.ts';
 import { encapsulationOf } from './encap/encap.ts';
 import { type FamilyDemand, IP_PROTOCOL, type UplinkDemand } from './io/uplink.ts';
@@ -25,6 +26,7 @@ export class DesiredState {
   private readonly inbound = new Map<number, InboundSa>();
   private readonly outbound = new Map<number, OutboundSa>();
   private readonly sending = new Map<number, number>();
+  private capture: CaptureSettings | undefined;
   private markPolicy: { drop: MarkMatch | undefined; uplinkMark: number } = { drop: undefined, uplinkMark: 0 };
 
   constructor(limits: EngineLimits) {
@@ -45,6 +47,9 @@ export class DesiredState {
         this.bridges.delete(command.bridge);
         return;
       case 'flush-fdb':
+        return;
+      case 'set-capture':
+        this.capture = command.capture;
         return;
       case 'set-tap-port':
       case 'set-device-port':
@@ -93,6 +98,7 @@ export class DesiredState {
   commands(): EngineCommand[] {
     return [
       { op: 'set-mark-policy', ...this.markPolicy },
+      ...(this.capture === undefined ? [] : [{ op: 'set-capture', capture: this.capture } as const]),
       ...this.bridges.values(),
       ...[...this.protections].map(
         ([protection, state]): EngineCommand => ({ op: 'set-protection', protection, state }),

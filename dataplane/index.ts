@@ -1,6 +1,8 @@
 /** The public face of the packet engine: what control and benchmarks use. */
 
 export { type Family, familyOf } from './address-pairs.ts';
+export type { CaptureSettings } from './capture/capture.ts';
+export { CAPTURE_POINTS, type CapturePoint, captureHeader, concat, statisticsBlock } from './capture/pcapng.ts';
 export type {
   EngineCommand,
   EngineEvent,

@@ -100,6 +100,8 @@ export class Twin {
     });
     this.state.now = clock();
     for (const command of commands) {
+      // An imaginary packet is not to stand in a capture.
+      if (command.op === 'set-capture') continue;
       if (!('fds' in command)) {
         applyCommand(this.state, command);
         continue;

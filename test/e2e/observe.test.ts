@@ -1,0 +1,72 @@
+/** What an operator sees of a running tunnel: trace, captures with keys, through ovs-appctl. */
+import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { run } from '../rig/process.ts';
+import { createRig, missingPrograms, type Rig } from '../rig/rig.ts';
+import { ping, waitForPing } from '../rig/traffic.ts';
+import { BRIDGE, INNER, obstacle, runTutorial, startTutorial, type Tutorial } from './two-hosts.ts';
+
+const reason = obstacle('ovsdb-server', 'ovs-vsctl', 'ovs-appctl');
+
+describe.skipIf(reason !== '')(`an operator who looks at a tunnel${reason}`, { timeout: 60_000 }, () => {
+  let rig: Rig;
+  let tutorial: Tutorial;
+
+  beforeAll(async () => {
+    rig = createRig();
+    tutorial = await startTutorial(rig);
+    await runTutorial(tutorial, 'geneve');
+    await waitForPing(tutorial.a.host.namespace, INNER.b);
+  }, 60_000);
+  afterAll(() => rig.close());
+
+  it('traces a packet to ESP, and the switch learns nothing from it', async () => {
+    const { espd } = tutorial.a;
+    const flow = `in_port=LOCAL,dl_src=02:00:00:00:00:01,dl_dst=02:00:00:00:00:99,icmp,nw_src=${INNER.a},nw_dst=${INNER.b}`;
+    const text = await espd.appctl('trace', BRIDGE, flow);
+    expect(text).toMatch(/^Frame from br-ipsec on br-ipsec, 106 bytes\n 1\. switch +02:00:00:00:00:99 is unknown/);
+    expect(text).toMatch(/\d\. encapsulate +tun: geneve header of 16 bytes/);
+    expect(text).toMatch(/\d\. outer-header +tun: IPv4 10\.1\.0\.1 to 10\.1\.0\.2, ESP/);
+    expect(text).toMatch(/\nFinal: sent through tun as ESP\n$/);
+    expect(await espd.appctl('fdb/show', BRIDGE)).not.toContain('02:00:00:00:00:01');
+    await expect(espd.appctl('trace', BRIDGE, 'in_port=nobody')).rejects.toThrow(
+      /expected a port of br-ipsec: br-ipsec, tun/,
+    );
+  });
+
+  const missing = missingPrograms('tshark');
+  const without = missing.length > 0 ? ' (skipped: tshark not installed)' : '';
+  it.skipIf(missing.length > 0)(
+    `captures both sides of a tunnel; tshark decrypts it with the keys asked for${without}`,
+    async () => {
+      const { espd, host } = tutorial.a;
+      const [file, keys] = [join(espd.directory, 'c.pcapng'), join(espd.directory, 'esp_sa')];
+      await espd.appctl('pcap/start', file, `--keylog=${keys}`);
+      const { received } = await ping(host.namespace, INNER.b, { count: 3, wait: 2 });
+      expect(received).toBe(3);
+      expect(await espd.appctl('pcap/stop')).toMatch(/^\d+ packets, \d+ bytes in/);
+      expect(statSync(file).mode & 0o777).toBe(0o600);
+      const lines = readFileSync(keys, 'utf8').trimEnd().split('\n');
+      for (const line of lines) {
+        const key = /"0x([0-9a-f]{72})"/.exec(line)![1]!;
+        expect(readFileSync(file).includes(Buffer.from(key, 'hex'))).toBe(false);
+      }
+      const fields = ['frame.interface_name', 'esp.spi', 'geneve.vni', 'icmp.type'].flatMap((field) => ['-e', field]);
+      const table = lines.flatMap((line) => ['-o', `uat:esp_sa:${line}`]);
+      const preference = ['-o', 'esp.enable_encryption_decode:TRUE'];
+      const { stdout } = await run({
+        command: 'tshark',
+        args: ['-r', file, '-Y', 'icmp', '-T', 'fields', ...preference, ...table, ...fields],
+      });
+      const rows = stdout
+        .trimEnd()
+        .split('\n')
+        .map((row) => row.split('\t'));
+      expect(rows.filter(([point]) => point === 'inside')).toHaveLength(6);
+      expect(
+        rows.filter(([point, spi, vni]) => point === 'outside' && /^0x/.test(spi!) && vni === '0x000000'),
+      ).toHaveLength(6);
+    },
+  );
+});
