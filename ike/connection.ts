@@ -263,6 +263,9 @@ export class ConnectionState {
       else if (initialContact) this.close(other, 'the peer says INITIAL_CONTACT: it knows only its new IKE SA');
       else retire(this, other, 'peers', REDUNDANT_MS);
     }
+    // An attempt that an error ended, as far as we know, was to be replaced by the next one: there will be none.
+    const attempt = this.#attempt();
+    if (attempt?.requests.resigned) attempt.end('replaced', 'the peer was faster');
     const oldest = this.ikeSas.find((other) => other !== sa && other.establishedAtMs !== undefined);
     if (this.#sas.size > IKE_SA_LIMIT && oldest !== undefined) this.close(oldest, 'there are too many for one peer');
     this.reconcile();

@@ -29,6 +29,7 @@ import type {
   IkeCommand,
   IkeCounters,
   IkeEngine,
+  IkeLoad,
   LogLevel,
 } from './types.ts';
 import { PARSE_FAILURES } from './wire/failures.ts';
@@ -94,6 +95,15 @@ class Engine implements IkeEngine, EngineContext {
 
   counters(): IkeCounters {
     return this.#counters.all();
+  }
+
+  load(): IkeLoad {
+    return {
+      ikeSas: this.ikeSas.size,
+      halfOpen: this.#halfOpen.size,
+      children: this.children.size,
+      timers: this.timers.size,
+    };
   }
 
   #serve(nowMs: number, serve: () => void): IkeAction[] {

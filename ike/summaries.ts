@@ -27,5 +27,6 @@ export function summaryOf(sa: IkeSa, config: Connection): IkeSaSummary {
     nat: natText(sa.nat),
     establishedAtMs: sa.establishedAtMs,
     rekeyAtMs: sa.rekeyAtMs,
+    expiresAtMs: sa.state === 'established' || sa.state === 'rekeying' ? sa.expiresAtMs : undefined,
   };
 }

@@ -247,6 +247,8 @@ export interface IkeSaSummary {
   readonly nat: 'none' | 'local' | 'remote' | 'both' | 'forced';
   readonly establishedAtMs: number | undefined;
   readonly rekeyAtMs: number | undefined;
+  /** Set as long as its lifetime runs: not before it is established, nor when it is on its way out. */
+  readonly expiresAtMs: number | undefined;
 }
 
 export interface ChildSaSummary {
@@ -266,6 +268,17 @@ export interface ConnectionStatus {
   readonly lastFailure: string | undefined;
   readonly ikeSas: readonly IkeSaSummary[];
   readonly children: readonly ChildSaSummary[];
+}
+
+/** How much the engine holds at the moment. */
+export interface IkeLoad {
+  /** All that can receive: half open, established, and those that wait for their Delete to be answered. */
+  readonly ikeSas: number;
+  /** Peers that began and have not authenticated. */
+  readonly halfOpen: number;
+  readonly children: number;
+  /** Due times that are waited for. */
+  readonly timers: number;
 }
 
 export type IkeCommand =
@@ -306,4 +319,5 @@ export interface IkeEngine {
   nextTimerMs(): number | undefined;
   status(): readonly ConnectionStatus[];
   counters(): IkeCounters;
+  load(): IkeLoad;
 }

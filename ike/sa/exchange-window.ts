@@ -46,6 +46,11 @@ export class RequestWindow {
     return this.#outstanding !== undefined;
   }
 
+  /** A request is outstanding that is not sent again, because its answer said that it would fail. */
+  get resigned(): boolean {
+    return this.#outstanding !== undefined && this.#timer === undefined;
+  }
+
   /** The outstanding request. */
   get pending(): Packets | undefined {
     return this.#outstanding;

@@ -11,6 +11,19 @@ const rekey = (host: Pair['a']): void => host.command({ command: 'child-soft-lim
 
 const SHORT_IKE = { ...connectionOf(A, B).lifetimes, ikeSeconds: 200, marginSeconds: 50, fuzzPercent: 0 };
 
+describe('an attempt that the peer refused before it had its own tunnel', () => {
+  it('is not kept waiting for ever when the peer sets the IKE SA up itself', () => {
+    const pair = makePair();
+    pair.a.set(connectionOf(A, B));
+    pair.world.run(10);
+    expect(pair.a.failures).toHaveLength(1);
+    pair.b.set(connectionOf(B, A));
+    pair.world.run(400);
+    expect(faultsOf(pair)).toEqual([]);
+    expect(pair.a.engine.load().ikeSas).toBe(1);
+  });
+});
+
 describe('the rules', () => {
   it('make the exchange with the lowest nonce redundant, a prefix being lower', () => {
     const nonce = (...bytes: number[]): Uint8Array => Uint8Array.from(bytes);

@@ -13,11 +13,15 @@ export function partnerOf(child: InstalledChild, peer: Host): InstalledChild | u
   );
 }
 
+/** One name for a host that others know by the address of its NAT. */
+export type Rename = (text: string) => string;
+const unchanged: Rename = (text) => text;
+
 /** Every child SA of `host` to `peer` has its other end there, with the same keys, crossed, and the same selectors, crossed. */
-export function uncrossed(host: Host, peer: Host): string[] {
+export function uncrossed(host: Host, peer: Host, rename = unchanged): string[] {
   const faults: string[] = [];
   for (const child of host.installed.values()) {
-    if (!child.sa.connection.endsWith(peer.address)) continue;
+    if (!rename(child.sa.connection).endsWith(peer.address)) continue;
     const partner = partnerOf(child, peer);
     if (partner === undefined) faults.push(`${host.address}: ${describe(child)} has no other end`);
     else if (partner.inboundKey !== child.outboundKey || partner.outboundKey !== child.inboundKey) {
@@ -25,8 +29,10 @@ export function uncrossed(host: Host, peer: Host): string[] {
     } else if (
       partner.sa.esn !== child.sa.esn ||
       partner.sa.algorithm !== child.sa.algorithm ||
-      JSON.stringify(partner.sa.tsLocal) !== JSON.stringify(child.sa.tsRemote) ||
-      JSON.stringify(partner.sa.tsRemote) !== JSON.stringify(child.sa.tsLocal)
+      partner.sa.mode !== child.sa.mode ||
+      (partner.sa.udpEncapsulation === undefined) !== (child.sa.udpEncapsulation === undefined) ||
+      rename(JSON.stringify(partner.sa.tsLocal)) !== rename(JSON.stringify(child.sa.tsRemote)) ||
+      rename(JSON.stringify(partner.sa.tsRemote)) !== rename(JSON.stringify(child.sa.tsLocal))
     ) {
       faults.push(`${host.address}: ${describe(child)} differs from its other end`);
     }
@@ -64,10 +70,38 @@ export interface Wanted {
   readonly children: readonly string[];
 }
 
-/** All of the above, for both ends. */
-export function faults(ends: readonly Wanted[]): string[] {
+/** What may not be at any time, on whatever network: SAs beyond their end of life, or state for strangers without bound. */
+export function excesses(host: Host, halfOpenLimit: number): string[] {
+  const { nowMs } = host.world;
+  const faults: string[] = [];
+  const late = (what: string, expiresAtMs: number | undefined): void => {
+    if (expiresAtMs !== undefined && expiresAtMs < nowMs) faults.push(`${host.address}: ${what} outlives its lifetime`);
+  };
+  for (const { ikeSas, children } of host.engine.status()) {
+    for (const { initiatorSpi, expiresAtMs } of ikeSas) late(`IKE SA ${initiatorSpi}`, expiresAtMs);
+    for (const { child, id, expiresAtMs } of children) late(`${child}{${id}}`, expiresAtMs);
+  }
+  const { halfOpen, ikeSas, children } = host.engine.load();
+  if (halfOpen > halfOpenLimit) faults.push(`${host.address}: ${halfOpen} IKE SAs are half open`);
+  if (ikeSas > halfOpenLimit + 32) faults.push(`${host.address}: ${ikeSas} IKE SAs in all`);
+  if (children !== host.installed.size)
+    faults.push(`${host.address}: ${children} children, ${host.installed.size} installed`);
+  return faults;
+}
+
+/** What may not be once the network has been good for long: exchanges that still wait, strangers that are still kept. */
+export function unfinished(host: Host): string[] {
+  const { halfOpen, ikeSas } = host.engine.load();
+  const faults: string[] = [];
+  if (halfOpen > 0) faults.push(`${host.address}: ${halfOpen} IKE SAs are still half open`);
+  if (ikeSas > 1) faults.push(`${host.address}: ${ikeSas} IKE SAs are kept where one is up`);
+  return faults;
+}
+
+/** All of the above, for both ends, once they had time to settle. */
+export function faults(ends: readonly Wanted[], rename = unchanged): string[] {
   return ends.flatMap(({ host, peer, children }) => [
-    ...uncrossed(host, peer),
+    ...uncrossed(host, peer, rename),
     ...missingChildren(host, children),
     ...leftovers(host),
   ]);

@@ -15,6 +15,7 @@ import {
   type EngineSettings,
   type IkeAction,
   type IkeCommand,
+  type IkeCounters,
   type IkeEngine,
 } from '../../../ike/index.ts';
 
@@ -64,7 +65,8 @@ export class Host {
   readonly allocated = new Set<number>();
   failures: string[] = [];
   logs: string[] = [];
-  /** Every (time, number of installed children that send) change, to find gaps. */
+  /** Of the engines before the last reboot. */
+  readonly formerCounters: IkeCounters[] = [];
   keepalives = 0;
   readonly removed: {
     readonly id: number;
@@ -72,11 +74,13 @@ export class Host {
     readonly drainMs: number;
     readonly reason: string;
   }[] = [];
+  #settings: EngineSettings;
   #nextSpi = 0x1000;
 
   constructor(world: World, address: string, settings: EngineSettings, hooks: HostHooks = {}) {
     this.world = world;
     this.address = address;
+    this.#settings = settings;
     this.engine = this.#boot(settings, hooks);
   }
 
@@ -97,10 +101,11 @@ export class Host {
   }
 
   /** The program is killed and started again: all state is lost, the SPIs go on. */
-  reboot(settings: EngineSettings = TEST_SETTINGS, hooks: HostHooks = {}): void {
+  reboot(settings: EngineSettings = this.#settings, hooks: HostHooks = {}): void {
     this.installed.clear();
     this.sending.clear();
     this.allocated.clear();
+    this.formerCounters.push(this.engine.counters());
     this.engine = this.#boot(settings, hooks);
   }
 
@@ -207,6 +212,8 @@ export interface NetworkConditions {
   /** Probabilities, 0 to 1. */
   readonly loss: number;
   readonly duplication: number;
+  /** One byte is changed. */
+  readonly corruption?: number;
   /** One-way delay in ms: at least, and at most. Datagrams overtake each other when they differ. */
   readonly minimumMs: number;
   readonly maximumMs: number;
@@ -278,8 +285,16 @@ export class World {
     this.#inFlight.push({
       atMs: this.nowMs + minimumMs + this.#random() * (maximumMs - minimumMs),
       sequence: this.#sequence++,
-      datagram: { local: ends.to, remote: ends.from, data: data.slice() },
+      datagram: { local: ends.to, remote: ends.from, data: this.#corrupted(data) },
     });
+  }
+
+  #corrupted(data: Uint8Array): Uint8Array {
+    const copy = data.slice();
+    if (this.#random() < (this.conditions.corruption ?? 0)) {
+      copy[Math.floor(this.#random() * copy.length)] ^= 1 << Math.floor(this.#random() * 8);
+    }
+    return copy;
   }
 
   get inFlight(): number {
