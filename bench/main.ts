@@ -6,7 +6,7 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-const SUITES = { micro: './micro/run.js', e2e: './e2e/main.js' } as const;
+const SUITES = { micro: './micro/main.js', e2e: './e2e/main.js' } as const;
 type Suite = keyof typeof SUITES;
 
 const isSuite = (word: string | undefined): word is Suite => word !== undefined && word in SUITES;

@@ -6,13 +6,14 @@ import type { Aead } from '../../dataplane/esp/aead.ts';
 import { createNativeAead } from '../../dataplane/esp/aead-native.ts';
 import { createNobleAead } from '../../dataplane/esp/aead-noble.ts';
 import { createNodeAead } from '../../dataplane/esp/aead-node.ts';
+import { openBatch } from '../../dataplane/esp/open.ts';
 import { SaMemory } from '../../dataplane/esp/sa-memory.ts';
-import { OutboundSas } from '../../dataplane/esp/sa-table.ts';
+import { InboundSas, OutboundSas } from '../../dataplane/esp/sa-table.ts';
 import { sealBatch } from '../../dataplane/esp/seal.ts';
 import { ESP_ALGORITHMS, type EspAlgorithm } from '../../dataplane/index.ts';
-import { PROTOCOL_GRE } from '../../dataplane/wire/ipv4.ts';
+import { PROTOCOL_ESP, PROTOCOL_GRE } from '../../dataplane/wire/ipv4.ts';
 import type { Native } from '../../native-shims/types.ts';
-import { arenaOfFrames, BATCH, FRAME_LENGTHS, rewind, sampleSa } from './packets.ts';
+import { arenaOfFrames, BATCH, FRAME_LENGTHS, HERE, PEER, rewind, sampleSa } from './packets.ts';
 import type { Case, Suite } from './suite.ts';
 
 const ICV = 16;
@@ -85,6 +86,44 @@ function sealStage(native: Native, length: number): Case {
   };
 }
 
+/** The whole ESP stage inbound, native AEAD: the same batch again and again, its text put back and the replay window emptied. */
+function openStage(native: Native, length: number): Case {
+  const memory = new SaMemory({ inboundSlots: 1, outboundSlots: 1, workers: 1 });
+  const aead = createNativeAead(native);
+  const outbound = new OutboundSas(memory, 0, aead, new AddressPairs());
+  const inbound = new InboundSas(memory, aead, new AddressPairs());
+  memory.resetOutbound(0, 0);
+  const sa = sampleSa('aes256gcm16');
+  outbound.add(sa);
+  inbound.add({ ...sa, local: PEER, remote: HERE, tsLocal: sa.tsRemote, tsRemote: sa.tsLocal, replayWindow: 1024 });
+  const arena = arenaOfFrames(length);
+  const { batch } = arena;
+  rewind(arena, length, PROTOCOL_GRE);
+  sealBatch(batch, arena.aead, outbound);
+  const kept = arena.bytes.slice();
+  const [offsets, lengths] = [batch.offset.slice(), batch.length.slice()];
+  return {
+    name: `ESP open stage, aes256gcm16 ${length} B`,
+    packets: BATCH,
+    run: () => {
+      memory.resetInbound(0, 1024, true);
+      for (let row = 0; row < BATCH; row++) {
+        const at = offsets[row];
+        arena.bytes.set(kept.subarray(at, at + lengths[row]), at);
+        batch.offset[row] = at;
+        batch.length[row] = lengths[row];
+        batch.protocol[row] = PROTOCOL_ESP;
+        batch.verdict[row] = 0;
+        batch.pair[row] = 0;
+      }
+      openBatch(batch, arena.aead, inbound);
+      if (batch.verdict[BATCH - 1] !== 0)
+        throw new Error(`a packet was dropped for reason ${batch.verdict[BATCH - 1]}`);
+      return batch.length[0];
+    },
+  };
+}
+
 export function aeadSuite(native: Native): Suite {
   const backends = [createNativeAead(native), createNodeAead(), createNobleAead()];
   const algorithms = Object.keys(ESP_ALGORITHMS) as EspAlgorithm[];
@@ -98,7 +137,7 @@ export function aeadSuite(native: Native): Suite {
           ),
         ),
       ),
-      ...FRAME_LENGTHS.map((length) => sealStage(native, length)),
+      ...FRAME_LENGTHS.flatMap((length) => [sealStage(native, length), openStage(native, length)]),
     ],
   };
 }

@@ -76,7 +76,27 @@ function switchCase(): Case {
   return { name: 'switch: learn and look up', packets: BATCH, run };
 }
 
-function lookupCase(tunnels: number): Case {
+/** The forwarding database alone, with 1000 addresses learned. */
+function fdbCases(): Case[] {
+  const fdb = new Fdb({ cells: 4096, bridges: 1 });
+  fdb.setBridge(0, 300_000, 2000);
+  const ADDRESSES = 1000;
+  for (let low = 0; low < ADDRESSES; low++) fdb.learn(0, 0x0200, low, 1, 0);
+  let next = 0;
+  const address = (): number => {
+    next = next + 1 === ADDRESSES ? 0 : next + 1;
+    return next;
+  };
+  return [
+    eachRow('FDB: look up one of 1000', () => fdb.lookup(0, 0x0200, address(), 1)),
+    eachRow('FDB: learn what is known', () => {
+      fdb.learn(0, 0x0200, address(), 1, 1);
+      return next;
+    }),
+  ];
+}
+
+export function lookupCase(tunnels: number): Case {
   const pairs = new AddressPairs();
   const table = new TunnelTable(tunnels, pairs);
   const remotes = Array.from({ length: tunnels }, (_, i) => `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`);
@@ -114,8 +134,10 @@ export function stageSuite(native: Native): Suite {
       eachRow('flow hash', (row) => flowHash(arena, offset[row], LENGTH)),
       ...TYPES.flatMap(encapCases),
       switchCase(),
+      ...fdbCases(),
       lookupCase(10),
       lookupCase(1000),
+      lookupCase(10_000),
       eachRow('policy', (row) => outboundVerdict(PROTECTION_STATE.protected, true, row, rule)),
       replayCase(),
       eachRow('outer IPv4: write', outer),

@@ -1,12 +1,13 @@
 /**
  * Micro-benchmarks by benchmark.js: a suite is a list of cases that each handle `packets` packets a call; the result is
- * a table of nanoseconds a packet and the same as JSON.
+ * nanoseconds a packet.
  *
  * Every case returns a number that depends on its work, which is added up, so that nothing can be optimised away. An A/A
  * pair (the same work under two names) shows how large a difference must be to mean anything.
  */
 
 import Benchmark from 'benchmark';
+import { type Estimate, estimate } from '../report/statistics.ts';
 
 export interface Case {
   readonly name: string;
@@ -23,12 +24,8 @@ export interface Suite {
 export interface Result {
   readonly suite: string;
   readonly name: string;
-  readonly nsPerPacket: number;
-  /** Packets in a second. */
-  readonly rate: number;
-  /** Relative margin of error at 95 %, in percent. */
-  readonly margin: number;
-  readonly samples: number;
+  /** Median over benchmark.js's samples: its mean takes in every moment in which other work had the core. */
+  readonly nsPerPacket: Estimate;
 }
 
 /** Runs all cases in turn; `seconds` is the time for each. Calls back with each result as it comes. */
@@ -46,15 +43,8 @@ export function runSuite(suite: Suite, seconds: number, onResult: (result: Resul
     benchmark.run({ async: false });
     const failure = (benchmark as unknown as { error?: Error }).error;
     if (failure !== undefined) throw new Error(`${suite.name}, ${name}: ${failure.message}`);
-    const nsPerPacket = (benchmark.stats.mean * 1e9) / packets;
-    const result = {
-      suite: suite.name,
-      name,
-      nsPerPacket,
-      rate: 1e9 / nsPerPacket,
-      margin: benchmark.stats.rme,
-      samples: benchmark.stats.sample.length,
-    };
+    const nsPerPacket = estimate(benchmark.stats.sample.map((seconds: number) => (seconds * 1e9) / packets));
+    const result = { suite: suite.name, name, nsPerPacket };
     results.push(result);
     onResult(result);
   }
@@ -62,12 +52,18 @@ export function runSuite(suite: Suite, seconds: number, onResult: (result: Resul
   return results;
 }
 
+/** Packets in a second, in millions. */
+export function megapackets({ nsPerPacket }: Pick<Result, 'nsPerPacket'>): number {
+  return 1e3 / nsPerPacket.median;
+}
+
 export function tableHead(): string {
-  return `${'case'.padEnd(44)} ${'ns/packet'.padStart(10)} ${'Mpackets/s'.padStart(11)} ${'±%'.padStart(6)}`;
+  return `${'case'.padEnd(52)} ${'ns/packet'.padStart(10)} ${'Mpackets/s'.padStart(11)} ${'±%'.padStart(6)}`;
 }
 
 export function tableRow(result: Result): string {
-  const name = `${result.suite}: ${result.name}`.padEnd(44);
-  const ns = result.nsPerPacket.toFixed(result.nsPerPacket < 100 ? 1 : 0).padStart(10);
-  return `${name} ${ns} ${(result.rate / 1e6).toFixed(3).padStart(11)} ${result.margin.toFixed(1).padStart(6)}`;
+  const { median, low, high } = result.nsPerPacket;
+  const name = `${result.suite}: ${result.name}`.padEnd(52);
+  const margin = (50 * (high - low)) / median;
+  return `${name} ${median.toFixed(median < 100 ? 1 : 0).padStart(10)} ${megapackets(result).toFixed(3).padStart(11)} ${margin.toFixed(1).padStart(6)}`;
 }

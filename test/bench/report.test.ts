@@ -4,6 +4,7 @@ import { CLAIMS, ratioOf, verdict } from '../../bench/e2e/claims.ts';
 import { BASELINES } from '../../bench/e2e/lineup.ts';
 import { e2ePage } from '../../bench/e2e/report.ts';
 import type { Results, Sample } from '../../bench/e2e/results.ts';
+import { microPage } from '../../bench/micro/report.ts';
 import { progressLine } from '../../bench/progress.ts';
 import { toSvg } from '../../bench/report/charts.ts';
 import { type Environment, readEnvironment } from '../../bench/report/environment.ts';
@@ -180,4 +181,17 @@ it('the environment tells versions and settings and no path of the machine', () 
 
 it('the progress tells what is done, what is left, and how long that takes at the pace so far', () => {
   expect(progressLine(1, 4, 10_000, 'x')).toBe(`[${'█'.repeat(6)}${'·'.repeat(18)}] 1/4 0:30 left  x`);
+});
+
+describe('the report of the benchmarks in memory', () => {
+  it('has a row for each case, and the packets a second that follow from its nanoseconds', () => {
+    const one = { name: 'out, Geneve, ESP, 1400 B', direction: 'out', protection: 'ESP', length: 1400 } as const;
+    const pipeline = [1, 64].map((batch) => ({ ...one, batch, nsPerPacket: at(1000 / batch) }));
+    const results = [{ suite: 'stages', name: 'flow hash', nsPerPacket: at(50) }];
+    const page = microPage({ environment, command: 'npm run bench -- micro', results, pipeline });
+    const text = toMarkdown(page);
+    expect(text).toContain('| flow hash | 50.0 (50.0 to 50.0) | 20.0 |');
+    expect(text).toContain('| out, Geneve, ESP, 1400 B | 1000 (1000 to 1000) | 1.00 | 11.2 |');
+    expect(toHtml(page).match(/<svg/g)).toHaveLength(3);
+  });
 });
