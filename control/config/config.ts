@@ -22,6 +22,8 @@ export interface ConfigSurroundings {
   readonly defaultLocalAddress: (remote: string) => string | undefined;
   /** Reads `ipsec_ike` and `ipsec_esp`; throws Error with one line. */
   readonly parseProposals: ProposalParser;
+  /** What is in the files that the database names. */
+  readonly credentials: Credentials;
   /** What was in force until now: it wins where two settings exclude each other. */
   readonly previous?: DesiredState | undefined;
 }
@@ -34,13 +36,13 @@ export function desiredState(replica: Replica, surroundings: ConfigSurroundings)
     'ovs-vsctl set Open_vSwitch .',
     root === undefined ? new Map() : mapOf(root, 'other_config'),
   );
-  const global = readGlobal(reader, issues);
+  const { global, local } = readGlobal(reader, issues, surroundings.credentials);
   const markPolicy = readMarkPolicy(reader, surroundings.previous?.markPolicy);
   if (markPolicy.error !== undefined) issues.push(markPolicy.error);
 
   const read = readBridges(replica, root);
   const drafts = read.tunnelRows.map(({ type, row, place }) =>
-    draftTunnel(type, row, place, { ...surroundings, global }),
+    draftTunnel(type, row, place, { ...surroundings, global, trustedPeers: { local, authorities } }),
   );
   const joined = joinTunnels(drafts, surroundings.previous);
   return {
