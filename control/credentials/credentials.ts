@@ -22,8 +22,8 @@ export type LocalCredential = Pick<CertificateAuthentication, 'certificates' | '
 
 /** `problem` and warnings: which file, and what about it, as `"PATH": there is no such file`. */
 export type Found<T> =
-  | { readonly value: T; readonly warnings: readonly string[] }
-  | { readonly value?: undefined; readonly problem: string };
+  | { readonly value: T; readonly warnings: readonly string[]; readonly problem?: undefined }
+  | { readonly value?: undefined; readonly warnings?: undefined; readonly problem: string };
 
 /** What config asks. Pure between two calls of `read`. */
 export interface Credentials {
@@ -63,7 +63,9 @@ export class CredentialStore implements Credentials {
       (key.problem && about(privateKeyPath, key.problem)) ??
       pairProblem(certificatePath, certificate.value, privateKeyPath, key.value);
     const readable =
-      (key.mode & 0o007) === 0 ? [] : [about(privateKeyPath, `every user of this host may read it; chmod 600 it`)];
+      (key.mode & 0o007) === 0
+        ? []
+        : [about(privateKeyPath, `every user of this host may read the private key: chmod 600 it`)];
     const name = certificate.value?.[0].commonNames.at(-1);
     if (problem !== undefined || name === undefined || certificate.value === undefined || key.value === undefined) {
       const before = this.#last;
@@ -114,13 +116,8 @@ function pairProblem(
   const weak = keyProblem(key);
   if (weak !== undefined) return about(keyPath, `the key ${weak}`);
   if (certificates[0].x509.checkPrivateKey(key)) return undefined;
-  return about(keyPath, `it is not the private key of certificate ${JSON.stringify(certificatePath)}`);
+  return about(
+    keyPath,
+    `it is not the private key of certificate ${JSON.stringify(certificatePath)}: set the two that belong together`,
+  );
 }
-
-/** A value of its own, for where no files are: every answer is that there is none. */
-export const NO_CREDENTIALS: Credentials = {
-  local: (path) => ({ problem: about(path, 'there is no such file') }),
-  certificate: (path) => ({ problem: about(path, 'there is no such file') }),
-  authorities: (path) => ({ problem: about(path, 'there is no such file') }),
-  revocationLists: (path) => ({ problem: about(path, 'there is no such file') }),
-};

@@ -93,10 +93,10 @@ function reasonOf(error: unknown): string | undefined {
   switch (error.code) {
     case 'ENOENT':
     case 'ENOTDIR':
-      return 'there is no such file';
+      return 'there is no such file: correct the path, or make it, for instance with ovs-pki';
     case 'EACCES':
     case 'EPERM':
-      return 'ovs-espd may not read it';
+      return 'ovs-espd may not read it: give it to the user that the daemon runs as';
     default:
       return typeof error.code === 'string' ? `it cannot be read (${error.code})` : undefined;
   }

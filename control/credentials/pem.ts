@@ -77,7 +77,9 @@ export function privateKeyIn(content: Buffer): KeyObject {
   const [key] = blocksOf(content).filter(({ label }) => label.endsWith('PRIVATE KEY'));
   if (key === undefined) throw new ContentError('it holds no private key in PEM');
   if (key.label.startsWith('ENCRYPTED') || content.includes('Proc-Type: 4,ENCRYPTED')) {
-    throw new ContentError('the private key is encrypted, and there is nobody to ask for its passphrase');
+    throw new ContentError(
+      'the private key is encrypted, and there is nobody to ask for the passphrase: store it without, with openssl pkey',
+    );
   }
   try {
     return createPrivateKey(content);
