@@ -7,6 +7,7 @@
  */
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
+import { allOffloads, OFFLOADS, type Offloads } from '../dataplane/index.ts';
 import { ConfigurationError } from './config/issue.ts';
 import { type Directories, defaultDatabase, directoriesOf, inDirectory } from './directories.ts';
 import { PROGRAM, VERSION } from './version.ts';
@@ -73,6 +74,13 @@ export const OPTIONS: readonly OptionRow[] = [
     values: ['mmsg', 'raw-socket'],
     group: 'Engine',
     help: 'how packets leave and come (default: mmsg)',
+  },
+  {
+    name: 'offload',
+    argument: 'required',
+    argumentName: 'NAME,...',
+    group: 'Engine',
+    help: `which offloads to use: all (default), none, or some of ${OFFLOADS.map((row) => row.name).join(', ')}`,
   },
   {
     name: 'log-file',
@@ -181,6 +189,7 @@ export interface CommandLine {
   readonly workers: number;
   readonly aead: AeadBackend;
   readonly uplinkIo: UplinkBackend;
+  readonly offloads: Offloads;
   readonly noCleanup: boolean;
   readonly tls: { readonly privateKey?: string; readonly certificate?: string; readonly caCert?: string };
   /** One line for each option that was given and has no effect. */
@@ -227,6 +236,7 @@ export function parseCommandLine(
     workers: workersOf(last('workers')),
     aead: (last('aead') ?? 'native') as AeadBackend,
     uplinkIo: (last('uplink-io') ?? 'mmsg') as UplinkBackend,
+    offloads: offloadsOf(last('offload') ?? 'all'),
     noCleanup: given.has('no-cleanup'),
     tls: {
       ...tlsFile('private-key', 'privateKey'),
@@ -284,6 +294,17 @@ function workersOf(text: string | undefined): number {
   if (number < 0 || number > MOST_WORKERS)
     throw fault('--workers', text, `0 to ${MOST_WORKERS}`, 'for instance --workers=2');
   return number;
+}
+
+function offloadsOf(text: string): Offloads {
+  if (text === 'all' || text === 'none') return allOffloads(text === 'all');
+  const words = text.split(',');
+  const names: readonly string[] = OFFLOADS.map((row) => row.name);
+  const wrong = words.find((word) => !names.includes(word));
+  if (wrong !== undefined)
+    throw fault('--offload', wrong, `all, none, or some of ${names.join(', ')}`, `for instance --offload=${names[0]}`);
+  const chosen = Object.fromEntries(names.map((name) => [name, words.includes(name)]));
+  return { ...allOffloads(false), ...chosen };
 }
 
 function fault(key: string, value: string | undefined, expected: string, mend: string): ConfigurationError {

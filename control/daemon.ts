@@ -86,7 +86,12 @@ export class Daemon {
     let daemon: Daemon | undefined;
     const core = await Core.create({
       native,
-      engine: { workers: options.workers, aead: options.aead, uplinkIo: options.uplinkIo },
+      engine: {
+        workers: options.workers,
+        aead: options.aead,
+        uplinkIo: options.uplinkIo,
+        offloads: options.offloads,
+      },
       random: (bytes) => randomBytes(bytes),
       runDirectory: options.directories.run,
       links: systemLinks,

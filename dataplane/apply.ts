@@ -6,6 +6,7 @@
 import { FrameList } from './batch.ts';
 import { Capture } from './capture/capture.ts';
 import { DevicePort, TapPort } from './io/port.ts';
+import { usesVnetHeaders } from './offload/offloads.ts';
 import type { WorkerCommand } from './runner.ts';
 import { makeTunnel } from './tunnel-table.ts';
 import type { WorkerState } from './worker-state.ts';
@@ -81,9 +82,12 @@ function setLocalPort(state: WorkerState, command: LocalPortCommand): void {
   // One descriptor for several workers: one of them reads it, a different one for each port.
   const reads = command.fds.length === 1 ? command.port % workers === state.worker : own !== undefined;
   const fd = command.fds.length === 1 ? command.fds[0] : (own ?? command.fds[0]);
+  const hasVnet = usesVnetHeaders(state.shared.offloads);
   const frames =
     state.memoryPorts?.get(fd) ??
-    (command.op === 'set-tap-port' ? new TapPort(state.native, fd) : new DevicePort(state.native, fd));
+    (command.op === 'set-tap-port'
+      ? new TapPort(state.native, fd, hasVnet)
+      : new DevicePort(state.native, fd, hasVnet));
   const list = new FrameList(state.arena.bytes, state.shared.arena.rows);
   state.localPorts[command.port] = { port: command.port, bridge: command.bridge, frames, reads, list };
   state.bridgePorts.add(command.bridge, command.port);

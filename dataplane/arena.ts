@@ -5,9 +5,13 @@
  * list. The first rows receive packets, those behind them take the copies of flooded frames.
  *
  *     slot: | headroom 384 | packet, 4-aligned | tailroom 32 |
+ *
+ * Behind the slots lies a region of large ones, for what the kernel hands over in up to 64 KB. A batch is read either into
+ * slots or into large slots, one for each readable row; what is cut out of a large frame goes to slots of rows behind.
  */
 
 import { AeadList, Batch, HEADROOM, TAILROOM } from './batch.ts';
+import { VNET_HEADER_LENGTH } from './offload/vnet-header.ts';
 
 const CACHE_LINE = 64;
 /** Bytes of additional data that an AeadList entry may build outside the packet (12 are needed with ESN). */
@@ -21,6 +25,9 @@ export interface ArenaSize {
   /** Largest packet in bytes, as read from a TAP or an uplink. */
   readonly frameBytes: number;
 }
+
+/** Largest frame that a large slot takes: an IP packet of 64 KB behind an Ethernet header with two tags. */
+const LARGE_FRAME = 22 + 65535;
 
 /** 64 packets a read, as many copies again and then some, jumbo frames of 9600 bytes. */
 export const DEFAULT_ARENA: ArenaSize = { rows: 256, reads: 64, frameBytes: 9600 };
@@ -41,14 +48,19 @@ export class Arena {
   readonly stride: number;
   readonly batch: Batch;
   readonly aead: AeadList;
+  /** Where the large slots begin, and how far each is from the next. */
+  private readonly large: number;
+  private readonly largeStride = slotStride(LARGE_FRAME);
 
-  constructor(size: ArenaSize = DEFAULT_ARENA) {
+  /** `hasLarge`: there are large slots. */
+  constructor(size: ArenaSize = DEFAULT_ARENA, hasLarge = false) {
     if (size.reads < 1 || size.rows < size.reads)
       throw new RangeError(`arena of ${size.rows} rows for reads of ${size.reads}: rows must be at least reads`);
     this.size = size;
     this.stride = slotStride(size.frameBytes);
     const slots = this.stride * size.rows;
-    this.bytes = new Uint8Array(new SharedArrayBuffer(slots + SCRATCH * size.rows));
+    this.large = Math.ceil((slots + SCRATCH * size.rows) / CACHE_LINE) * CACHE_LINE;
+    this.bytes = new Uint8Array(new SharedArrayBuffer(this.large + (hasLarge ? this.largeStride * size.reads : 0)));
     this.batch = new Batch(this.bytes, size.rows);
     this.aead = new AeadList(this.bytes, size.rows, slots);
   }
@@ -64,6 +76,21 @@ export class Arena {
     const offset = batch.offset;
     for (let i = 0, at = HEADROOM; i < this.size.reads; i++, at += this.stride) offset[i] = at;
     batch.count = 0;
+    batch.gso.fill(0, 0, this.size.reads);
     this.aead.count = 0;
+  }
+
+  /**
+   * Empties the batch and points every readable row to where a frame with a vnet header in front is read: into a large
+   * slot, so that the frame itself begins where headroom ends. Returns the bytes that each may have, vnet header included.
+   */
+  resetLarge(): number {
+    const { batch, largeStride } = this;
+    const { offset } = batch;
+    const first = this.large + HEADROOM - VNET_HEADER_LENGTH;
+    for (let i = 0, at = first; i < this.size.reads; i++, at += largeStride) offset[i] = at;
+    batch.count = 0;
+    this.aead.count = 0;
+    return VNET_HEADER_LENGTH + LARGE_FRAME;
   }
 }

@@ -33,6 +33,9 @@ export class Batch implements FrameColumns {
   /** 0: goes on; else the number of a drop reason. */
   readonly verdict: Int32Array;
 
+  /** Payload bytes of each segment of a frame that is to be cut (offload/segment.ts); 0: the frame is a whole one. */
+  readonly gso: Int32Array;
+
   /** Port the packet came in through, and the one it leaves through; -1 is none. */
   readonly port: Int32Array;
   readonly output: Int32Array;
@@ -77,6 +80,7 @@ export class Batch implements FrameColumns {
     this.offset = new Int32Array(capacity);
     this.length = new Int32Array(capacity);
     this.verdict = new Int32Array(capacity);
+    this.gso = new Int32Array(capacity);
     this.port = new Int32Array(capacity);
     this.output = new Int32Array(capacity);
     this.bridge = new Int32Array(capacity);
@@ -156,6 +160,10 @@ export class FrameList implements FrameColumns {
   readonly errors: Int32Array;
   /** Initial and resulting sums of native checksumBatch. */
   readonly sum: Int32Array;
+  /** Entries that are written as one frame, where this one is the first. */
+  readonly group: Int32Array;
+  /** 1: other lists have these bytes too, so nobody may change them. */
+  readonly shared: Int32Array;
 
   constructor(arena: Uint8Array, capacity: number) {
     this.arena = arena;
@@ -166,6 +174,8 @@ export class FrameList implements FrameColumns {
     this.toIndex = new Int32Array(capacity).fill(-1);
     this.errors = new Int32Array(capacity);
     this.sum = new Int32Array(capacity);
+    this.group = new Int32Array(capacity).fill(1);
+    this.shared = new Int32Array(capacity);
   }
 
   /** Appends a range of the arena that belongs to batch row `row`. The caller has seen to it that there is room. */

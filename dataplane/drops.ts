@@ -55,6 +55,10 @@ export const DROP_REASONS = [
   { name: 'send-refused', sentence: 'The kernel refused to send the packet, for instance a firewall rule.' },
   { name: 'send-queue-full', sentence: 'The send queue of the uplink stayed full.' },
 
+  // offloads of TAPs and devices
+  { name: 'gso-header', sentence: 'The kernel handed over a large TCP or UDP frame that cannot be cut into segments.' },
+  { name: 'checksum-range', sentence: 'The kernel left a checksum to us whose place is beyond the frame.' },
+
   // outer IP in
   { name: 'ip-too-short', sentence: 'A packet from the uplink was shorter than its IP header.' },
   { name: 'ip-too-long', sentence: 'A packet from the uplink did not fit into a packet slot.' },

@@ -19,6 +19,8 @@ import type { FramePort } from './io/port.ts';
 import { loadRawSocket, RawSocketBackend } from './io/raw-socket.ts';
 import type { UplinkBackend, UplinkDescriptors } from './io/uplink.ts';
 import { DEFAULT_LIMITS, type EngineLimits } from './limits.ts';
+import { allOffloads, type Offloads, usesVnetHeaders } from './offload/offloads.ts';
+import { TUN_CHECKSUM, TUN_TSO, TUN_USO } from './offload/vnet-header.ts';
 import { WorkerPool } from './pool.ts';
 import type { Runner, RunnerHost, WorkerCommand } from './runner.ts';
 import { type AeadName, fdbSize, makeSharedState, type SharedState, saMemorySize } from './shared-state.ts';
@@ -42,6 +44,8 @@ export interface EngineOptions {
   log?(message: string): void;
   readonly limits?: EngineLimits;
   readonly arena?: ArenaSize;
+  /** Default: all on. */
+  readonly offloads?: Offloads;
   /** Ports without a descriptor, by the number given as one in set-tap-port; for tests, with `workers` 0. */
   readonly memoryPorts?: ReadonlyMap<number, FramePort>;
   /** Stands between engine and runner; for tests of workers that die, with `workers` 0. */
@@ -73,7 +77,8 @@ export class Engine {
     const workers = Math.max(1, options.workers);
     this.options = options;
     this.backend = backend;
-    this.shared = makeSharedState(workers, limits, options.arena ?? DEFAULT_ARENA, options.aead);
+    const { arena = DEFAULT_ARENA, aead, offloads = allOffloads(true) } = options;
+    this.shared = makeSharedState({ workers, limits, arena, aead, offloads });
     this.desired = new DesiredState(limits);
     this.sas = new SaMemory(saMemorySize(workers, limits), this.shared.sas);
     this.learned = new Fdb(fdbSize(limits), this.shared.fdb);
@@ -111,12 +116,16 @@ export class Engine {
    */
   openTap(name: string, options: { persistent: boolean }): readonly number[] {
     const { native } = this.options;
+    const { offloads, workers } = this.shared;
+    const vnetHeader = usesVnetHeaders(offloads);
     const fds: number[] = [];
     try {
-      for (let worker = 0; worker < this.shared.workers; worker++) {
+      for (let worker = 0; worker < workers; worker++) {
         // Multi-queue also for one worker: a persistent TAP then opens again when the number of workers has changed.
-        fds.push(native.openTap(name, { kind: 'tap', multiQueue: true, vnetHeader: false, ...options }));
+        fds.push(native.openTap(name, { kind: 'tap', multiQueue: true, vnetHeader, ...options }));
       }
+      // Off as well: a persistent TAP remembers.
+      offerOffloads(native, fds[0], offloads.tso);
     } catch (error) {
       for (const fd of fds) native.close(fd);
       throw error;
@@ -126,8 +135,9 @@ export class Engine {
 
   /** Opens an existing device, promiscuous: one descriptor, which one worker reads. Throws NativeError. */
   openDevice(name: string): readonly number[] {
-    const receiveBuffer = 8 << 20;
-    return [this.options.native.openPacketSocket(name, { receiveBuffer, sendBuffer: receiveBuffer })];
+    const buffer = 8 << 20;
+    const vnetHeader = usesVnetHeaders(this.shared.offloads);
+    return [this.options.native.openPacketSocket(name, { receiveBuffer: buffer, sendBuffer: buffer, vnetHeader })];
   }
 
   /**
@@ -252,6 +262,16 @@ export class Engine {
 
   private closePort(fd: number): void {
     if (!this.options.memoryPorts?.has(fd)) this.options.native.close(fd);
+  }
+}
+
+/** What the kernel may leave to us in frames of a TAP: open checksums and frames to cut, UDP ones where it knows how. */
+function offerOffloads(native: Native, fd: number, on: boolean): void {
+  const flags = on ? TUN_CHECKSUM | TUN_TSO : 0;
+  try {
+    native.setTapOffload(fd, on ? flags | TUN_USO : flags);
+  } catch {
+    native.setTapOffload(fd, flags);
   }
 }
 

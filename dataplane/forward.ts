@@ -2,9 +2,10 @@
  * From the switch's decision to the ways out: frames for TAPs and devices are written, rows for tunnels get their
  * tunnel and are left to transmit() in outbound.ts.
  *
- * Ports only read a frame, so any number of them share the bytes it was read into. A tunnel changes
- * them, so each further tunnel of a flooded frame gets a copy in the rows behind the batch. When those are used up
- * the copies are sent and the rows used again: a flood reaches every port of a bridge however many there are.
+ * Ports only read a frame, so any number of them share the bytes it was read into. A tunnel changes them, so each further
+ * tunnel of a flooded frame gets a copy in the rows behind the batch; and so do the segments of a large frame for each
+ * tunnel, and for a port that takes no large ones. When those rows are used up they are sent and used again: a flood
+ * reaches every port of a bridge however many there are, and a large frame may have any number of segments.
  */
 
 import { FRAMES_WRITTEN } from './counters.ts';
@@ -20,8 +21,7 @@ const PORT_REFUSED = DROP['port-refused'];
 const PORT_QUEUE_FULL = DROP['port-queue-full'];
 const NO_FREE_SLOT = DROP['no-free-slot'];
 
-/** In `output`: the row's frame has been given to all its ports. */
-const DONE = -1;
+const NO_ROW = -1;
 
 /** Switches all rows without a verdict. Afterwards `tunnel` names the tunnel port of those that are to be sent. */
 export function forward(state: WorkerState): void {
@@ -30,70 +30,116 @@ export function forward(state: WorkerState): void {
   state.observer?.after('switch', state);
   const received = batch.count;
   for (let row = 0; row < received; row++) {
-    if (batch.verdict[row] === 0 && batch.output[row] === FLOOD) flood(state, row, received);
-  }
-  for (let row = 0; row < received; row++) {
+    if (batch.verdict[row] !== 0) continue;
     const output = batch.output[row];
-    if (batch.verdict[row] !== 0 || output === DONE) continue;
-    if (!give(state, row, output)) batch.tunnel[row] = output;
+    if (output === FLOOD) flood(state, row, received);
+    else if (batch.gso[row] > 0) giveLarge(state, row, output, false, received);
+    else if (!give(state, row, output, false)) giveTunnel(state, row, output, received);
   }
+  state.segmenter.cut();
   writeLocal(state);
 }
 
-/** Copies for all tunnels but the last, which takes the row itself. */
+/** Copies for all tunnels but the last, which may take the row itself. */
 function flood(state: WorkerState, row: number, received: number): void {
   const { batch, bridgePorts } = state;
   const ports = bridgePorts.ports(batch.bridge[row]);
   const ingress = batch.port[row];
+  const isLarge = batch.gso[row] > 0;
   let outputs = 0;
   let lastTunnel = -1;
   for (let i = 0; i < ports.length; i++) {
     const port = ports[i];
     if (port === ingress) continue;
     outputs++;
-    if (give(state, row, port)) continue;
+    if (isLarge) {
+      giveLarge(state, row, port, true, received);
+      continue;
+    }
+    if (give(state, row, port, true)) continue;
     if (lastTunnel >= 0) copyRow(state, row, lastTunnel, received);
     lastTunnel = port;
   }
   if (outputs === 0) batch.verdict[row] = NO_OUTPUT;
-  batch.output[row] = lastTunnel >= 0 ? lastTunnel : DONE;
+  if (lastTunnel >= 0) giveTunnel(state, row, lastTunnel, received);
 }
 
-/** Puts the frame on the list of a TAP or device; false if the port is a tunnel. */
-function give(state: WorkerState, row: number, port: number): boolean {
+/** The row leaves through a tunnel: itself, or as a copy if there are rows behind the batch, lest it overtake them. */
+function giveTunnel(state: WorkerState, row: number, tunnel: number, received: number): void {
+  if (state.batch.count === received) state.batch.tunnel[row] = tunnel;
+  else copyRow(state, row, tunnel, received);
+}
+
+/** Puts the frame on the list of a TAP or device; false if the port is a tunnel. `shared`: other ports get it too. */
+function give(state: WorkerState, row: number, port: number, shared: boolean): boolean {
   const local = state.localPorts[port];
   if (local === undefined) return false;
-  local.list.add(row, state.batch.offset[row], state.batch.length[row]);
-  if (local.list.count === 1) state.busyPorts.push(local);
+  const { list } = local;
+  list.shared[list.count] = shared ? 1 : 0;
+  list.add(row, state.batch.offset[row], state.batch.length[row]);
+  if (list.count === 1) state.busyPorts.push(local);
   return true;
+}
+
+/** A large frame goes to a port that takes such as it is, to all others in segments. */
+function giveLarge(state: WorkerState, row: number, port: number, shared: boolean, received: number): void {
+  if (state.localPorts[port]?.frames.hasVnetHeader === true) {
+    give(state, row, port, shared);
+    return;
+  }
+  const segments = state.segmenter.segmentsOf(row);
+  for (let number = 0; number < segments; number++) {
+    const to = takeRow(state, row, port, received);
+    if (to === NO_ROW) return;
+    state.segmenter.add(row, number, to);
+    if (!give(state, to, port, false)) state.batch.tunnel[to] = port;
+  }
 }
 
 /** The frame of a row again behind the batch, to leave through a tunnel. */
 function copyRow(state: WorkerState, from: number, tunnel: number, received: number): void {
-  const { arena, batch } = state;
-  if (batch.count === batch.capacity) sendCopies(state, received);
-  if (batch.count === batch.capacity) {
-    state.counters.dropped(NO_FREE_SLOT, tunnel);
-    return;
-  }
-  const to = batch.count++;
-  const start = arena.packetStart(to);
-  const length = batch.length[from];
-  batch.arena.copyWithin(start, batch.offset[from], batch.offset[from] + length);
-  batch.offset[to] = start;
-  batch.length[to] = length;
-  batch.verdict[to] = 0;
-  batch.port[to] = batch.port[from];
-  batch.bridge[to] = batch.bridge[from];
-  batch.output[to] = tunnel;
+  const { batch } = state;
+  const to = takeRow(state, from, tunnel, received);
+  if (to === NO_ROW) return;
+  batch.arena.copyWithin(batch.offset[to], batch.offset[from], batch.offset[from] + batch.length[from]);
+  batch.length[to] = batch.length[from];
   batch.tunnel[to] = tunnel;
 }
 
-/** Sends the copies there are, so that their rows can be used again. The rows before them have no tunnel yet. */
+/** A row behind the batch with a free slot, for something that row `from` has for a port. */
+function takeRow(state: WorkerState, from: number, port: number, received: number): number {
+  const { arena, batch } = state;
+  if (batch.count === batch.capacity) sendCopies(state, received);
+  if (batch.count === batch.capacity) {
+    state.counters.dropped(NO_FREE_SLOT, port);
+    return NO_ROW;
+  }
+  const to = batch.count++;
+  batch.offset[to] = arena.packetStart(to);
+  batch.verdict[to] = 0;
+  batch.gso[to] = 0;
+  batch.port[to] = batch.port[from];
+  batch.bridge[to] = batch.bridge[from];
+  batch.tunnel[to] = -1;
+  return to;
+}
+
+/** Sends all rows that have a tunnel by now, so that those behind the batch can be used again. */
 function sendCopies(state: WorkerState, received: number): void {
+  const { batch } = state;
+  state.segmenter.cut();
+  writeLocal(state);
   transmit(state);
   countDrops(state, received);
-  state.batch.count = received;
+  batch.count = received;
+  for (let row = 0; row < received; row++) {
+    const tunnel = batch.tunnel[row];
+    if (tunnel < 0) continue;
+    if (batch.verdict[row] !== 0) state.counters.dropped(batch.verdict[row], tunnel);
+    // It has left and is counted: nobody has anything more to do with it.
+    batch.verdict[row] = 0;
+    batch.tunnel[row] = -1;
+  }
 }
 
 function writeLocal(state: WorkerState): void {
@@ -102,16 +148,21 @@ function writeLocal(state: WorkerState): void {
 }
 
 function writeTo(state: WorkerState, port: LocalPort): void {
-  const { list } = port;
-  const { counters } = state;
-  port.frames.write(list);
+  const { list, frames } = port;
+  const { batch, coalescer, counters, shared } = state;
+  const joins = shared.offloads.gro && frames.takesGroups;
+  const pieces = frames.hasVnetHeader ? coalescer.list(list, joins) : list;
+  frames.write(pieces);
   let written = 0;
-  for (let j = 0; j < list.count; j++) {
-    const errno = list.errors[j];
-    if (errno === 0) {
-      counters.sent(port.port, list.length[j]);
-      written++;
-    } else counters.dropped(errno === ERRNO.EAGAIN ? PORT_QUEUE_FULL : PORT_REFUSED, port.port);
+  for (let j = 0; j < pieces.count; ) {
+    const errno = pieces.errors[j];
+    const reason = errno === ERRNO.EAGAIN ? PORT_QUEUE_FULL : PORT_REFUSED;
+    for (const end = j + pieces.group[j]; j < end; j++) {
+      if (errno === 0) {
+        counters.sent(port.port, batch.length[pieces.row[j]]);
+        written++;
+      } else counters.dropped(reason, port.port);
+    }
   }
   counters.add(FRAMES_WRITTEN, written);
   list.count = 0;

@@ -25,6 +25,7 @@ export { ESP_ALGORITHMS, type EspAlgorithmRow, espOverhead } from './esp/algorit
 export { REPLAY_WINDOW_MAX, REPLAY_WINDOW_MIN } from './esp/replay.ts';
 export type { InboundStatus, OutboundStatus } from './esp/sa-memory.ts';
 export { DEFAULT_LIMITS, type EngineLimits, ESP_SOFT_PACKETS } from './limits.ts';
+export { allOffloads, OFFLOADS, type OffloadName, type Offloads } from './offload/offloads.ts';
 export type { AeadName } from './shared-state.ts';
 export type { FdbEntry } from './switch/fdb.ts';
 export type { TraceOutcome, TraceStep } from './trace/narrator.ts';

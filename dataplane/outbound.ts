@@ -54,15 +54,21 @@ export function outbound(state: WorkerState, port: LocalPort): number {
 
 function readFrames(state: WorkerState, source: LocalPort): number {
   const { arena, batch, counters } = state;
-  arena.reset();
-  const read = source.frames.read(batch, 0, arena.size.reads, arena.size.frameBytes);
+  const { hasVnetHeader } = source.frames;
+  let capacity = arena.size.frameBytes;
+  if (hasVnetHeader) capacity = arena.resetLarge();
+  else arena.reset();
+  const read = source.frames.read(batch, 0, arena.size.reads, capacity);
   batch.count = read;
+  batch.verdict.fill(0, 0, read);
+  if (hasVnetHeader) state.segmenter.openFrames(read);
   for (let row = 0; row < read; row++) {
     const length = batch.length[row];
     batch.port[row] = source.port;
     batch.bridge[row] = source.bridge;
     batch.tunnel[row] = -1;
-    batch.verdict[row] = length < 0 ? FRAME_TOO_LONG : length < ETHERNET_HEADER ? FRAME_TOO_SHORT : 0;
+    if (length < 0) batch.verdict[row] = FRAME_TOO_LONG;
+    else if (length < ETHERNET_HEADER) batch.verdict[row] = FRAME_TOO_SHORT;
     counters.received(source.port, Math.max(length, 0));
   }
   counters.add(FRAMES_READ, read);

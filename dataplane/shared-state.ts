@@ -8,6 +8,7 @@ import { countersBytes } from './counters.ts';
 import type { Aead } from './esp/aead.ts';
 import { SaMemory, type SaMemorySize } from './esp/sa-memory.ts';
 import type { EngineLimits } from './limits.ts';
+import type { Offloads } from './offload/offloads.ts';
 import { Fdb, type FdbSize } from './switch/fdb.ts';
 
 export type AeadName = Aead['name'];
@@ -18,6 +19,7 @@ export interface SharedState {
   readonly limits: EngineLimits;
   readonly arena: ArenaSize;
   readonly aead: AeadName;
+  readonly offloads: Offloads;
   readonly counters: SharedArrayBuffer;
   readonly sas: SharedArrayBuffer;
   readonly fdb: SharedArrayBuffer;
@@ -31,12 +33,12 @@ export function fdbSize(limits: EngineLimits): FdbSize {
   return { cells: limits.fdbCells, bridges: limits.bridges };
 }
 
-export function makeSharedState(workers: number, limits: EngineLimits, arena: ArenaSize, aead: AeadName): SharedState {
+export function makeSharedState(
+  options: Pick<SharedState, 'workers' | 'limits' | 'arena' | 'aead' | 'offloads'>,
+): SharedState {
+  const { workers, limits } = options;
   return {
-    workers,
-    limits,
-    arena,
-    aead,
+    ...options,
     counters: new SharedArrayBuffer(countersBytes(workers, limits)),
     fdb: new Fdb(fdbSize(limits)).buffer,
     sas: new SaMemory(saMemorySize(workers, limits)).buffer,

@@ -19,6 +19,9 @@ import { InboundSas, OutboundSas } from './esp/sa-table.ts';
 import type { FramePort } from './io/port.ts';
 import type { Uplink } from './io/uplink.ts';
 import type { StageObserver } from './observer.ts';
+import { Coalescer } from './offload/coalesce.ts';
+import { usesVnetHeaders } from './offload/offloads.ts';
+import { Segmenter } from './offload/segment.ts';
 import type { MarkRule } from './policy.ts';
 import { Protections } from './protections.ts';
 import { fdbSize, type SharedState, saMemorySize } from './shared-state.ts';
@@ -87,6 +90,9 @@ export class WorkerState implements WorkerContext {
   /** Packets whose GRE or UDP checksum is to be computed. */
   readonly checksums: FrameList;
   readonly checksum: ChecksumBatch;
+  /** Large frames of TAPs and devices: cut, and made (offload/). */
+  readonly segmenter: Segmenter;
+  readonly coalescer: Coalescer;
   readonly counters: WorkerCounters;
   /** The switch: learned addresses of all workers, and the ports of each bridge. */
   readonly fdb: Fdb;
@@ -122,10 +128,12 @@ export class WorkerState implements WorkerContext {
     this.emit = context.emit;
     this.memoryPorts = context.memoryPorts;
     this.checksum = native.checksumBatch;
-    this.arena = new Arena(shared.arena);
+    this.arena = new Arena(shared.arena, usesVnetHeaders(shared.offloads));
     this.batch = this.arena.batch;
     this.aeadList = this.arena.aead;
     this.checksums = new FrameList(this.arena.bytes, shared.arena.rows);
+    this.segmenter = new Segmenter(this.batch, shared.arena.frameBytes, native);
+    this.coalescer = new Coalescer(this.batch, native.checksumBatch);
     this.counters = new WorkerCounters(shared.counters, worker, shared.limits);
     this.aead = context.aead ?? createAead(shared.aead, native);
     const memory = new SaMemory(saMemorySize(shared.workers, shared.limits), shared.sas);

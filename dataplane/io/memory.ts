@@ -43,6 +43,15 @@ class PacketQueue {
     return true;
   }
 
+  /** Appends to the newest packet what fits. */
+  extend(from: Uint8Array, offset: number, length: number): void {
+    const slot = (this.head + this.count - 1) % this.lengths.length;
+    const at = this.lengths[slot]!;
+    const fits = Math.min(length, this.slotBytes - at);
+    copyBytes(from, offset, this.bytes, slot * this.slotBytes + at, fits);
+    this.lengths[slot] = at + fits;
+  }
+
   /** Takes the oldest packet; -1 if it is longer than capacity. The queue must not be empty. */
   shift(into: Uint8Array, offset: number, capacity: number): number {
     const length = this.lengths[this.head]!;
@@ -187,11 +196,15 @@ export class MemoryUplink implements UplinkBackend, Uplink {
 export class MemoryPort implements FramePort {
   readonly descriptor = -1;
   readonly failure = undefined;
+  /** As a TAP's: then put() and take() deal in frames with a vnet header. */
+  readonly hasVnetHeader: boolean;
+  readonly takesGroups = true;
   private readonly inbox: PacketQueue;
   private readonly outbox: PacketQueue;
   private callback: (() => void) | undefined;
 
-  constructor(slots = 1024, frameBytes = 9600) {
+  constructor(slots = 1024, frameBytes = 9600, hasVnetHeader = false) {
+    this.hasVnetHeader = hasVnetHeader;
     this.inbox = new PacketQueue(slots, frameBytes);
     this.outbox = new PacketQueue(slots, frameBytes);
   }
@@ -201,8 +214,10 @@ export class MemoryPort implements FramePort {
   }
 
   write(list: FrameList): void {
-    for (let j = 0; j < list.count; j++) {
+    for (let j = 0; j < list.count; j += list.group[j]!) {
       const taken = this.outbox.push(list.arena, list.offset[j]!, list.length[j]!);
+      for (let piece = 1; taken && piece < list.group[j]!; piece++)
+        this.outbox.extend(list.arena, list.offset[j + piece]!, list.length[j + piece]!);
       list.errors[j] = taken ? 0 : ERRNO.EAGAIN;
     }
   }

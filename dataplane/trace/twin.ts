@@ -31,6 +31,8 @@ export interface TwinSource {
 class Stub implements FramePort, Uplink {
   readonly descriptor = -1;
   readonly failure = undefined;
+  readonly hasVnetHeader = false;
+  readonly takesGroups = false;
   private readonly packet: Uint8Array | undefined;
   private readonly onWrite: (list: FrameList) => void;
   private isRead = false;

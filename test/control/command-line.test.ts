@@ -19,6 +19,7 @@ describe('the command line', () => {
       unixctl: `/var/run/openvswitch/ovs-espd.${process.pid}.ctl`,
       aead: 'native',
       uplinkIo: 'mmsg',
+      offloads: { tso: true, gro: true },
       noCleanup: false,
       ignored: [],
       tls: {},

@@ -18,6 +18,7 @@ import { Engine, type EngineOptions } from '../../../dataplane/engine.ts';
 import { ESP_ALGORITHMS } from '../../../dataplane/esp/algorithms.ts';
 import { MemoryPort, MemoryWire, type MemoryWireOptions } from '../../../dataplane/io/memory.ts';
 import type { EngineLimits } from '../../../dataplane/limits.ts';
+import type { Offloads } from '../../../dataplane/offload/offloads.ts';
 import { loadNative } from '../../../native-shims/index.ts';
 
 export const BRIDGE = 1;
@@ -82,6 +83,9 @@ export interface PairOptions extends MemoryWireOptions {
   /** Of the outer addresses, default 4. */
   readonly family?: 4 | 6;
   readonly now?: () => number;
+  /** Sides whose port has vnet headers, as a TAP's with offloads; default: none. */
+  readonly vnetHeaders?: readonly ('a' | 'b')[];
+  readonly offloads?: Offloads;
 }
 
 export class Pair {
@@ -179,7 +183,8 @@ async function openSide(
   options: PairOptions,
   second: boolean,
 ): Promise<Side> {
-  const port = new MemoryPort();
+  const hasVnetHeader = options.vnetHeaders?.includes(second ? 'b' : 'a') === true;
+  const port = hasVnetHeader ? new MemoryPort(128, 66_000, true) : new MemoryPort();
   const events: EngineEvent[] = [];
   const engine = await Engine.create({
     workers: 0,
@@ -190,6 +195,7 @@ async function openSide(
     onEvent: (event) => events.push(event),
     limits: TEST_LIMITS,
     memoryPorts: new Map([[MEMORY_FD, port]]),
+    ...(options.offloads === undefined ? {} : { offloads: options.offloads }),
     ...(options.now === undefined ? {} : { now: options.now }),
   });
   await engine.apply({ op: 'set-bridge', bridge: BRIDGE, name: 'br0', ageingMs: 300_000, fdbSize: 512 });
