@@ -1,7 +1,7 @@
 /**
  * Traffic selectors in transport mode through a NAT (RFC 7296 §2.23.1): each end names itself by the address that it has,
- * which the other end knows by another one. The addresses of hosts are replaced by those that IKE is seen between; an
- * answer gets the peer's own words back. Pure functions.
+ * which the other end knows by another one. The addresses of hosts are replaced by those that the tunnel is configured with,
+ * which stay the same when the peer's NAT gives it another one; an answer gets the peer's own words back. Pure functions.
  */
 
 import type { NatView } from './nat-detection.ts';

@@ -56,7 +56,7 @@ export function answerChild(sa: IkeSa, payloads: readonly Payload[], terms: Answ
 
   // 1. Selectors: which child is meant.
   const transport = findNotify(payloads, NOTIFY.USE_TRANSPORT_MODE) !== undefined;
-  const at = { nat: sa.nat, local: sa.local.address, remote: sa.remote.address };
+  const at = { nat: sa.nat, local: connection.local, remote: connection.remote };
   const translated = translate(at, transport, theirs, ours);
   const narrowed = chooseChild(terms.configs, translated.remote, translated.local);
   if (narrowed === undefined) {

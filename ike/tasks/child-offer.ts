@@ -139,8 +139,7 @@ export class ChildOffer {
         true,
       );
     }
-    const { nat, local, remote } = this.#sa;
-    const at = { nat, local: local.address, remote: remote.address };
+    const at = { nat: this.#sa.nat, local: connection.local, remote: connection.remote };
     const { local: tsLocal, remote: tsRemote } = translate(at, transport, answeredRemote, answeredLocal);
     if (
       tsLocal.length === 0 ||

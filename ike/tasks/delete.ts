@@ -178,10 +178,19 @@ export function answerInformational(sa: IkeSa, payloads: readonly Payload[]): An
       if (child.state !== 'deleting') answered.push(child.inboundSpi);
       child.deletedByPeer = true;
       sa.context.children.remove(child, `deleted by ${sa.remote.address}`);
+      keepReplaced(child);
       sa.connection?.childLost(child, AFTER_DELETE_MS);
     }
   }
   return { payloads: answered.length === 0 ? [] : [deleteOf(answered)] };
+}
+
+/** The peer rekeyed a child and then deleted what came of it: the former one is in use as before. */
+function keepReplaced(child: Child): void {
+  const { children } = child.ikeSa.context;
+  const old = child.replaces === undefined ? undefined : children.get(child.replaces);
+  const other = children.of(child.connection.name, child.config.name).some(({ usable }) => usable);
+  if (old?.state === 'rekeyed' && !other) old.state = 'installed';
 }
 
 /** It may be of a child whose response has not reached us yet (child-create.ts, forgetIfDeleted). */

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { A, B, connectionOf, greChild, udpChildren } from '../simulation/tunnels.ts';
+import { TEST_SETTINGS } from '../simulation/world.ts';
 import { connect, connectedPair, conversation, faultsOf, makePair, secondsUntil } from './pair.ts';
+import { tamper } from './tamper.ts';
 
 const UDP = ['tun-in', 'tun-out'];
 
@@ -93,6 +95,30 @@ describe('several children under one IKE SA', () => {
     pair.world.run(100);
     expect(faultsOf(pair)).toEqual([]);
     expect(pair.a.engine.counters()['expired: child SAs']).toBe(1);
+  });
+});
+
+describe('a rekeying whose outcome the peer deletes at once', () => {
+  it('leaves the former child in use, to be rekeyed again', () => {
+    const pair = makePair();
+    pair.b.reboot({ ...TEST_SETTINGS, keyLog: true });
+    connect(pair);
+    pair.world.run(2000, () => faultsOf(pair).length === 0);
+    const [old] = pair.b.installed.keys();
+    tamper(pair.b, pair.b, (payloads) =>
+      payloads.map((payload) =>
+        payload.type === 'TSr' ? { ...payload, selectors: greChild('10.9.9.9', B).tsLocal } : payload,
+      ),
+    );
+    pair.a.command({ command: 'child-soft-limit', id: [...pair.a.installed.keys()][0] });
+    pair.world.run(2000);
+    expect(pair.a.failures.join()).toContain('widened the selectors');
+    expect([...pair.b.installed.keys()]).toEqual([old]);
+    expect(pair.b.engine.status()[0].children).toMatchObject([{ id: old, state: 'installed' }]);
+    pair.world.pass = () => true;
+    pair.world.run(40_000);
+    expect(faultsOf(pair)).toEqual([]);
+    expect(pair.b.installed.has(old)).toBe(false);
   });
 });
 

@@ -149,6 +149,18 @@ describe('an end behind a NAT', () => {
     expect(only(pair.b.installed.values()).sa.id).toBe(sa.id);
   });
 
+  it('keeps its tunnel through rekeyings by the other end when its NAT gives it another address', () => {
+    const pair = pairThroughNat();
+    pair.world.run(5000, () => up(pair));
+    pair.nat.rebind('192.0.2.77');
+    pair.world.run(60_000);
+    const { id } = only(pair.b.installed.values()).sa;
+    pair.b.command({ command: 'child-soft-limit', id });
+    pair.world.run(10_000);
+    expect(up(pair)).toBe(true);
+    expect(only(pair.b.installed.values()).sa).toMatchObject({ replaces: id, tsRemote: [{ startAddress: OUTSIDE }] });
+  });
+
   it('is followed on an authenticated packet too', () => {
     const pair = pairThroughNat();
     pair.world.run(5000, () => up(pair));
