@@ -11,7 +11,7 @@ import type { EngineCommand, InboundSa } from '../dataplane/index.ts';
 import type { ChildSa, UdpPath } from '../ike/index.ts';
 import type { ChildSaSink } from './ike-runner.ts';
 import type { Timers } from './ovsdb/timers.ts';
-import type { Protections } from './protections.ts';
+import type { Protection, Protections } from './protections.ts';
 import type { Logger } from './vlog.ts';
 
 /** What the configuration says of one child of a connection. */
@@ -67,7 +67,8 @@ export class ChildSaInstaller implements ChildSaSink {
 
   install(sa: ChildSa, sendNow: boolean): void {
     const role = this.#options.roleOf(sa.connection, sa.child);
-    if (role === undefined || this.#options.protections.byId(role.protection) === undefined) {
+    const protection = role === undefined ? undefined : this.#options.protections.byId(role.protection);
+    if (role === undefined || protection === undefined) {
       this.#options.log.warn(
         `${sa.connection}: child ${sa.child} was negotiated, but its tunnel is gone; its SAs are not installed`,
       );
@@ -84,11 +85,12 @@ export class ChildSaInstaller implements ChildSaSink {
     this.#installed.set(sa.id, child);
     // Plaintext ends before the first SA can be used: a crash in between leaves the tunnel closed, not open.
     for (const command of this.#options.protections.markProtected(role.protection)) this.#options.apply(command);
-    this.#options.apply({ op: 'add-inbound-sa', sa: inboundOf(child, role) });
+    const inbound = inboundOf(child, role, protection);
+    this.#options.apply({ op: 'add-inbound-sa', sa: inbound });
     this.#options.apply({
       op: 'add-outbound-sa',
       sa: {
-        ...inboundOf(child, role),
+        ...inbound,
         slot: child.outboundSlot,
         spi: sa.outboundSpi,
         keyAndSalt: sa.outboundKey,
@@ -111,6 +113,11 @@ export class ChildSaInstaller implements ChildSaSink {
     const child = this.#installed.get(id);
     if (child === undefined) return;
     this.#installed.set(id, { ...child, sa: { ...child.sa, udpEncapsulation } });
+    for (const [direction, slot] of [
+      ['in', child.inboundSlot],
+      ['out', child.outboundSlot],
+    ] as const)
+      this.#options.apply({ op: 'move-sa', direction, slot, udp: udpEncapsulation });
     this.#options.onChange();
   }
 
@@ -191,14 +198,17 @@ export class ChildSaInstaller implements ChildSaSink {
   }
 }
 
-function inboundOf(child: InstalledChild, role: ChildRole): InboundSa {
+/** The addresses are the tunnel's; where ESP goes is the path's to say. */
+function inboundOf(child: InstalledChild, role: ChildRole, { local, remote }: Protection): InboundSa {
   const { sa } = child;
   return {
     slot: child.inboundSlot,
     spi: sa.inboundSpi,
     protection: child.protection,
-    local: sa.tsLocal[0]!.startAddress,
-    remote: sa.tsRemote[0]!.startAddress,
+    local,
+    remote,
+    mode: sa.mode,
+    udp: sa.udpEncapsulation,
     algorithm: sa.algorithm,
     keyAndSalt: sa.inboundKey,
     esn: sa.esn,

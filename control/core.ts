@@ -28,8 +28,6 @@ export interface CoreOptions {
   readonly engine: Omit<EngineOptions, 'native' | 'random' | 'onEvent' | 'log'>;
   /** Cryptographic random bytes. */
   readonly random: (bytes: number) => Uint8Array;
-  /** The date in ms since 1970, for certificates. Default: the system's. */
-  readonly dateMs?: () => number;
   /** OVS_RUNDIR: what was protected, and which TAPs are ours, is remembered there. */
   readonly runDirectory: string;
   readonly links: Links;
@@ -102,7 +100,7 @@ export class Core {
       native,
       engine: createIkeEngine(DEFAULT_ENGINE_SETTINGS, {
         random,
-        dateMs: options.dateMs ?? Date.now,
+        dateMs: () => Date.now(),
         allocateSpi: () => engine.allocateSpi(),
         releaseSpi: (spi) => engine.releaseSpi(spi),
       }),
@@ -191,6 +189,12 @@ export class Core {
       case 'sa-first-packet': {
         const child = this.children.byInboundSlot(event.slot);
         if (child !== undefined) this.ike.command({ command: 'child-traffic-seen', id: child.sa.id });
+        return;
+      }
+      case 'peer-moved': {
+        const child = this.children.byInboundSlot(event.slot);
+        if (child !== undefined)
+          this.ike.command({ command: 'child-seen-from', id: child.sa.id, remote: event.remote });
         return;
       }
       case 'unknown-spi':

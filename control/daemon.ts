@@ -11,11 +11,8 @@ import { loadNative, type Native } from '../native-shims/index.ts';
 import type { CommandLine } from './command-line.ts';
 import { daemonCommands } from './commands.ts';
 import { COLUMNS, desiredState } from './config/config.ts';
-import { credentialPaths } from './config/trust.ts';
 import { unicastAddress } from './config/value-formats.ts';
 import { Core } from './core.ts';
-import { type CredentialPaths, CredentialStore } from './credentials/credentials.ts';
-import { CredentialWatcher } from './credentials/watcher.ts';
 import { datapathReport, statisticsReport } from './datapath-report.ts';
 import { systemLinks } from './links.ts';
 import { type Database, mapOf, numberOf, type Row } from './ovsdb/database.ts';
@@ -52,9 +49,6 @@ export class Daemon {
   readonly #unixctl: UnixctlServer;
   readonly #pidfile: Pidfile | undefined;
   readonly #statistics: NodeJS.Timeout;
-  readonly #credentials = new CredentialStore();
-  readonly #credentialWatcher: CredentialWatcher;
-  #credentialPaths: CredentialPaths | undefined;
   #reconciling = false;
   #again = false;
   #stopping = false;
@@ -119,9 +113,6 @@ export class Daemon {
       commands: [...daemonCommands(this), ...vlogCommands(vlog)],
       onBug: (command, error) => vlog.logger('unixctl').err(`command ${command} failed: ${describe(error)}`),
     });
-    this.#credentialWatcher = new CredentialWatcher(systemTimers, () => {
-      this.#rereadCredentials().catch((error: unknown) => this.fail(error));
-    });
     this.#statistics = setInterval(() => void this.#writeStatistics(), STATISTICS_MS);
   }
 
@@ -170,11 +161,7 @@ export class Daemon {
   async #reconcileOnce(): Promise<void> {
     const replica = this.#database.replica();
     const underlay = await readUnderlay(remotesOf(replica.get('Interface')?.values() ?? []));
-    const paths = credentialPaths(replica);
-    await this.#credentials.read(paths);
-    this.#watchCredentials(paths);
     const desired = desiredState(replica, {
-      credentials: this.#credentials,
       defaultLocalAddress: (remote) => underlay.routeTo(remote)?.source,
       parseProposals: (protocol, text) => (protocol === 'ike' ? parseIkeProposal(text) : parseEspProposal(text)),
       previous: this.#core.reconciler.desired,
@@ -185,17 +172,6 @@ export class Daemon {
     await this.#core.apply(desired, underlay, (uuid) => ofports.get(uuid));
     const report = await datapathReport(desired, this.#core.attach, this.#core.engine);
     await report.commit(this.#database, this.#vlog.logger('ovsdb'));
-  }
-
-  /** A certificate, key or revocation list that changes is as good as a change in the database. */
-  #watchCredentials(paths: CredentialPaths): void {
-    this.#credentialPaths = paths;
-    this.#credentialWatcher.set(new Set([...paths.certificates, ...paths.privateKeys, ...paths.revocationLists]));
-  }
-
-  async #rereadCredentials(): Promise<void> {
-    if (this.#reconciling || this.#stopping || this.#credentialPaths === undefined) return;
-    if (await this.#credentials.read(this.#credentialPaths)) this.#reconcileSoon();
   }
 
   async #writeStatistics(): Promise<void> {
@@ -242,7 +218,6 @@ export class Daemon {
   async #end({ cleanup, why }: StopOptions): Promise<void> {
     this.#vlog.logger('main').info(`ending (${why})`);
     clearInterval(this.#statistics);
-    this.#credentialWatcher.close();
     await this.#core.stop(cleanup && !this.#options.noCleanup);
     await this.#database.close();
     await this.#unixctl.close();

@@ -4,6 +4,8 @@
  * Owns the UDP sockets 500 and 4500 (on 4500 an IKE message begins with the non-ESP marker, RFC 3948 §2.2)
  * and one timer. What child SAs mean for packets is ChildSaInstaller's; what a negotiation means is ike's.
  */
+
+import { IKE_IN_UDP } from '../dataplane/index.ts';
 import type { ChildSa, ConnectionStatus, Endpoint, IkeAction, IkeCommand, IkeEngine, UdpPath } from '../ike/index.ts';
 import type { Native } from '../native-shims/index.ts';
 import { NativeError } from '../native-shims/index.ts';
@@ -77,6 +79,8 @@ export class IkeRunner {
   #open(family: 4 | 6, port: number): void {
     const address = family === 6 ? '::' : '0.0.0.0';
     const fd = this.#options.native.openUdpSocket({ family, address, port, packetInfo: true });
+    // ESP in UDP comes to the packet workers by raw sockets; here it would only be in the way of IKE.
+    if (port === NAT_T_PORT) this.#options.native.attachFilter(fd, IKE_IN_UDP);
     const stop = this.#options.native.watchReadable(fd, () => this.#receive(fd, port));
     this.#sockets.set(`${family} ${port}`, { fd, stop });
   }

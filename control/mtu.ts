@@ -16,14 +16,26 @@ const ESP_ALIGNMENT = 4;
 /** The smallest MTU an IPv4 device may have (RFC 791); a TAP gets no less. */
 export const SMALLEST_MTU = 576;
 
+const UDP_HEADER = 8;
+
+/** What is sealed and how it travels; undefined: nothing is sealed. */
+export interface EspLayers {
+  /** An inner IP header (RFC 4303 §3.1.2). */
+  readonly tunnelMode: boolean;
+  /** ESP in UDP (RFC 3948). */
+  readonly inUdp: boolean;
+}
+
 /**
  * @param underlayMtu bytes of the device that the tunnel packets leave through
  * @param tunnelHeader bytes of GRE, or of UDP and VXLAN or Geneve
- * @param esp whether the packets may be sealed
  * @param family of the outer addresses
  */
-export function innerMtu(underlayMtu: number, tunnelHeader: number, esp: boolean, family: 4 | 6): number {
+export function innerMtu(underlayMtu: number, tunnelHeader: number, esp: EspLayers | undefined, family: 4 | 6): number {
   const payload = underlayMtu - IP_HEADER[family];
-  const room = esp ? Math.floor((payload - ESP_FIXED) / ESP_ALIGNMENT) * ESP_ALIGNMENT - ESP_TRAILER : payload;
+  if (esp === undefined) return Math.max(SMALLEST_MTU, payload - tunnelHeader - ETHERNET_HEADER);
+  const text = payload - ESP_FIXED - (esp.inUdp ? UDP_HEADER : 0);
+  const room =
+    Math.floor(text / ESP_ALIGNMENT) * ESP_ALIGNMENT - ESP_TRAILER - (esp.tunnelMode ? IP_HEADER[family] : 0);
   return Math.max(SMALLEST_MTU, room - tunnelHeader - ETHERNET_HEADER);
 }

@@ -51,7 +51,6 @@ function tunnelView(tunnel: TunnelState, sources: StatusSources): TunnelView {
     skbMark: desired.global.skbMark,
     certificates: {
       localCert: desired.global.certificate,
-      localName: desired.global.localName,
       localKey: desired.global.privateKey,
       caCert: desired.global.caCert,
       remoteCert: tunnel.remoteCert,

@@ -282,11 +282,13 @@ function protectionOfTunnel(
 /** The smallest of what fits each tunnel's route; undefined where no tunnel has one. Bytes. */
 function derivedMtu(tunnels: readonly TunnelState[], underlay: Underlay): number | undefined {
   let smallest: number | undefined;
-  for (const { settings, wantsIpsec } of tunnels) {
+  for (const { settings, wantsIpsec, ipsec } of tunnels) {
     const route = settings === undefined ? undefined : underlay.routeTo(settings.remote);
     const device = route === undefined ? undefined : underlay.link(route.device);
     if (settings === undefined || device === undefined) continue;
-    const mtu = innerMtu(device.mtu, tunnelOverhead(settings), wantsIpsec, familyOf(settings.remote));
+    const { mode, encapsulation } = ipsec?.options ?? {};
+    const layers = wantsIpsec ? { tunnelMode: mode === 'tunnel', inUdp: encapsulation === 'yes' } : undefined;
+    const mtu = innerMtu(device.mtu, tunnelOverhead(settings), layers, familyOf(settings.remote));
     smallest = Math.min(smallest ?? mtu, mtu);
   }
   return smallest;

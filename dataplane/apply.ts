@@ -64,6 +64,9 @@ export function applyCommand(state: WorkerState, command: WorkerCommand): void {
       state.protections.stopUsing(command.slot);
       state.outboundSas.remove(command.slot);
       return;
+    case 'move-sa':
+      (command.direction === 'in' ? state.inboundSas : state.outboundSas).move(command.slot, command.udp);
+      return;
     case 'set-capture':
       state.observer = command.capture === undefined ? undefined : new Capture(command.capture, state.emit);
       return;

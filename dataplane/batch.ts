@@ -61,6 +61,8 @@ export class Batch implements FrameColumns {
   readonly ttl: Int32Array;
   /** Where the outer IP header of a received packet begins. */
   readonly outer: Int32Array;
+  /** The peer's UDP port of ESP in UDP, 0 of a packet that came in without. */
+  readonly udpPort: Int32Array;
 
   /** Key or VNI of a decapsulated packet, and 1 in keyPresent where the header carried one. */
   readonly tunnelKey: Int32Array;
@@ -95,6 +97,7 @@ export class Batch implements FrameColumns {
     this.tos = new Int32Array(capacity);
     this.ttl = new Int32Array(capacity);
     this.outer = new Int32Array(capacity);
+    this.udpPort = new Int32Array(capacity);
     this.tunnelKey = new Int32Array(capacity);
     this.keyPresent = new Int32Array(capacity);
     this.tunnelType = new Int32Array(capacity);

@@ -67,13 +67,33 @@ export interface TunnelSettings {
  */
 export type ProtectionState = 'never-up' | 'protected' | 'invalid';
 
+/** One end of ESP in UDP. */
+export interface UdpEndpoint {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** Where ESP in UDP travels (RFC 3948): our end and the peer's as seen from here, beyond its NAT. */
+export interface UdpPath {
+  readonly local: UdpEndpoint;
+  readonly remote: UdpEndpoint;
+}
+
+/** Of ESP, RFC 4303 §3.1. */
+export type EspMode = 'transport' | 'tunnel';
+
 export interface InboundSa {
   readonly slot: number;
   /** Our SPI, made by Engine.allocateSpi: it names worker and slot. */
   readonly spi: number;
   readonly protection: number;
+  /** Addresses of the tunnel packets; of the ESP packets too, but for those in UDP. */
   readonly local: string;
   readonly remote: string;
+  /** Default transport. */
+  readonly mode?: EspMode;
+  /** ESP travels in UDP. An inbound SA then takes packets from any address, once their ICV has proved whose they are. */
+  readonly udp?: UdpPath | undefined;
   readonly algorithm: EspAlgorithm;
   /** Key and salt as RFC 4106 §8.1 and RFC 7634 §2 cut them from KEYMAT: key bytes, then 4 bytes of salt. */
   readonly keyAndSalt: Uint8Array;
@@ -137,6 +157,8 @@ export type EngineCommand =
   /** From now on packets of the protection leave on this SA; undefined: on none (they are dropped). */
   | { readonly op: 'use-outbound-sa'; readonly protection: number; readonly slot: number | undefined }
   | { readonly op: 'remove-outbound-sa'; readonly slot: number }
+  /** The peer of an SA in UDP has moved. One that is not there (any more), or not in UDP, is left alone. */
+  | { readonly op: 'move-sa'; readonly direction: 'in' | 'out'; readonly slot: number; readonly udp: UdpPath }
   | { readonly op: 'flush-fdb'; readonly bridge: number }
   /** Packets are handed over in 'captured' events; undefined: no longer. */
   | { readonly op: 'set-capture'; readonly capture: CaptureSettings | undefined };
@@ -157,6 +179,11 @@ export type EngineEvent =
   | { readonly event: 'sa-exhausted'; readonly slot: number }
   /** The first packet that authenticated on this inbound SA: the peer sends on it. */
   | { readonly event: 'sa-first-packet'; readonly slot: number }
+  /**
+   * The newest packet of an inbound SA in UDP came from elsewhere than its path says, and is authentic; at most one a
+   * second for each SA. Nothing moves by itself: `move-sa` does it.
+   */
+  | { readonly event: 'peer-moved'; readonly slot: number; readonly remote: UdpEndpoint }
   /** ESP for an SPI that nobody has; at most one a second for each source. */
   | { readonly event: 'unknown-spi'; readonly spi: number; readonly remote: string }
   | { readonly event: 'port-failed'; readonly port: number; readonly reason: string }

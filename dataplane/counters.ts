@@ -18,8 +18,11 @@ export const WORKER_COUNTERS = [
   'packetsReceived',
   'packetsSent',
   'framesWritten',
+  'tfcPadded',
 ] as const;
-export const [TURNS, SLEEPS, FRAMES_READ, PACKETS_RECEIVED, PACKETS_SENT, FRAMES_WRITTEN] = [0, 1, 2, 3, 4, 5];
+export const [TURNS, SLEEPS, FRAMES_READ, PACKETS_RECEIVED, PACKETS_SENT, FRAMES_WRITTEN, TFC_PADDED] = [
+  0, 1, 2, 3, 4, 5, 6,
+];
 export type WorkerCounter = (typeof WORKER_COUNTERS)[number];
 
 /** Cells of a port: what came in through it, what left through it. */

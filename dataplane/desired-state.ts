@@ -3,7 +3,7 @@
  * replacement worker the full state again, in an order that is never more open than what it replaces.
  */
 
-import { familyOf } from './address-pairs.ts';
+import { type Family, familyOf } from './address-pairs.ts';
 import type { CaptureSettings } from './capture/capture.ts';
 import type { EngineCommand, InboundSa, MarkMatch, OutboundSa, ProtectionState, TunnelSettings } from './commands.ts';
 import { encapsulationOf } from './encap/encap.ts';
@@ -88,6 +88,9 @@ export class DesiredState {
         this.outbound.delete(command.slot);
         for (const [protection, slot] of this.sending) if (slot === command.slot) this.sending.delete(protection);
         return;
+      case 'move-sa':
+        this.move(command);
+        return;
       case 'use-outbound-sa':
         this.use(command.protection, command.slot);
         return;
@@ -125,10 +128,13 @@ export class DesiredState {
     const tunnels = [...this.ports.values()].flatMap((port) => (port.op === 'set-tunnel-port' ? [port.tunnel] : []));
     const marks = new Set<number>([this.markPolicy.uplinkMark >>> 0]);
     for (const { egressMark } of tunnels) if (egressMark !== undefined) marks.add(egressMark >>> 0);
+    const inUdp = new Set<Family>();
+    for (const { udp } of this.inbound.values()) if (udp !== undefined) inUdp.add(familyOf(udp.local.address));
     const overIpv6 = tunnels.filter((tunnel) => familyOf(tunnel.remote) === 6);
+    const overIpv4 = tunnels.filter((tunnel) => familyOf(tunnel.remote) === 4);
     return {
-      ipv4: familyDemand(tunnels.filter((tunnel) => familyOf(tunnel.remote) === 4)),
-      ipv6: overIpv6.length > 0 ? familyDemand(overIpv6) : undefined,
+      ipv4: familyDemand(overIpv4, inUdp.has(4)),
+      ipv6: overIpv6.length > 0 || inUdp.has(6) ? familyDemand(overIpv6, inUdp.has(6)) : undefined,
       marks: [...marks].sort((a, b) => a - b),
     };
   }
@@ -180,6 +186,13 @@ export class DesiredState {
       throw new Error(`SA ${hex(sa.spi)}: protection ${sa.protection} is not there; set the protection first`);
   }
 
+  private move({ direction, slot, udp }: CommandOf<'move-sa'>): void {
+    const inbound = this.inbound.get(slot);
+    const outbound = this.outbound.get(slot);
+    if (direction === 'in' && inbound?.udp !== undefined) this.inbound.set(slot, { ...inbound, udp });
+    if (direction === 'out' && outbound?.udp !== undefined) this.outbound.set(slot, { ...outbound, udp });
+  }
+
   private use(protection: number, slot: number | undefined): void {
     if (slot === undefined) {
       this.sending.delete(protection);
@@ -194,7 +207,7 @@ export class DesiredState {
   }
 }
 
-function familyDemand(tunnels: readonly TunnelSettings[]): FamilyDemand {
+function familyDemand(tunnels: readonly TunnelSettings[], espInUdp: boolean): FamilyDemand {
   const udpPorts = new Set<number>();
   let gre = false;
   for (const { type, destinationPort } of tunnels) {
@@ -202,7 +215,7 @@ function familyDemand(tunnels: readonly TunnelSettings[]): FamilyDemand {
     if (protocol === IP_PROTOCOL.gre) gre = true;
     else if (protocol === IP_PROTOCOL.udp) udpPorts.add(destinationPort);
   }
-  return { esp: true, gre, udpPorts: [...udpPorts].sort((a, b) => a - b) };
+  return { esp: true, espInUdp, gre, udpPorts: [...udpPorts].sort((a, b) => a - b) };
 }
 
 /** The sender may wipe its keys when it likes. */

@@ -69,6 +69,11 @@ export const DROP_REASONS = [
   { name: 'ip-protocol', sentence: 'The outer IP packet carried a protocol that no tunnel uses.' },
 
   // ESP in
+  { name: 'nat-keepalive', sentence: 'A NAT keepalive came in; it has done its work on the way (RFC 3948 2.3).' },
+  {
+    name: 'non-esp-marker',
+    sentence: 'A datagram to port 4500 was IKE, which the control plane takes (RFC 3948 2.2).',
+  },
   { name: 'esp-too-short', sentence: 'An ESP packet was too short for its header, IV, trailer and ICV.' },
   { name: 'esp-unaligned', sentence: 'The ciphertext of an ESP packet was not a multiple of 4 bytes (RFC 4303 2.4).' },
   { name: 'unknown-spi', sentence: 'No inbound SA of ours has the SPI of the ESP packet.' },

@@ -2,7 +2,7 @@
  * The way back, from the uplink to a TAP; the mirror of outbound.ts:
  *
  *     1. receive       a batch of IP packets from the uplink
- *     2. outer header  checked and taken off
+ *     2. outer header  checked and taken off, and UDP in front of ESP
  *     3. open          ESP over the batch (esp/): SPI, replay window, ICV, selectors
  *     4. policy        plaintext, ESP or drop (policy.ts)
  *     5. decapsulate   tunnel header taken off, checksums over the batch, the tunnel found, ECN combined
@@ -13,12 +13,13 @@
  */
 
 import { ETHERNET_HEADER } from './batch.ts';
-import { PACKETS_RECEIVED } from './counters.ts';
+import { PACKETS_RECEIVED, TFC_PADDED } from './counters.ts';
 import { DROP } from './drops.ts';
 import { noteChecksum, verifyChecksums } from './encap/checksums.ts';
 import { POP_CHECKSUM, POP_END, POP_EXTENSION, POP_KEY, POP_KEY_PRESENT, POP_PORT } from './encap/encapsulation.ts';
 import { combineEcn, ecnMatters } from './encap/inner-ip.ts';
 import { openBatch } from './esp/open.ts';
+import { takeOffUdpEncapsulation } from './esp/udp-encap.ts';
 import { finishBatch } from './finish.ts';
 import { forward } from './forward.ts';
 import { transmit } from './outbound.ts';
@@ -29,7 +30,6 @@ import {
   checkIpv4,
   IPV4_SOURCE,
   ipv4Protocol,
-  ipv4Source,
   ipv4Tos,
   ipv4ToText,
   ipv4TotalLength,
@@ -59,16 +59,21 @@ const WRONG_PROTECTION = DROP['wrong-protection'];
 const VXLAN_FLAGS = DROP['vxlan-flags'];
 const INNER_TOO_SHORT = DROP['inner-too-short'];
 
+/** At most one peer-moved event a second for each SA (commands.ts). */
+const MOVED_INTERVAL_MS = 1000;
+
 /** Steps 1 to 6 for one batch from the uplink. Returns the packets received. */
 export function inbound(state: WorkerState): number {
   const received = receive(state);
   if (received === 0) return 0;
   state.observer?.after('receive', state);
   takeOffOuterHeaders(state);
+  takeOffUdpEncapsulation(state.batch);
   state.observer?.after('take-off', state);
   openBatch(state.batch, state.aeadList, state.inboundSas);
   state.observer?.after('open', state);
   reportUnknownSpis(state);
+  reportMovedPeer(state);
   classify(state);
   applyPolicy(state);
   state.observer?.after('policy-in', state);
@@ -140,13 +145,38 @@ function reportUnknownSpis(state: WorkerState): void {
   const { arena, outer } = batch;
   for (let row = 0; row < batch.count; row++) {
     if (batch.verdict[row] !== UNKNOWN_SPI) continue;
-    const isIpv6 = arena[outer[row]] >>> 4 === 6;
-    const source = outer[row] + (isIpv6 ? IPV6_SOURCE : IPV4_SOURCE);
-    if (!state.unknownSpis.admits(readInt32(arena, isIpv6 ? source + 12 : source), state.now)) continue;
+    const source = sourceOffset(arena, outer[row]);
+    const lowWord = arena[outer[row]] >>> 4 === 6 ? source + 12 : source;
+    if (!state.unknownSpis.admits(readInt32(arena, lowWord), state.now)) continue;
     const spi = espSpi(arena, batch.offset[row]) >>> 0;
-    const remote = isIpv6 ? ipv6ToText(arena, source) : ipv4ToText(ipv4Source(arena, outer[row]));
-    state.emit({ event: 'unknown-spi', spi, remote });
+    state.emit({ event: 'unknown-spi', spi, remote: sourceText(arena, outer[row]) });
   }
+}
+
+/** One a batch will do: the peer goes on sending from there. */
+function reportMovedPeer(state: WorkerState): void {
+  const { batch, inboundSas, counters } = state;
+  if (inboundSas.padded > 0) {
+    counters.add(TFC_PADDED, inboundSas.padded);
+    inboundSas.padded = 0;
+  }
+  const row = inboundSas.movedRow;
+  if (row < 0) return;
+  inboundSas.movedRow = -1;
+  const slot = batch.sa[row];
+  if (state.now - inboundSas.movedAt[slot] < MOVED_INTERVAL_MS) return;
+  inboundSas.movedAt[slot] = state.now;
+  const remote = { address: sourceText(batch.arena, batch.outer[row]), port: batch.udpPort[row] };
+  state.emit({ event: 'peer-moved', slot, remote });
+}
+
+function sourceOffset(arena: Uint8Array, header: number): number {
+  return header + (arena[header] >>> 4 === 6 ? IPV6_SOURCE : IPV4_SOURCE);
+}
+
+function sourceText(arena: Uint8Array, header: number): string {
+  const source = sourceOffset(arena, header);
+  return arena[header] >>> 4 === 6 ? ipv6ToText(arena, source) : ipv4ToText(readInt32(arena, source));
 }
 
 /** Type and UDP port of each tunnel packet; what is none is dropped. */
@@ -222,7 +252,8 @@ function decapsulate(state: WorkerState): void {
       continue;
     }
     const end = popped[POP_END];
-    if (popped[POP_CHECKSUM] !== 0) noteChecksum(batch, checksums, row, start, end - start);
+    // Inside ESP in UDP the sum may cover addresses that a NAT has changed; the ICV has proved more (RFC 3948 §3.1.2).
+    if (popped[POP_CHECKSUM] !== 0 && batch.udpPort[row] === 0) noteChecksum(batch, checksums, row, start, end - start);
     offset[row] = start + header;
     length[row] = end - start - header;
     if (length[row] < ETHERNET_HEADER) batch.verdict[row] = INNER_TOO_SHORT;

@@ -24,6 +24,7 @@ export { Engine, type EngineOptions } from './engine.ts';
 export { ESP_ALGORITHMS, type EspAlgorithmRow, espOverhead } from './esp/algorithms.ts';
 export { REPLAY_WINDOW_MAX, REPLAY_WINDOW_MIN } from './esp/replay.ts';
 export type { InboundStatus, OutboundStatus } from './esp/sa-memory.ts';
+export { IKE_IN_UDP } from './io/bpf.ts';
 export { DEFAULT_LIMITS, type EngineLimits, ESP_SOFT_PACKETS } from './limits.ts';
 export { allOffloads, OFFLOADS, type OffloadName, type Offloads } from './offload/offloads.ts';
 export type { AeadName } from './shared-state.ts';

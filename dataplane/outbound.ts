@@ -5,7 +5,7 @@
  *     2. forward       learn, look up, flood; frames for TAPs are written (forward.ts)
  *     3. encapsulate   tunnel header in front of the frame, checksums over the batch
  *     4. policy        plaintext, ESP or drop (policy.ts)
- *     5. seal          ESP over the batch (esp/)
+ *     5. seal          ESP over the batch, in UDP where the SA says so (esp/)
  *     6. outer header  IPv4 or IPv6 in front of it all
  *     7. send          a batch for each mark
  *
@@ -20,6 +20,7 @@ import { fillChecksums, noteChecksum } from './encap/checksums.ts';
 import { flowHash } from './encap/flow-hash.ts';
 import { ECN_MASK, hopLimit, innerIpAt, outerEcn, trafficClass } from './encap/inner-ip.ts';
 import { sealBatch } from './esp/seal.ts';
+import { putOnUdpEncapsulation } from './esp/udp-encap.ts';
 import { finishBatch } from './finish.ts';
 import { forward } from './forward.ts';
 import { ERRNO } from './io/uplink.ts';
@@ -83,6 +84,7 @@ export function transmit(state: WorkerState): void {
   applyPolicy(state);
   state.observer?.after('policy-out', state);
   sealBatch(state.batch, state.aeadList, state.outboundSas);
+  putOnUdpEncapsulation(state.batch, state.outboundSas, state.pairs, state.checksums, state.checksum);
   state.observer?.after('seal', state);
   writeOuterHeaders(state);
   state.observer?.after('outer-header', state);

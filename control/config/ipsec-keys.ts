@@ -23,10 +23,11 @@ export const IPSEC_KEYS = {
   }),
   type: option('ipsec_type', {
     parse: oneOf('transport', 'tunnel'),
-    expected: 'transport',
+    expected: 'transport or tunnel',
     example: 'transport',
     byDefault: 'transport',
-    documentation: 'ESP mode. Tunnel mode is not supported yet: the tunnel is INVALID.',
+    documentation:
+      'ESP mode. `tunnel` puts an IP header of its own inside ESP, 20 or 40 bytes more; both ends must have the same.',
   }),
   encapsulation: option('ipsec_encapsulation', {
     aliases: ['ipsec_forceencaps'],
@@ -34,7 +35,8 @@ export const IPSEC_KEYS = {
     expected: 'yes, no or auto',
     example: 'auto',
     byDefault: 'auto',
-    documentation: 'UDP encapsulation of ESP. `yes` is not supported yet and ignored with a warning.',
+    documentation:
+      'UDP encapsulation of ESP (port 4500). `auto`: when a NAT is found between the ends; `yes`: always; `no`: never.',
   }),
   ikeLifetime: option('ipsec_ikelifetime', {
     aliases: ['ipsec_ike-lifetime'],

@@ -3,12 +3,11 @@
  * (people search for its sentences), and the `ipsec_*` options.
  */
 import type { ProposalConfig } from '../../ike/types.ts';
-import type { GlobalSettings, IpsecOptions } from './desired-state.ts';
+import type { GlobalSettings, IpsecAuth, IpsecOptions } from './desired-state.ts';
 import { IPSEC_KEYS } from './ipsec-keys.ts';
 import type { OvsdbKey } from './key-row.ts';
 import type { OptionReader } from './option-reader.ts';
 import { Secret } from './secret.ts';
-import type { TrustVerdict } from './trust.ts';
 
 /** Reads `ipsec_ike` and `ipsec_esp`; throws Error with one line for what it does not know. */
 export type ProposalParser = (protocol: 'ike' | 'esp', text: string) => readonly ProposalConfig[];
@@ -25,6 +24,9 @@ const DEFAULTS = {
   reauthenticate: false,
 } as const;
 
+/** `ipsec_forceencaps` has truth values. */
+const ENCAPSULATIONS = { yes: 'yes', true: 'yes', no: 'no', auto: 'auto', false: 'auto' } as const;
+
 /** The options that decide how peers authenticate, as they are in the row; empty counts as unset. */
 export interface AuthOptions {
   readonly remoteIp: string;
@@ -33,8 +35,7 @@ export interface AuthOptions {
   readonly remoteName: string;
 }
 
-/** `certificates`: the paths that have to be set are; trust.ts looks at what they lead to. */
-export type AuthVerdict = TrustVerdict | 'certificates';
+export type AuthVerdict = { readonly auth: IpsecAuth } | { readonly reason: string };
 
 const CERT_FOR = 'when using CA-signed certificate or self-signed certificate to authenticate peers';
 
@@ -62,20 +63,16 @@ export function judgeAuth(options: AuthOptions, global: GlobalSettings): AuthVer
         "must set 'remote_cert' when using self-signed certificate authentication or 'ca_cert' when using CA-signed certificate authentication",
     };
   }
-  return 'certificates';
+  return {
+    reason:
+      'certificates are not supported yet: this version authenticates with pre-shared keys only; set options:psk and unset remote_cert, remote_name, certificate, private_key and ca_cert',
+  };
 }
 
 /** Reads the `ipsec_*` options; wrong ones are in the reader's `fault`, ignored ones in its warnings. */
 export function readIpsecOptions(reader: OptionReader, parseProposals: ProposalParser): IpsecOptions {
   const ikeProposals = readProposals(reader, IPSEC_KEYS.ike, 'ike', parseProposals);
   const espProposals = readProposals(reader, IPSEC_KEYS.esp, 'esp', parseProposals);
-  if (reader.read(IPSEC_KEYS.type) === 'tunnel') {
-    reader.refuse(IPSEC_KEYS.type, 'tunnel', 'transport', 'tunnel mode is not supported yet; remove the key');
-  }
-  const encapsulation = reader.read(IPSEC_KEYS.encapsulation);
-  if (encapsulation === 'yes' || encapsulation === 'true') {
-    reader.warn(IPSEC_KEYS.encapsulation, encapsulation, 'auto or no', 'ignored: forcing UDP is not supported yet');
-  }
   const ikeSeconds = reader.read(IPSEC_KEYS.ikeLifetime) ?? DEFAULTS.ikeSeconds;
   const childSeconds = reader.read(IPSEC_KEYS.childLifetime) ?? DEFAULTS.childSeconds;
   const shorter = Math.min(ikeSeconds, childSeconds);
@@ -101,8 +98,8 @@ export function readIpsecOptions(reader: OptionReader, parseProposals: ProposalP
     dpdSeconds: reader.read(IPSEC_KEYS.dpdDelay) ?? DEFAULTS.dpdSeconds,
     replayWindow: reader.read(IPSEC_KEYS.replayWindow) ?? DEFAULTS.replayWindow,
     pfs: reader.read(IPSEC_KEYS.pfs) ?? DEFAULTS.pfs,
-    // Until the packet workers can put ESP in UDP, a peer must not be led to expect it.
-    encapsulation: 'no',
+    encapsulation: ENCAPSULATIONS[reader.read(IPSEC_KEYS.encapsulation) ?? 'auto'],
+    mode: reader.read(IPSEC_KEYS.type) ?? 'transport',
     fragmentation: reader.read(IPSEC_KEYS.fragmentation) ?? DEFAULTS.fragmentation,
     reauthenticate: reader.read(IPSEC_KEYS.reauthenticate) ?? DEFAULTS.reauthenticate,
     localId: reader.read(IPSEC_KEYS.localId),

@@ -1,14 +1,15 @@
 /**
- * ESP inbound, transport mode (RFC 4303 §3.4, with the AEADs of RFC 4106 and RFC 7634), over a batch.
+ * ESP inbound, transport and tunnel mode (RFC 4303 §3.4, with the AEADs of RFC 4106 and RFC 7634), over a batch.
  *
  * A row with `protocol` 50 has the ESP header at `offset` and the outer addresses in `pair`.
  * The steps, the mirror of seal.ts:
  *
- *   1. choose: the packet is whole, its SPI has an SA, and its addresses are those of the SA (RFC 4301 §5.2)
+ *   1. choose: the packet is whole, its SPI has an SA, and its addresses are those of the SA (RFC 4301 §5.2); in UDP
+ *      the peer may have moved, and the ICV tells whether it is the peer
  *   2. replay check, before any work on the ciphertext; with ESN it finds the high half (RFC 4303 §3.4.3)
  *   3. additional data (RFC 4106 §5), and open: one AEAD call
  *   4. replay commit: the window moves for authentic packets only, and duplicates within the batch are found
- *   5. padding, trailer, dummy packets (RFC 4303 §2.4, §2.6), the selectors of the SA
+ *   5. padding, trailer, dummy packets (RFC 4303 §2.4, §2.6), the inner header of tunnel mode, the selectors of the SA
  *   6. count, and leave the row as the tunnel packet with its protocol
  *
  * Whether the tunnel accepts it, decapsulation and the IP stage are others' business.
@@ -31,10 +32,11 @@ import {
 } from '../wire/esp.ts';
 import { PROTOCOL_ESP, PROTOCOL_NO_NEXT_HEADER } from '../wire/ipv4.ts';
 import { writeInt32 } from '../wire/octets.ts';
-import { replayCheck, replayCommit } from './replay.ts';
+import { REPLAY_TOP_HIGH, REPLAY_TOP_LOW, replayCheck, replayCommit } from './replay.ts';
 import { COUNTER_FORGED, COUNTER_REPLAYED } from './sa-memory.ts';
 import type { InboundSas } from './sa-table.ts';
 import { matchesSelectors, selectorDestinationPort, selectorSourcePort } from './selectors.ts';
+import { popInnerHeader } from './tunnel-mode.ts';
 
 const TOO_SHORT = DROP['esp-too-short'];
 const UNALIGNED = DROP['esp-unaligned'];
@@ -81,7 +83,7 @@ function choose(batch: Batch, sas: InboundSas, row: number): number {
     batch.verdict[row] = UNKNOWN_SPI;
     return -1;
   }
-  if (batch.pair[row] !== sas.pair[slot]) {
+  if (batch.pair[row] !== sas.path[slot] && (batch.udpPort[row] === 0 || sas.remotePort[slot] === 0)) {
     batch.verdict[row] = WRONG_ADDRESS;
     return -1;
   }
@@ -138,6 +140,10 @@ function accept(batch: Batch, list: AeadList, sas: InboundSas, j: number): void 
     return;
   }
 
+  if (sas.remotePort[slot] !== 0) noteMove(batch, sas, row, slot);
+  batch.pair[row] = sas.pair[slot];
+  batch.addressSum[row] = sas.pairs.addressSum[sas.pair[slot]];
+
   const text = list.textOffset[j];
   const trailer = text + list.textLength[j] - ESP_TRAILER_LENGTH;
   const padLength = arena[trailer];
@@ -150,23 +156,39 @@ function accept(batch: Batch, list: AeadList, sas: InboundSas, j: number): void 
     batch.verdict[row] = DUMMY;
   } else if (!isEspPadding(arena, trailer - padLength, padLength)) {
     batch.verdict[row] = PADDING;
-  } else if (!isSelected(batch, sas, slot, text, length, protocol)) {
-    batch.verdict[row] = OUTSIDE_SELECTORS;
   } else {
     batch.offset[row] = text;
     batch.length[row] = length;
     batch.protocol[row] = protocol;
+    if (sas.tunnel[slot] !== 0) takeOffInnerHeader(batch, sas, row, slot);
+    if (batch.verdict[row] === 0 && !isSelected(batch, sas, row, slot)) batch.verdict[row] = OUTSIDE_SELECTORS;
   }
 }
 
-function isSelected(
-  batch: Batch,
-  sas: InboundSas,
-  slot: number,
-  offset: number,
-  length: number,
-  protocol: number,
-): boolean {
+/** Only the newest packet moves a peer: one that was held up on the way says where the peer once was. */
+function noteMove(batch: Batch, sas: InboundSas, row: number, slot: number): void {
+  const { memory } = sas;
+  const port = batch.udpPort[row];
+  if (port === 0 || (port === sas.remotePort[slot] && batch.pair[row] === sas.path[slot])) return;
+  const base = memory.replayBase(slot);
+  if (
+    memory.inbound[base + REPLAY_TOP_LOW] === batch.sequenceLow[row] &&
+    memory.inbound[base + REPLAY_TOP_HIGH] === batch.sequenceHigh[row]
+  )
+    sas.movedRow = row;
+}
+
+function takeOffInnerHeader(batch: Batch, sas: InboundSas, row: number, slot: number): void {
+  const end = batch.offset[row] + batch.length[row];
+  const refused = popInnerHeader(batch, row, batch.protocol[row], sas.pair[slot], sas.pairs);
+  if (refused !== 0) batch.verdict[row] = refused;
+  else if (batch.offset[row] + batch.length[row] < end) sas.padded++;
+}
+
+function isSelected(batch: Batch, sas: InboundSas, row: number, slot: number): boolean {
+  const offset = batch.offset[row];
+  const length = batch.length[row];
+  const protocol = batch.protocol[row];
   const sourcePort = selectorSourcePort(batch.arena, offset, length, protocol);
   const destinationPort = selectorDestinationPort(batch.arena, offset, length, protocol);
   return (

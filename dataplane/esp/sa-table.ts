@@ -8,7 +8,7 @@
  */
 
 import { type AddressPairs, NO_PAIR, pairWords } from '../address-pairs.ts';
-import type { InboundSa, OutboundSa } from '../commands.ts';
+import type { InboundSa, OutboundSa, UdpPath } from '../commands.ts';
 import { slotOfSpi } from '../steering.ts';
 import type { Aead } from './aead.ts';
 import {
@@ -55,8 +55,16 @@ class Sas {
   /** 1 with extended sequence numbers. */
   readonly esn: Uint8Array;
   readonly protection: Int32Array;
-  /** The addresses of the tunnel packets, an id of address-pairs.ts. */
+  /** The addresses of the tunnel packets and those of the outer header, ids of address-pairs.ts. */
   readonly pair: Int32Array;
+  readonly path: Int32Array;
+  /** Ports of ESP in UDP; 0: plain ESP. */
+  readonly localPort: Int32Array;
+  readonly remotePort: Int32Array;
+  /** 1 in tunnel mode. */
+  readonly tunnel: Uint8Array;
+  /** How many SAs travel in UDP. */
+  encapsulated = 0;
   /** Limits of packets and bytes; Infinity is none. */
   readonly softPackets: Float64Array;
   readonly softBytes: Float64Array;
@@ -64,7 +72,7 @@ class Sas {
   readonly tsLocal: Int32Array[];
   readonly tsRemote: Int32Array[];
 
-  private readonly pairs: AddressPairs;
+  readonly pairs: AddressPairs;
 
   constructor(memory: SaMemory, slots: number, aead: Aead, pairs: AddressPairs) {
     this.memory = memory;
@@ -75,6 +83,10 @@ class Sas {
     this.esn = new Uint8Array(slots);
     this.protection = new Int32Array(slots).fill(-1);
     this.pair = new Int32Array(slots).fill(NO_PAIR);
+    this.path = new Int32Array(slots).fill(NO_PAIR);
+    this.localPort = new Int32Array(slots);
+    this.remotePort = new Int32Array(slots);
+    this.tunnel = new Uint8Array(slots);
     this.softPackets = new Float64Array(slots);
     this.softBytes = new Float64Array(slots);
     this.tsLocal = new Array<Int32Array>(slots).fill(NOTHING);
@@ -91,8 +103,14 @@ class Sas {
     const tsRemote = compileSelectors(sa.tsRemote, sa.remote);
     // What throws comes first, so that a refused SA leaves nothing behind.
     pairWords(sa.local, sa.remote);
+    if (sa.udp !== undefined) checkPath(sa.udp);
     this.key[slot] = this.aead.prepareKey(sa.algorithm, direction, sa.keyAndSalt);
     this.pair[slot] = this.pairs.take(sa.local, sa.remote);
+    this.path[slot] = this.pairs.take(sa.udp?.local.address ?? sa.local, sa.udp?.remote.address ?? sa.remote);
+    this.localPort[slot] = sa.udp?.local.port ?? 0;
+    this.remotePort[slot] = sa.udp?.remote.port ?? 0;
+    if (sa.udp !== undefined) this.encapsulated++;
+    this.tunnel[slot] = sa.mode === 'tunnel' ? 1 : 0;
     this.spi[slot] = sa.spi | 0;
     this.esn[slot] = sa.esn ? 1 : 0;
     this.protection[slot] = sa.protection;
@@ -100,6 +118,17 @@ class Sas {
     this.softBytes[slot] = sa.softBytes > 0 ? sa.softBytes : Number.POSITIVE_INFINITY;
     this.tsLocal[slot] = tsLocal;
     this.tsRemote[slot] = tsRemote;
+  }
+
+  /** The peer of an SA in UDP is elsewhere now; another SA, or none, is left alone. Throws RangeError for a wrong path. */
+  move(slot: number, udp: UdpPath): void {
+    if (this.key[slot] === undefined || this.key[slot] === NO_KEY || this.remotePort[slot] === 0) return;
+    checkPath(udp);
+    const before = this.path[slot];
+    this.path[slot] = this.pairs.take(udp.local.address, udp.remote.address);
+    this.localPort[slot] = udp.local.port;
+    this.remotePort[slot] = udp.remote.port;
+    this.pairs.release(before);
   }
 
   /** Forgets the SA and wipes its key. A slot without an SA is left alone. */
@@ -110,10 +139,22 @@ class Sas {
     this.spi[slot] = 0;
     this.protection[slot] = -1;
     this.pairs.release(this.pair[slot]);
+    this.pairs.release(this.path[slot]);
+    if (this.remotePort[slot] !== 0) this.encapsulated--;
     this.pair[slot] = NO_PAIR;
+    this.path[slot] = NO_PAIR;
+    this.remotePort[slot] = 0;
     this.tsLocal[slot] = NOTHING;
     this.tsRemote[slot] = NOTHING;
     this.aead.dropKey(key);
+  }
+}
+
+function checkPath({ local, remote }: UdpPath): void {
+  pairWords(local.address, remote.address);
+  for (const { port } of [local, remote]) {
+    if (!Number.isInteger(port) || port < 1 || port > 65535)
+      throw new RangeError(`UDP port of ESP: expected 1 to 65535, got ${port}`);
   }
 }
 
@@ -179,8 +220,16 @@ export class OutboundSas extends Sas {
 }
 
 export class InboundSas extends Sas {
+  /** Row of the batch at hand whose authentic packet came from elsewhere than the path of its SA; -1: none. */
+  movedRow = -1;
+  /** Monotonic ms of the last peer-moved event. */
+  readonly movedAt: Float64Array;
+  /** Packets with TFC padding, until the worker counts them. */
+  padded = 0;
+
   constructor(memory: SaMemory, aead: Aead, pairs: AddressPairs) {
     super(memory, memory.size.inboundSlots, aead, pairs);
+    this.movedAt = new Float64Array(memory.size.inboundSlots).fill(Number.NEGATIVE_INFINITY);
   }
 
   /** Takes on an SA for which the main thread has called SaMemory.resetInbound. Throws RangeError. */

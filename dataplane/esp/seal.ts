@@ -1,5 +1,5 @@
 /**
- * ESP outbound, transport mode (RFC 4303 §3.3, with the AEADs of RFC 4106 and RFC 7634), over a batch.
+ * ESP outbound, transport and tunnel mode (RFC 4303 §3.3, with the AEADs of RFC 4106 and RFC 7634), over a batch.
  *
  * A row that is to be sealed has its SA in `sa`, the tunnel packet (GRE or UDP header first) at `offset`, its
  * protocol in `protocol` and the outer addresses in `pair`. The steps, each over the whole batch:
@@ -29,8 +29,10 @@ import {
 } from '../wire/esp.ts';
 import { IPV4_MAX_PAYLOAD, PROTOCOL_ESP } from '../wire/ipv4.ts';
 import { writeInt32 } from '../wire/octets.ts';
+import { UDP_HEADER_LENGTH } from '../wire/udp.ts';
 import { type OutboundSas, RESERVE_EXHAUSTED, RESERVED } from './sa-table.ts';
 import { matchesSelectors, selectorDestinationPort, selectorSourcePort } from './selectors.ts';
+import { innerHeaderLength, pushInnerHeader } from './tunnel-mode.ts';
 
 const NO_SA = DROP['policy-no-sa'];
 const EXHAUSTED = DROP['esp-sequence-exhausted'];
@@ -60,8 +62,9 @@ function choose(batch: Batch, sas: OutboundSas): number {
       batch.verdict[row] = NO_SA;
       continue;
     }
-    const length = batch.length[row];
-    if (ESP_HEADER_LENGTH + length + espPadLength(length) + ESP_TRAILER_LENGTH + ESP_ICV_LENGTH > IPV4_MAX_PAYLOAD) {
+    const text = batch.length[row] + (sas.tunnel[slot] === 0 ? 0 : innerHeaderLength(sas.pairs.family[sas.pair[slot]]));
+    const length = ESP_HEADER_LENGTH + text + espPadLength(text) + ESP_TRAILER_LENGTH + ESP_ICV_LENGTH;
+    if (length > (sas.remotePort[slot] === 0 ? IPV4_MAX_PAYLOAD : IPV4_MAX_PAYLOAD - UDP_HEADER_LENGTH)) {
       batch.verdict[row] = TOO_LONG;
       continue;
     }
@@ -110,11 +113,12 @@ function build(batch: Batch, list: AeadList, sas: OutboundSas): void {
     const sequence = sas.next[slot];
     sas.next[slot] = sequence + 1;
 
+    const nextHeader = sas.tunnel[slot] === 0 ? batch.protocol[row] : pushInnerHeader(batch, row, sas.pairs);
     const text = batch.offset[row];
     const length = batch.length[row];
     const header = text - ESP_HEADER_LENGTH;
     writeEspHeader(arena, header, sas.spi[slot], sequence, SEQUENCE_HIGH, sequence);
-    const trailer = writeEspTrailer(arena, text + length, espPadLength(length), batch.protocol[row]);
+    const trailer = writeEspTrailer(arena, text + length, espPadLength(length), nextHeader);
 
     list.row[j] = row;
     list.key[j] = sas.key[slot];
@@ -147,6 +151,7 @@ function finish(batch: Batch, list: AeadList, sas: OutboundSas, touched: number)
     batch.offset[row] -= ESP_HEADER_LENGTH;
     batch.length[row] = ESP_HEADER_LENGTH + list.textLength[j] + ESP_ICV_LENGTH;
     batch.protocol[row] = PROTOCOL_ESP;
+    batch.pair[row] = sas.path[batch.sa[row]];
   }
   for (let i = 0; i < touched; i++) sas.wanted[sas.touched[i]] = 0;
 }

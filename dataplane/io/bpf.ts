@@ -60,6 +60,48 @@ export function espFilter(worker: number, workers: number, family: Family = 4): 
   ];
 }
 
+const NAT_TRAVERSAL_PORT = 4500;
+/** UDP header and SPI. */
+const UDP_AND_SPI = 12;
+
+/**
+ * Takes ESP in UDP to port 4500 (RFC 3948) whose SPI names this worker, and no IKE, which has zeros in its place. Worker 0
+ * also takes SPIs that name nobody, and datagrams too short for one, keepalives for instance.
+ */
+export function espInUdpFilter(worker: number, workers: number, family: Family): readonly BpfInstruction[] {
+  const steer =
+    worker === 0
+      ? [
+          op(LD_H_IND, 4),
+          op(JGE_K, UDP_AND_SPI, 0, 6), // too short: accept
+          op(LD_W_IND, 8),
+          op(JEQ_K, 0, 5, 0), // IKE: drop
+          op(ALU_RSH_K, 26),
+          op(JEQ_K, 0, 2, 0), // ours
+          op(JGE_K, workers, 1, 0), // nobody's
+          op(RET_K, 0),
+          op(RET_K, ACCEPT),
+          op(RET_K, 0),
+        ]
+      : [op(LD_W_IND, 8), op(ALU_RSH_K, 26), op(JEQ_K, worker, 0, 1), op(RET_K, ACCEPT), op(RET_K, 0)];
+  return [
+    ...refuseFragments(family),
+    behindHeader(family),
+    op(LD_H_IND, 2),
+    op(JEQ_K, NAT_TRAVERSAL_PORT, 1, 0),
+    op(RET_K, 0),
+    ...steer,
+  ];
+}
+
+/** Takes IKE on port 4500 and nothing else, of what a UDP socket's filter sees: the UDP header first. */
+export const IKE_IN_UDP: readonly BpfInstruction[] = [
+  op(LD_W_ABS, 8),
+  op(JEQ_K, 0, 0, 1),
+  op(RET_K, ACCEPT),
+  op(RET_K, 0),
+];
+
 /** Leaves hash(source, destination) mod workers in A, then takes the packet if that is `worker`. */
 function addressShare(worker: number, workers: number, family: Family): readonly BpfInstruction[] {
   if (workers <= 1) return [op(RET_K, ACCEPT)];

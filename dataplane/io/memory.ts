@@ -82,7 +82,7 @@ export interface MemoryWireOptions {
   /** Largest packet in bytes: more gives EMSGSIZE. Default 9000. */
   readonly mtu?: number;
   /** Sees each packet that is sent (a view, valid during the call) and may change it; false loses it. */
-  readonly tap?: (packet: Uint8Array, mark: number) => boolean;
+  tap?: (packet: Uint8Array, mark: number) => boolean;
 }
 
 /** Several uplinks on one wire. */
@@ -122,7 +122,11 @@ export class MemoryWire {
 export class MemoryUplink implements UplinkBackend, Uplink {
   private readonly wire: MemoryWire;
   private readonly queue: PacketQueue;
-  private demand: UplinkDemand = { ipv4: { esp: true, gre: false, udpPorts: [] }, ipv6: undefined, marks: [] };
+  private demand: UplinkDemand = {
+    ipv4: { esp: true, espInUdp: false, gre: false, udpPorts: [] },
+    ipv6: undefined,
+    marks: [],
+  };
   private callback: (() => void) | undefined;
 
   constructor(wire: MemoryWire, slots: number, mtu: number) {
@@ -188,7 +192,11 @@ export class MemoryUplink implements UplinkBackend, Uplink {
     if (protocol !== IP_PROTOCOL.udp) return false;
     const header = isIpv6 ? 40 : (arena[offset]! & 15) * 4;
     const port = (arena[offset + header + 2]! << 8) | arena[offset + header + 3]!;
-    return header + 8 <= length && demand.udpPorts.includes(port);
+    if (header + 8 > length) return false;
+    // IKE, with four zero bytes in place of an SPI, is for another socket.
+    if (port === 4500 && demand.espInUdp)
+      return arena.subarray(offset + header + 8, offset + header + 12).some(Boolean);
+    return demand.udpPorts.includes(port);
   }
 }
 

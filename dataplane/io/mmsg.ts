@@ -1,7 +1,7 @@
 /**
  * Uplink backend `mmsg`, the main thread's half: raw sockets for each worker and address family. mmsg-uplink.ts uses them.
  *
- * In: a raw ESP socket; raw GRE and raw UDP sockets while a tunnel of that kind may come in as plaintext.
+ * In: a raw ESP socket, with NATs a raw UDP socket for port 4500 beside it; raw GRE and raw UDP sockets while a tunnel of that kind may come in as plaintext.
  * Raw sockets get reassembled packets. Each worker's BPF filter takes its own (bpf.ts).
  * A UDP socket bound to each tunnel port, with a filter that drops all, keeps the kernel from
  * answering with ICMP port unreachable.
@@ -11,7 +11,7 @@
 
 import type { Native } from '../../native-shims/types.ts';
 import type { Family } from '../address-pairs.ts';
-import { DROP_ALL, espFilter, greFilter, udpFilter } from './bpf.ts';
+import { DROP_ALL, espFilter, espInUdpFilter, greFilter, udpFilter } from './bpf.ts';
 import {
   type FamilyDemand,
   IP_PROTOCOL,
@@ -24,7 +24,7 @@ import {
 const RECEIVE_BUFFER = 8 << 20;
 const SEND_BUFFER = 4 << 20;
 const NO_SOCKET = -1;
-const NOTHING: FamilyDemand = { esp: false, gre: false, udpPorts: [] };
+const NOTHING: FamilyDemand = { esp: false, espInUdp: false, gre: false, udpPorts: [] };
 
 type Log = (message: string) => void;
 
@@ -101,6 +101,8 @@ export class MmsgBackend implements UplinkBackend {
     const { workers } = this;
     const wanted = new Map<string, { protocol: number; filter: Parameters<Native['attachFilter']>[1] }>();
     if (demand.esp) wanted.set('esp', { protocol: IP_PROTOCOL.esp, filter: espFilter(worker, workers, family) });
+    if (demand.espInUdp)
+      wanted.set('esp in udp', { protocol: IP_PROTOCOL.udp, filter: espInUdpFilter(worker, workers, family) });
     if (demand.gre) wanted.set('gre', { protocol: IP_PROTOCOL.gre, filter: greFilter(worker, workers, family) });
     const { udpPorts } = demand;
     if (udpPorts.length > 0)

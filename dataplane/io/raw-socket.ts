@@ -84,7 +84,9 @@ export class RawSocketBackend implements UplinkBackend, Uplink {
   open(demand: UplinkDemand): readonly UplinkDescriptors[] {
     if (demand.ipv6 !== undefined)
       throw new Error('uplink-io raw-socket carries tunnels over IPv4 only; use --uplink-io=mmsg for IPv6');
-    const { gre, udpPorts } = demand.ipv4;
+    const { gre, udpPorts, espInUdp } = demand.ipv4;
+    if (espInUdp)
+      throw new Error('uplink-io raw-socket carries no ESP in UDP; use --uplink-io=mmsg for peers behind NATs');
     this.udpPorts = new Set(udpPorts);
     if (gre) this.gre ??= this.receiver(IP_PROTOCOL.gre);
     else {

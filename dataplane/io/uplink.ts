@@ -27,6 +27,8 @@ export const ERRNO = {
 /** What the tunnels over one address family need. */
 export interface FamilyDemand {
   readonly esp: boolean;
+  /** ESP in UDP to port 4500 can come in (RFC 3948). */
+  readonly espInUdp: boolean;
   /** Plaintext GRE can come in. */
   readonly gre: boolean;
   /** UDP ports on which plaintext tunnel packets can come in, ascending. */

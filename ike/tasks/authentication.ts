@@ -59,8 +59,9 @@ export function certificateRequests(authentications: readonly Authentication[]):
 /** Whether this ID payload may be that of the connection's peer; of a certificate, only the certificate tells in the end. */
 export function mayBePeer(connection: Connection, id: IdPayload): boolean {
   const { authentication } = connection;
-  if (matchesIdentity(id, remoteIdentity(connection))) return true;
-  return authentication.method === 'certificate' && mayName(id, authentication.peerName);
+  return authentication.method === 'certificate'
+    ? mayName(id, authentication.peerName)
+    : matchesIdentity(id, remoteIdentity(connection));
 }
 
 /** Whether the peer means us. */

@@ -2,7 +2,7 @@ import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { formatIssue } from '../../../control/config/issue.ts';
 import { ALL_KEYS } from '../../../control/config/keys.ts';
-import { secretOf, stateOf, tunnelOf, withRemote } from './rows.ts';
+import { stateOf, tunnelOf, withRemote } from './rows.ts';
 
 const PSK = { psk: 'swordfish' };
 const PKI = { certificate: '/c.pem', private_key: '/k.pem' };
@@ -32,7 +32,7 @@ describe('a well configured tunnel', () => {
         egressMark: undefined,
       },
     });
-    expect(Buffer.from(secretOf(tunnel.ipsec!.auth)).toString()).toBe('swordfish');
+    expect(Buffer.from(tunnel.ipsec!.auth.secret.reveal()).toString()).toBe('swordfish');
     expect(tunnel.ipsec!.options).toEqual({
       ikeProposals: undefined,
       espProposals: undefined,
@@ -43,7 +43,8 @@ describe('a well configured tunnel', () => {
       dpdSeconds: 30,
       replayWindow: 1024,
       pfs: true,
-      encapsulation: 'no',
+      encapsulation: 'auto',
+      mode: 'transport',
       fragmentation: true,
       reauthenticate: false,
       localId: undefined,
@@ -110,6 +111,16 @@ describe('a well configured tunnel', () => {
     });
   });
 
+  it.each([
+    [{}, 'auto', 'transport'],
+    [{ ipsec_encapsulation: 'yes', ipsec_type: 'tunnel' }, 'yes', 'tunnel'],
+    [{ ipsec_encapsulation: 'no' }, 'no', 'transport'],
+    [{ ipsec_forceencaps: 'true' }, 'yes', 'transport'],
+    [{ ipsec_forceencaps: 'false' }, 'auto', 'transport'],
+  ] as const)('with %o has UDP encapsulation %s and %s mode', (options, encapsulation, mode) => {
+    expect(tunnelOf('gre', { ...PSK, ...options }).ipsec!.options).toMatchObject({ encapsulation, mode });
+  });
+
   it('reads ipsec_* options in the spellings of strongSwan and Libreswan', () => {
     const options = {
       ...PSK,
@@ -141,7 +152,8 @@ describe('a well configured tunnel', () => {
       dpdSeconds: 5,
       replayWindow: 128,
       pfs: false,
-      encapsulation: 'no',
+      encapsulation: 'auto',
+      mode: 'transport',
       fragmentation: false,
       reauthenticate: true,
       localId: { type: 'fqdn', value: 'host1' },
@@ -214,6 +226,15 @@ describe('the rules of ovs-monitor-ipsec, in its order and words', () => {
       ipsec: undefined,
       connection: undefined,
     });
+  });
+
+  it.each([
+    ['CA-signed', { remote_name: 'x' }, { ...PKI, ca_cert: '/ca' }],
+    ['self-signed', { remote_cert: '/x' }, PKI],
+  ])('says that a well configured %s tunnel is not supported yet', (_, options, otherConfig) => {
+    expect(tunnelOf('gre', options as unknown as Record<string, string>, otherConfig).reason).toMatch(
+      /^certificates are not supported yet: .*set options:psk/,
+    );
   });
 
   it('keeps the settings of a tunnel that is INVALID for its authentication, so that its packets can be dropped', () => {
@@ -314,10 +335,9 @@ describe('a wrong value', () => {
     ['stt', {}, 'type "stt" is not supported yet, expected gre, geneve or vxlan'],
     [
       'gre',
-      { ...PSK, ipsec_type: 'tunnel' },
-      'options:ipsec_type is "tunnel", expected transport; tunnel mode is not supported yet; remove the key',
+      { ...PSK, ipsec_type: 'x' },
+      `options:ipsec_type is "x", expected transport or tunnel; ${set}ipsec_type=transport`,
     ],
-    ['gre', { ...PSK, ipsec_type: 'x' }, `options:ipsec_type is "x", expected transport; ${set}ipsec_type=transport`],
     [
       'gre',
       { ...PSK, ipsec_encapsulation: 'maybe' },
@@ -408,7 +428,7 @@ describe('a pre-shared key', () => {
     expect(state.connections).toHaveLength(1);
     expect(inspect(state, { depth: 20, showHidden: true })).not.toContain('sw0rdf1sh');
     expect(JSON.stringify(state)).not.toContain('sw0rdf1sh');
-    expect(`${(state.tunnels[0]!.ipsec!.auth as { secret?: unknown }).secret}`).toBe('(set)');
+    expect(`${state.tunnels[0]!.ipsec!.auth.secret}`).toBe('(set)');
   });
 });
 

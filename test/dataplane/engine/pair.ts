@@ -7,10 +7,12 @@ import { randomBytes } from 'node:crypto';
 import type {
   EngineEvent,
   EspAlgorithm,
+  EspMode,
   ProtectionState,
   Selector,
   TunnelSettings,
   TunnelType,
+  UdpPath,
 } from '../../../dataplane/commands.ts';
 import { DROP_REASONS, type DropName } from '../../../dataplane/drops.ts';
 import { encapsulationOf } from '../../../dataplane/encap/encap.ts';
@@ -88,6 +90,23 @@ export interface PairOptions extends MemoryWireOptions {
   readonly offloads?: Offloads;
 }
 
+/** What SAs of a pair may have beside algorithm and ESN. `inUdp`: ESP travels in UDP, from port 4500 to port 4500. */
+export interface SaChange {
+  readonly softPackets?: number;
+  readonly mode?: EspMode;
+  readonly inUdp?: boolean;
+  /** Mode of the receiver, if it is another one. */
+  readonly peerMode?: EspMode;
+  /** Whom the receiver takes for the other end of the tunnel packets. */
+  readonly innerRemote?: string;
+}
+
+/** The slots of an SA from one side to the other. */
+export interface Connected {
+  readonly inboundSlot: number;
+  readonly outboundSlot: number;
+}
+
 export class Pair {
   readonly wire: MemoryWire;
   readonly a: Side;
@@ -104,13 +123,9 @@ export class Pair {
   }
 
   /** Installs SAs in both directions, with fresh keys. */
-  async protect(
-    algorithm: EspAlgorithm = 'aes256gcm16',
-    esn = true,
-    change: Partial<{ softPackets: number }> = {},
-  ): Promise<void> {
-    await connect(this.a, this.b, algorithm, esn, change.softPackets ?? 0);
-    await connect(this.b, this.a, algorithm, esn, change.softPackets ?? 0);
+  async protect(algorithm: EspAlgorithm = 'aes256gcm16', esn = true, change: SaChange = {}): Promise<void> {
+    await connect(this.a, this.b, algorithm, esn, change);
+    await connect(this.b, this.a, algorithm, esn, change);
   }
 }
 
@@ -120,26 +135,35 @@ const any = (address: string): Selector[] => [
 
 let nextSlot = 0;
 
-async function connect(
+/** The ends of ESP in UDP as `here` sees them. */
+function pathOf(here: Side, there: Side, inUdp: boolean | undefined): UdpPath | undefined {
+  if (inUdp !== true) return undefined;
+  return { local: { address: here.address, port: 4500 }, remote: { address: there.address, port: 4500 } };
+}
+
+/** A new SA from one side to the other, which sends on it from now on. */
+export async function connect(
   from: Side,
   to: Side,
-  algorithm: EspAlgorithm,
-  esn: boolean,
-  softPackets: number,
-): Promise<void> {
+  algorithm: EspAlgorithm = 'aes256gcm16',
+  esn = true,
+  { softPackets = 0, mode = 'transport', inUdp, peerMode = mode, innerRemote }: SaChange = {},
+): Promise<Connected> {
   const row = ESP_ALGORITHMS[algorithm];
   const keyAndSalt = new Uint8Array(randomBytes(row.keyLength + row.saltLength));
   const spi = to.engine.allocateSpi();
-  const common = { spi, protection: PROTECTION, algorithm, keyAndSalt, esn, softPackets, softBytes: 0 };
+  const common = { spi, protection: PROTECTION, algorithm, keyAndSalt, esn, softPackets, softBytes: 0, mode };
   await to.engine.apply({
     op: 'add-inbound-sa',
     sa: {
       ...common,
+      mode: peerMode,
       slot: spi & 0xffff,
       local: to.address,
-      remote: from.address,
+      remote: innerRemote ?? from.address,
+      udp: pathOf(to, from, inUdp || innerRemote !== undefined),
       tsLocal: any(to.address),
-      tsRemote: any(from.address),
+      tsRemote: any(innerRemote ?? from.address),
       replayWindow: 64,
     },
   });
@@ -151,12 +175,14 @@ async function connect(
       slot,
       local: from.address,
       remote: to.address,
+      udp: pathOf(from, to, inUdp),
       tsLocal: any(from.address),
       tsRemote: any(to.address),
       lastSequence: 0,
     },
   });
   await from.engine.apply({ op: 'use-outbound-sa', protection: PROTECTION, slot });
+  return { inboundSlot: spi & 0xffff, outboundSlot: slot };
 }
 
 export function tunnelSettings(type: TunnelType, local: string, remote: string): TunnelSettings {

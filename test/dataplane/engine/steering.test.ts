@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { espFilter, greFilter, udpFilter } from '../../../dataplane/io/bpf.ts';
+import { espFilter, espInUdpFilter, greFilter, IKE_IN_UDP, udpFilter } from '../../../dataplane/io/bpf.ts';
 import { makeSpi, SpiAllocator, slotOfSpi, workerOfSpi } from '../../../dataplane/steering.ts';
 import { runFilter } from '../io/bpf-interpreter.ts';
 
@@ -149,6 +149,44 @@ describe('the filters of the workers', () => {
         expect(takersOf((worker) => udpFilter([4789], worker, workers, 6), [1, 2, 0x12, 0xb6])).toEqual([]);
       }),
     );
+  });
+
+  it.each([4, 6] as const)(
+    'give each ESP packet in UDP over IPv%i to the worker of its SPI, and IKE to nobody',
+    (family) => {
+      const port = fc.constantFrom(4500, 4500, 4500, 4501, 500);
+      fc.assert(
+        fc.property(
+          uint32,
+          port,
+          fc.integer({ min: 1, max: 64 }),
+          fc.integer({ min: 0, max: 10 }),
+          (spi, to, workers, options) => {
+            const spiBytes = [spi >>> 24, (spi >>> 16) & 255, (spi >>> 8) & 255, spi & 255];
+            const takersOf = (...payload: number[]): number[] => {
+              const udp = [0x30, 1, to >> 8, to & 255, 0, 8 + payload.length, 0, 0, ...payload];
+              const bytes = family === 4 ? packet(17, 1, 2, udp, options) : Uint8Array.from(udp);
+              return [...Array(workers).keys()].filter(
+                (worker) => runFilter(espInUdpFilter(worker, workers, family), bytes) > 0,
+              );
+            };
+            const named = workerOfSpi(spi) < workers ? workerOfSpi(spi) : 0;
+            expect(takersOf(...spiBytes, 0, 0, 0, 1)).toEqual(to === 4500 && spi !== 0 ? [named] : []);
+            expect(takersOf(0, 0, 0, 0, 1, 2, 3, 4)).toEqual([]);
+            expect(takersOf(0xff)).toEqual(to === 4500 ? [0] : []);
+            expect(takersOf(1, 2, 3)).toEqual(to === 4500 ? [0] : []);
+          },
+        ),
+      );
+    },
+  );
+
+  it('let the IKE socket on port 4500 hear IKE only', () => {
+    const datagram = (...payload: number[]): Uint8Array =>
+      Uint8Array.of(1, 2, 0x11, 0x94, 0, 8 + payload.length, 0, 0, ...payload);
+    expect(runFilter(IKE_IN_UDP, datagram(0, 0, 0, 0, 9))).toBeGreaterThan(0);
+    for (const payload of [[0, 0, 0, 1, 9], [1, 2, 3, 4], [0xff], [0, 0, 0], []])
+      expect(runFilter(IKE_IN_UDP, datagram(...payload))).toBe(0);
   });
 
   it('take no UDP fragment', () => {
