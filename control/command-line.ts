@@ -10,6 +10,7 @@ import { parseArgs } from 'node:util';
 import { allOffloads, OFFLOADS, type Offloads } from '../dataplane/index.ts';
 import { ConfigurationError } from './config/issue.ts';
 import { type Directories, defaultDatabase, directoriesOf, inDirectory } from './directories.ts';
+import { type ListenAddress, parseListenAddress } from './http/listen-address.ts';
 import { PROGRAM, VERSION } from './version.ts';
 
 export interface OptionRow {
@@ -21,7 +22,14 @@ export interface OptionRow {
   readonly argumentName?: string;
   /** The only values it takes. */
   readonly values?: readonly string[];
-  readonly group: 'Daemon' | 'Engine' | 'Logging' | 'PKI (for ssl:)' | 'Other' | 'Ignored, for ovs-monitor-ipsec';
+  readonly group:
+    | 'Daemon'
+    | 'Engine'
+    | 'Observing'
+    | 'Logging'
+    | 'PKI (for ssl:)'
+    | 'Other'
+    | 'Ignored, for ovs-monitor-ipsec';
   readonly help: string;
 }
 
@@ -81,6 +89,13 @@ export const OPTIONS: readonly OptionRow[] = [
     argumentName: 'NAME,...',
     group: 'Engine',
     help: `which offloads to use: all (default), none, or some of ${OFFLOADS.map((row) => row.name).join(', ')}`,
+  },
+  {
+    name: 'metrics',
+    argument: 'required',
+    argumentName: '[ADDR:]PORT',
+    group: 'Observing',
+    help: 'metrics for Prometheus (ADDR default: 127.0.0.1)',
   },
   {
     name: 'log-file',
@@ -191,6 +206,8 @@ export interface CommandLine {
   readonly uplinkIo: UplinkBackend;
   readonly offloads: Offloads;
   readonly noCleanup: boolean;
+  /** Where Prometheus may ask; undefined: nowhere. */
+  readonly metrics: ListenAddress | undefined;
   readonly tls: { readonly privateKey?: string; readonly certificate?: string; readonly caCert?: string };
   /** One line for each option that was given and has no effect. */
   readonly ignored: readonly string[];
@@ -238,6 +255,7 @@ export function parseCommandLine(
     uplinkIo: (last('uplink-io') ?? 'mmsg') as UplinkBackend,
     offloads: offloadsOf(last('offload') ?? 'all'),
     noCleanup: given.has('no-cleanup'),
+    metrics: listenOf('--metrics', last('metrics')),
     tls: {
       ...tlsFile('private-key', 'privateKey'),
       ...tlsFile('certificate', 'certificate'),
@@ -286,6 +304,19 @@ function argumentOf(row: OptionRow, rawName: string, value: string | undefined):
     throw fault(rawName, value, row.values.join(' or '), spelling);
   }
   return value ?? '';
+}
+
+function listenOf(option: string, text: string | undefined): ListenAddress | undefined {
+  if (text === undefined) return undefined;
+  const listen = parseListenAddress(text);
+  if (listen === undefined)
+    throw fault(
+      option,
+      text,
+      'a port, or an IP address and a port',
+      `for instance ${option}=9475 or ${option}=[::1]:9475`,
+    );
+  return listen;
 }
 
 function workersOf(text: string | undefined): number {

@@ -8,7 +8,7 @@ import { DROP_REASONS } from '../dataplane/index.ts';
 import type { DesiredState } from './config/desired-state.ts';
 import type { PacketCapture } from './pcap/packet-capture.ts';
 import { PCAP_MOST_ARGUMENTS, PCAP_USAGE, readCaptureRequest } from './pcap/pcap-command.ts';
-import { childViews, policyLines, type StatusSources, tunnelViews } from './status.ts';
+import { childViews, indexStatus, policyLines, type StatusSources, tunnelViews } from './status.ts';
 import { traceCommand } from './trace/trace-command.ts';
 import { childLines, ikeLine, tunnelsShow } from './tunnels-show.ts';
 import { type Command, CommandError } from './unixctl/command.ts';
@@ -166,23 +166,22 @@ function ipsecStatus(sources: StatusSources): string {
 
 function securityAssociations(sources: StatusSources): string {
   const lines: string[] = [];
+  const index = indexStatus(sources);
   for (const protection of sources.protections.all()) {
     lines.push(
       `src ${protection.local} dst ${protection.remote} ${protection.type}${protection.port === 0 ? '' : ` port ${protection.port}`}`,
     );
-    lines.push(...childViews(protection.id, sources).flatMap(childLines));
+    lines.push(...childViews(protection.id, index).flatMap(childLines));
   }
   return lines.length === 0 ? 'No security associations\n' : `${lines.join('\n')}\n`;
 }
 
 function policies(sources: StatusSources): string {
   const { connections, markPolicy } = sources.desired;
+  const index = indexStatus(sources);
   const lines = connections.flatMap((connection) => {
     const state = sources.protections.get(connection.key)?.state ?? 'unknown';
-    return [
-      `${connection.tunnels.join(', ')}: ${state}`,
-      ...policyLines(connection, sources).map((line) => `  ${line}`),
-    ];
+    return [`${connection.tunnels.join(', ')}: ${state}`, ...policyLines(connection, index).map((line) => `  ${line}`)];
   });
   const mark =
     markPolicy.drop === undefined

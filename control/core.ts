@@ -12,6 +12,7 @@ import { ChildSaInstaller } from './child-sas.ts';
 import type { DesiredState } from './config/desired-state.ts';
 import { IkeRunner } from './ike-runner.ts';
 import type { Links } from './links.ts';
+import { News } from './model/news.ts';
 import type { Timers } from './ovsdb/timers.ts';
 import { OwnedTaps } from './owned-taps.ts';
 import { PacketCapture } from './pcap/packet-capture.ts';
@@ -48,6 +49,8 @@ export class Core {
   readonly attach: SwitchAttach;
   readonly reconciler: Reconciler;
   readonly pcap: PacketCapture;
+  /** The last negotiations in words. */
+  readonly news = new News(() => Date.now());
   readonly #log: Logger;
 
   /** @throws Error with one line when the engine can't start, or what was protected can't be read. */
@@ -105,7 +108,7 @@ export class Core {
         releaseSpi: (spi) => engine.releaseSpi(spi),
       }),
       children: this.children,
-      log: logger('ike'),
+      log: this.news.listeningTo(logger('ike')),
       onChange,
       timers,
     });

@@ -14,7 +14,10 @@ import { COLUMNS, desiredState } from './config/config.ts';
 import { unicastAddress } from './config/value-formats.ts';
 import { Core } from './core.ts';
 import { datapathReport, statisticsReport } from './datapath-report.ts';
+import type { ReadOnlyServer } from './http/read-only-server.ts';
+import { httpServers } from './http/servers.ts';
 import { systemLinks } from './links.ts';
+import { modelOf, type StatusModel } from './model/model.ts';
 import { type Database, mapOf, numberOf, type Row } from './ovsdb/database.ts';
 import { openDatabase } from './ovsdb/open.ts';
 import { systemTimers } from './ovsdb/timers.ts';
@@ -47,6 +50,8 @@ export class Daemon {
   readonly #database: Database;
   readonly #core: Core;
   readonly #unixctl: UnixctlServer;
+  readonly #servers: readonly ReadOnlyServer[];
+  readonly #startedAtMs = Date.now();
   readonly #pidfile: Pidfile | undefined;
   readonly #statistics: NodeJS.Timeout;
   #reconciling = false;
@@ -113,6 +118,10 @@ export class Daemon {
       commands: [...daemonCommands(this), ...vlogCommands(vlog)],
       onBug: (command, error) => vlog.logger('unixctl').err(`command ${command} failed: ${describe(error)}`),
     });
+    this.#servers = httpServers(options, {
+      model: () => this.model(),
+      onBug: (path, error) => vlog.logger('http').err(`${path} failed: ${describe(error)}`),
+    });
     this.#statistics = setInterval(() => void this.#writeStatistics(), STATISTICS_MS);
   }
 
@@ -122,6 +131,7 @@ export class Daemon {
     for (const line of this.#options.ignored) log.info(line);
     await this.#core.start();
     await this.#unixctl.listen();
+    for (const server of this.#servers) log.info(`${server.option}: listening on ${await server.listen()}`);
     const database = this.#database;
     database.on('synced', () => this.#reconcileSoon());
     database.on('changed', () => this.#reconcileSoon());
@@ -187,6 +197,15 @@ export class Daemon {
     return status;
   }
 
+  /** The state as one object, also before the database has been read. */
+  model(): StatusModel {
+    const core = this.#core;
+    return modelOf({
+      ...{ status: core.status(), engine: core.engine, ikeCounters: core.ike.counters(), news: core.news.lines() },
+      ...{ startedAtMs: this.#startedAtMs, nowMs: Date.now() },
+    });
+  }
+
   ikeCounters(): Readonly<Record<string, number>> {
     return this.#core.ike.counters();
   }
@@ -220,6 +239,7 @@ export class Daemon {
     clearInterval(this.#statistics);
     await this.#core.stop(cleanup && !this.#options.noCleanup);
     await this.#database.close();
+    for (const server of this.#servers) await server.close();
     await this.#unixctl.close();
     this.#pidfile?.remove();
     this.#vlog.close();
@@ -238,7 +258,7 @@ export class Daemon {
 function openLog(options: CommandLine): Vlog {
   const destinations = new SystemDestinations({ program: PROGRAM, logFile: options.logFile, console: !options.detach });
   const vlog = new Vlog({ program: PROGRAM, destinations, now: () => Date.now() });
-  for (const module of ['main', 'bridge', 'dataplane', 'ike', 'ovsdb', 'pcap', 'reconcile', 'sa', 'unixctl'])
+  for (const module of ['main', 'bridge', 'dataplane', 'http', 'ike', 'ovsdb', 'pcap', 'reconcile', 'sa', 'unixctl'])
     vlog.logger(module);
   for (const spec of options.verbose) {
     const error = vlog.set(spec);

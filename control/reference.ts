@@ -7,6 +7,7 @@ import { COUNTER_MEANINGS } from '../ike/index.ts';
 import { OPTIONS } from './command-line.ts';
 import { DAEMON_COMMANDS } from './commands.ts';
 import { ALL_KEYS } from './config/keys.ts';
+import { METRICS } from './metrics/metrics.ts';
 
 const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
 
@@ -33,6 +34,7 @@ export function referenceText(): string {
     `${key.documentation}${key.aliases === undefined ? '' : ` Also spelled ${key.aliases.map((alias) => `\`${alias}\``).join(', ')}.`}`,
   ]);
   const commands = DAEMON_COMMANDS.map(({ name, usage, help }) => [`\`${`${name} ${usage}`.trim()}\``, help]);
+  const metrics = METRICS.map(({ name, type, labels, help }) => [`\`${name}\``, type, labels.join(', '), help]);
   return `# Reference
 
 Made from the tables in the code by \`node dist/control/reference.js\`; a test fails when this page is stale.
@@ -53,6 +55,13 @@ ${table(['column', 'key', 'value', 'default', 'meaning'], keys)}
 \`ovs-appctl -t ovs-espd COMMAND\`; \`vlog/*\`, \`list-commands\`, \`help\` and \`version\` as every OVS daemon has them.
 
 ${table(['command', 'what it shows or does'], commands)}
+
+## Metrics
+
+With \`--metrics=[ADDR:]PORT\`, at \`/metrics\`, in the text format of Prometheus; [grafana-dashboard.json](grafana-dashboard.json) draws them.
+Reading them costs the packet path nothing.
+
+${table(['metric', 'type', 'labels', 'meaning'], metrics)}
 
 ## Counters of IKE
 

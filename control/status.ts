@@ -26,17 +26,50 @@ export interface StatusSources {
   readonly nowMs: number;
 }
 
-/** The tunnels that want IPsec, in order of their rows. */
-export function tunnelViews(sources: StatusSources): TunnelView[] {
-  return sources.desired.tunnels.filter((tunnel) => tunnel.wantsIpsec).map((tunnel) => tunnelView(tunnel, sources));
+/** The sources by what they are looked up by, so that ten thousand tunnels are not searched ten thousand times. */
+export interface IndexedStatus {
+  readonly sources: StatusSources;
+  readonly connections: ReadonlyMap<string, ConnectionState>;
+  /** By the key of the connection state that a plan carries out. */
+  readonly plans: ReadonlyMap<string, ConnectionPlan>;
+  readonly ike: ReadonlyMap<string, ConnectionStatus>;
+  /** By protection id. */
+  readonly children: ReadonlyMap<number, readonly InstalledChild[]>;
+  /** Monotonic ms by child SA id. */
+  readonly rekeyAt: ReadonlyMap<number, number | undefined>;
 }
 
-function tunnelView(tunnel: TunnelState, sources: StatusSources): TunnelView {
+export function indexStatus(sources: StatusSources): IndexedStatus {
+  const children = new Map<number, InstalledChild[]>();
+  for (const child of sources.children.installed()) {
+    const list = children.get(child.protection);
+    if (list === undefined) children.set(child.protection, [child]);
+    else list.push(child);
+  }
+  return {
+    sources,
+    connections: new Map(sources.desired.connections.map((state) => [state.key, state])),
+    plans: new Map(sources.plans.flatMap((plan) => plan.children.map((child) => [child.key, plan]))),
+    ike: new Map(sources.ike.map((status) => [status.connection, status])),
+    children,
+    rekeyAt: new Map(sources.ike.flatMap((status) => status.children.map((child) => [child.id, child.rekeyAtMs]))),
+  };
+}
+
+/** The tunnels that want IPsec, in order of their rows. */
+export function tunnelViews(sources: StatusSources): TunnelView[] {
+  const index = indexStatus(sources);
+  return sources.desired.tunnels.filter((tunnel) => tunnel.wantsIpsec).map((tunnel) => tunnelView(tunnel, index));
+}
+
+/** Any tunnel; one without IPsec has no policies and no SAs. */
+export function tunnelView(tunnel: TunnelState, index: IndexedStatus): TunnelView {
+  const { sources } = index;
   const { desired } = sources;
   const port = sources.ports.get(tunnel.uuid);
-  const connection = desired.connections.find((state) => state.key === tunnel.ipsec?.connection);
-  const plan = sources.plans.find((candidate) => candidate.children.some((child) => child.key === connection?.key));
-  const status = sources.ike.find((candidate) => candidate.connection === plan?.connection.name);
+  const connection = index.connections.get(tunnel.ipsec?.connection ?? '');
+  const plan = index.plans.get(connection?.key ?? '');
+  const status = index.ike.get(plan?.connection.name ?? '');
   const protection = connection === undefined ? undefined : sources.protections.get(connection.key);
   const remote = tunnel.settings?.remote ?? tunnel.remoteIp;
   return {
@@ -60,7 +93,7 @@ function tunnelView(tunnel: TunnelState, sources: StatusSources): TunnelView {
     customOptions: Object.fromEntries(tunnel.customOptions),
     ofport: port?.ofport,
     cfmFault: tunnel.cfmFault,
-    policies: connection === undefined ? [] : policyLines(connection, sources),
+    policies: connection === undefined ? [] : policyLines(connection, index),
     saState: saState(
       tunnel,
       protection?.state,
@@ -68,7 +101,7 @@ function tunnelView(tunnel: TunnelState, sources: StatusSources): TunnelView {
     ),
     lastFailure: status?.lastFailure,
     ike: status === undefined ? [] : ikeViews(status, sources.nowMs),
-    children: protection === undefined ? [] : childViews(protection.id, sources),
+    children: protection === undefined ? [] : childViews(protection.id, index),
     traffic:
       port === undefined
         ? { rxPackets: 0, rxBytes: 0, txPackets: 0, txBytes: 0 }
@@ -87,18 +120,17 @@ function saState(tunnel: TunnelState, state: string | undefined, sending: Instal
 }
 
 /** One line for each child's selectors, as `ip xfrm policy` begins its lines. */
-export function policyLines(connection: ConnectionState, sources: Pick<StatusSources, 'plans'>): string[] {
+export function policyLines(connection: ConnectionState, { plans }: IndexedStatus): string[] {
   const lines: string[] = [];
-  for (const plan of sources.plans) {
-    for (const child of plan.children) {
-      if (child.key !== connection.key) continue;
-      const config = plan.connection.children.find((candidate) => candidate.name === child.child);
-      const [local, remote] = [config?.tsLocal[0], config?.tsRemote[0]];
-      if (local === undefined || remote === undefined) continue;
-      lines.push(
-        `src ${local.startAddress}/32 dst ${remote.startAddress}/32 proto ${protocolName(local.protocol)}${portText('sport', local)}${portText('dport', remote)}`,
-      );
-    }
+  const plan = plans.get(connection.key);
+  for (const child of plan?.children ?? []) {
+    if (child.key !== connection.key) continue;
+    const config = plan?.connection.children.find((candidate) => candidate.name === child.child);
+    const [local, remote] = [config?.tsLocal[0], config?.tsRemote[0]];
+    if (local === undefined || remote === undefined) continue;
+    lines.push(
+      `src ${local.startAddress}/32 dst ${remote.startAddress}/32 proto ${protocolName(local.protocol)}${portText('sport', local)}${portText('dport', remote)}`,
+    );
   }
   return lines;
 }
@@ -123,33 +155,28 @@ function ikeViews(status: ConnectionStatus, nowMs: number): IkeView[] {
 }
 
 /** The installed children of one protection, with their counters. */
-export function childViews(
-  protection: number,
-  sources: Pick<StatusSources, 'children' | 'engine' | 'ike' | 'nowMs'>,
-): ChildView[] {
+export function childViews(protection: number, index: IndexedStatus): ChildView[] {
+  const { sources } = index;
   const sending = sources.children.sendingChild(protection);
-  const summaries = new Map(sources.ike.flatMap((status) => status.children.map((child) => [child.id, child])));
   const counters = sources.engine.counters();
-  return [...sources.children.installed()]
-    .filter((child) => child.protection === protection)
-    .map((child) => {
-      const rekeyAt = summaries.get(child.sa.id)?.rekeyAtMs;
-      const inbound = counters.sa('in', child.inboundSlot);
-      const outbound = counters.sa('out', child.outboundSlot);
-      return {
-        name: child.sa.child,
-        inboundSpi: child.sa.inboundSpi,
-        outboundSpi: child.sa.outboundSpi,
-        algorithm: child.sa.algorithm,
-        esn: child.sa.esn,
-        sends: child === sending,
-        rekeyInSeconds: rekeyAt === undefined ? undefined : seconds(rekeyAt - sources.nowMs),
-        packetsIn: inbound.packets,
-        bytesIn: inbound.bytes,
-        packetsOut: outbound.packets,
-        bytesOut: outbound.bytes,
-      };
-    });
+  return (index.children.get(protection) ?? []).map((child) => {
+    const rekeyAt = index.rekeyAt.get(child.sa.id);
+    const inbound = counters.sa('in', child.inboundSlot);
+    const outbound = counters.sa('out', child.outboundSlot);
+    return {
+      name: child.sa.child,
+      inboundSpi: child.sa.inboundSpi,
+      outboundSpi: child.sa.outboundSpi,
+      algorithm: child.sa.algorithm,
+      esn: child.sa.esn,
+      sends: child === sending,
+      rekeyInSeconds: rekeyAt === undefined ? undefined : seconds(rekeyAt - sources.nowMs),
+      packetsIn: inbound.packets,
+      bytesIn: inbound.bytes,
+      packetsOut: outbound.packets,
+      bytesOut: outbound.bytes,
+    };
+  });
 }
 
 function seconds(ms: number): number {

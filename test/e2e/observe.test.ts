@@ -15,7 +15,7 @@ describe.skipIf(reason !== '')(`an operator who looks at a tunnel${reason}`, { t
 
   beforeAll(async () => {
     rig = createRig();
-    tutorial = await startTutorial(rig);
+    tutorial = await startTutorial(rig, { args: ['--metrics=9475'] });
     await runTutorial(tutorial, 'geneve');
     await waitForPing(tutorial.a.host.namespace, INNER.b);
   }, 60_000);
@@ -69,4 +69,16 @@ describe.skipIf(reason !== '')(`an operator who looks at a tunnel${reason}`, { t
       ).toHaveLength(6);
     },
   );
+
+  it('gives Prometheus what the tunnel has carried, on loopback', async () => {
+    const { espd, host } = tutorial.a;
+    expect(espd.log()).toContain('--metrics: listening on 127.0.0.1:9475');
+    const fetch = "fetch('http://127.0.0.1:9475/metrics').then((r) => r.text()).then((t) => process.stdout.write(t))";
+    const { stdout } = await run({ command: process.execPath, args: ['-e', fetch], namespace: host.namespace });
+    expect(stdout).toMatch(/^ovs_espd_tunnel_policy\{tunnel="tun",row="up"\} 1$/m);
+    expect(stdout).toMatch(/^ovs_espd_tunnel_packets_total\{tunnel="tun",direction="rx"\} [1-9]\d*$/m);
+    expect(stdout).toMatch(/^ovs_espd_sa_packets_total\{.*direction="out",spi="0x[0-9a-f]{8}"\} [1-9]\d*$/m);
+    expect(stdout).toMatch(/^ovs_espd_ike_sas\{state="established"\} 1$/m);
+    expect(stdout).not.toMatch(/swordfish/);
+  });
 });
