@@ -207,6 +207,9 @@ export class Core {
           `ESP from ${event.remote} for SPI 0x${event.spi.toString(16)}, which nobody here has; dropped`,
         );
         return;
+      case 'path-mtu':
+        log.info(`the path to ${event.remote} takes packets of ${event.mtu} bytes, a router says`);
+        return;
       case 'port-failed':
         log.warn(`port ${event.port}: ${event.reason}`);
         return;

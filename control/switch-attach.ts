@@ -6,7 +6,7 @@
  * and they go away with their row or by `exit`. What the database is told about it is in `writeBack`.
  */
 import type { Engine, TunnelSettings } from '../dataplane/index.ts';
-import { familyOf, tunnelOverhead } from '../dataplane/index.ts';
+import { familyOf, SMALLEST_PATH_MTU, tunnelOverhead } from '../dataplane/index.ts';
 import type { Native } from '../native-shims/index.ts';
 import type { BridgeState, DesiredState, PortState, TunnelState } from './config/desired-state.ts';
 import type { LinkFacts, Links } from './links.ts';
@@ -32,7 +32,7 @@ export interface AttachedPort {
   readonly settings: string;
   readonly device:
     | { readonly kind: 'tap' | 'system'; readonly fds: readonly number[]; readonly facts: LinkFacts | undefined }
-    | { readonly kind: 'tunnel'; readonly egress: string | undefined };
+    | { readonly kind: 'tunnel'; readonly egress: string | undefined; readonly uplinkMtu: number | undefined };
 }
 
 export interface SwitchAttachOptions {
@@ -201,7 +201,7 @@ export class SwitchAttach {
     const protection = protectionOfTunnel(tunnel, protectionOf);
     const engineTunnel: TunnelSettings = { ...tunnel.settings, protection };
     const settings = JSON.stringify(engineTunnel);
-    if (known?.settings === settings) return;
+    if (known?.settings === settings) return this.#setUplink(known, underlay, tunnel.settings.remote);
     const id = known?.id ?? this.#nextPort++;
     await this.#options.engine.apply({
       op: 'set-tunnel-port',
@@ -211,18 +211,31 @@ export class SwitchAttach {
       tunnel: engineTunnel,
     });
     const ofport = known?.ofport ?? this.#ofports.take(bridge.id, tunnel.ofportRequest ?? formerOfport);
-    const egress = underlay.routeTo(tunnel.settings.remote)?.device;
-    this.#ports.set(tunnel.uuid, {
+    const attached: AttachedPort = {
       id,
       bridge: bridge.id,
       uuid: tunnel.uuid,
       name: tunnel.name,
       ofport,
       settings,
-      device: { kind: 'tunnel', egress },
-    });
+      device: { kind: 'tunnel', egress: undefined, uplinkMtu: undefined },
+    };
+    this.#ports.set(tunnel.uuid, attached);
+    await this.#setUplink(attached, underlay, tunnel.settings.remote);
     if (known === undefined)
       this.#options.log.info(`bridge ${bridge.state.name}: added interface ${tunnel.name} on port ${ofport}`);
+  }
+
+  /** Where a tunnel's packets leave, and what the engine is told of it: how large they may be. */
+  async #setUplink(port: AttachedPort, underlay: Underlay, remote: string): Promise<void> {
+    if (port.device.kind !== 'tunnel') return;
+    const egress = underlay.routeTo(remote)?.device;
+    const deviceMtu = egress === undefined ? undefined : underlay.link(egress)?.mtu;
+    // Without a route nothing leaves; what IPv6 and IPv4 ask of every device is the least there is.
+    const uplinkMtu = deviceMtu === undefined ? undefined : clampMtu(deviceMtu, familyOf(remote));
+    if (uplinkMtu !== undefined && uplinkMtu !== port.device.uplinkMtu)
+      await this.#options.engine.apply({ op: 'set-path-mtu', port: port.id, mtu: uplinkMtu });
+    this.#ports.set(port.uuid, { ...port, device: { kind: 'tunnel', egress, uplinkMtu } });
   }
 
   /** A TAP without `mtu_request` gets what fits every tunnel of its bridge; without tunnels it keeps what it has. */
@@ -277,6 +290,10 @@ function protectionOfTunnel(
   if (tunnel.wantsIpsec && tunnel.state === 'INVALID') return INVALID_PROTECTION;
   const protection = tunnel.connection === undefined ? undefined : protectionOf(tunnel.connection);
   return tunnel.wantsIpsec ? (protection ?? INVALID_PROTECTION) : protection;
+}
+
+function clampMtu(mtu: number, family: 4 | 6): number {
+  return Math.min(65_535, Math.max(SMALLEST_PATH_MTU[family], mtu));
 }
 
 /** The smallest of what fits each tunnel's route; undefined where no tunnel has one. Bytes. */

@@ -33,6 +33,11 @@ export function applyCommand(state: WorkerState, command: WorkerCommand): void {
       removePort(state, command.port);
       assignSenders(state);
       return;
+    case 'set-path-mtu': {
+      const tunnel = state.tunnels.tunnels[command.port];
+      if (tunnel !== undefined) tunnel.pathMtu = command.mtu;
+      return;
+    }
     case 'set-mark-policy':
       state.markRule = {
         set: command.drop !== undefined,
@@ -97,6 +102,7 @@ function setLocalPort(state: WorkerState, command: LocalPortCommand): void {
 }
 
 function removePort(state: WorkerState, port: number): void {
+  if (state.tunnels.tunnels[port] !== undefined) state.stt.clear();
   state.localPorts[port] = undefined;
   state.tunnels.remove(port);
   state.bridgePorts.remove(port);

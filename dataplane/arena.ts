@@ -6,12 +6,15 @@
  *
  *     slot: | headroom 384 | packet, 4-aligned | tailroom 32 |
  *
- * Behind the slots lies a region of large ones, for what the kernel hands over in up to 64 KB. A batch is read either into
- * slots or into large slots, one for each readable row; what is cut out of a large frame goes to slots of rows behind.
+ * Behind the slots lie the additional data of the AEAD list, the frames that STT puts together (stt/reassembly.ts), and a
+ * region of large slots, for what the kernel hands over in up to 64 KB. A batch is read either into slots or into large
+ * slots, one for each readable row; what is cut out of a large frame goes to slots of rows behind. No page takes memory
+ * before it is used.
  */
 
 import { AeadList, Batch, HEADROOM, TAILROOM } from './batch.ts';
 import { VNET_HEADER_LENGTH } from './offload/vnet-header.ts';
+import { STT_MEMORY } from './stt/reassembly.ts';
 
 const CACHE_LINE = 64;
 /** Bytes of additional data that an AeadList entry may build outside the packet (12 are needed with ESN). */
@@ -51,6 +54,8 @@ export class Arena {
   /** Where the large slots begin, and how far each is from the next. */
   private readonly large: number;
   private readonly largeStride = slotStride(LARGE_FRAME);
+  /** Where STT_MEMORY bytes begin. */
+  readonly reassembly: number;
 
   /** `hasLarge`: there are large slots. */
   constructor(size: ArenaSize = DEFAULT_ARENA, hasLarge = false) {
@@ -59,7 +64,8 @@ export class Arena {
     this.size = size;
     this.stride = slotStride(size.frameBytes);
     const slots = this.stride * size.rows;
-    this.large = Math.ceil((slots + SCRATCH * size.rows) / CACHE_LINE) * CACHE_LINE;
+    this.reassembly = Math.ceil((slots + SCRATCH * size.rows) / CACHE_LINE) * CACHE_LINE;
+    this.large = this.reassembly + STT_MEMORY;
     this.bytes = new Uint8Array(new SharedArrayBuffer(this.large + (hasLarge ? this.largeStride * size.reads : 0)));
     this.batch = new Batch(this.bytes, size.rows);
     this.aead = new AeadList(this.bytes, size.rows, slots);

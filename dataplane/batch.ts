@@ -18,6 +18,12 @@ export const TAILROOM = 32;
 /** Length of an Ethernet header without tags: the shortest frame there is here. */
 export const ETHERNET_HEADER = 14;
 
+/** Verdicts below 0 are no drops: stages pass over the row, and nothing is counted. */
+/** The packet has left the batch: it was sent, answered, or kept until the rest of its frame comes. */
+export const GONE = -1;
+/** The frame waits until there are free rows for its segments (stt/outbound.ts). */
+export const LATER = -2;
+
 export class Batch implements FrameColumns {
   /** All packet bytes of the worker. `view` is over the same bytes. */
   readonly arena: Uint8Array;
@@ -30,7 +36,7 @@ export class Batch implements FrameColumns {
   /** Start of the packet in the arena and its length: headers are pushed by lowering offset. */
   readonly offset: Int32Array;
   readonly length: Int32Array;
-  /** 0: goes on; else the number of a drop reason. */
+  /** 0: goes on; above 0 the number of a drop reason; GONE or LATER. */
   readonly verdict: Int32Array;
 
   /** Payload bytes of each segment of a frame that is to be cut (offload/segment.ts); 0: the frame is a whole one. */
@@ -104,6 +110,24 @@ export class Batch implements FrameColumns {
     this.tunnelPort = new Int32Array(capacity);
     this.sequenceLow = new Int32Array(capacity);
     this.sequenceHigh = new Int32Array(capacity);
+  }
+
+  /** What a tunnel packet's row says of its way out, for another packet of the same frame in row `to`. */
+  copyColumns(from: number, to: number): void {
+    this.verdict[to] = this.verdict[from];
+    this.port[to] = this.port[from];
+    this.output[to] = this.output[from];
+    this.bridge[to] = this.bridge[from];
+    this.tunnel[to] = this.tunnel[from];
+    this.protection[to] = this.protection[from];
+    this.sa[to] = this.sa[from];
+    this.mark[to] = this.mark[from];
+    this.flowHash[to] = this.flowHash[from];
+    this.pair[to] = this.pair[from];
+    this.addressSum[to] = this.addressSum[from];
+    this.protocol[to] = this.protocol[from];
+    this.tos[to] = this.tos[from];
+    this.ttl[to] = this.ttl[from];
   }
 }
 

@@ -146,6 +146,8 @@ export type EngineCommand =
       readonly tunnel: TunnelSettings;
     }
   | { readonly op: 'remove-port'; readonly port: number }
+  /** The MTU of a tunnel port's uplink; what routers on the path say is less counts instead (path-mtu.ts). Bytes, 576 or more. */
+  | { readonly op: 'set-path-mtu'; readonly port: number; readonly mtu: number }
   /** `drop` undefined: `ipsec_skb_mark` is unset. `uplinkMark` is the mark of tunnels without egress_pkt_mark. */
   | { readonly op: 'set-mark-policy'; readonly drop: MarkMatch | undefined; readonly uplinkMark: number }
   | { readonly op: 'set-protection'; readonly protection: number; readonly state: ProtectionState }
@@ -186,5 +188,7 @@ export type EngineEvent =
   | { readonly event: 'peer-moved'; readonly slot: number; readonly remote: UdpEndpoint }
   /** ESP for an SPI that nobody has; at most one a second for each source. */
   | { readonly event: 'unknown-spi'; readonly spi: number; readonly remote: string }
+  /** A router on the path to the peer takes packets of `mtu` bytes at most, and is believed. */
+  | { readonly event: 'path-mtu'; readonly remote: string; readonly mtu: number }
   | { readonly event: 'port-failed'; readonly port: number; readonly reason: string }
   | { readonly event: 'worker-died'; readonly worker: number; readonly reason: string };

@@ -79,10 +79,10 @@ export class WorkerCounters {
     this.ports[cell + PORT_CELLS.txBytes] += bytes;
   }
 
-  /** Counts a drop; `port` -1: it belongs to no port. */
-  dropped(reason: number, port: number): void {
-    this.drops[reason] += 1;
-    if (port >= 0) this.portDrops[port * DROP_REASONS.length + reason] += 1;
+  /** Counts dropped packets; `port` -1: they belong to no port. */
+  dropped(reason: number, port: number, count = 1): void {
+    this.drops[reason] += count;
+    if (port >= 0) this.portDrops[port * DROP_REASONS.length + reason] += count;
   }
 
   clearPort(port: number): void {

@@ -9,6 +9,7 @@ import type { EngineCommand, InboundSa, MarkMatch, OutboundSa, ProtectionState, 
 import { encapsulationOf } from './encap/encap.ts';
 import { type FamilyDemand, IP_PROTOCOL, type UplinkDemand } from './io/uplink.ts';
 import type { EngineLimits } from './limits.ts';
+import { PathMtus, SMALLEST_PATH_MTU } from './path-mtu.ts';
 import { makeTunnel } from './tunnel-table.ts';
 
 type CommandOf<Op extends EngineCommand['op']> = Extract<EngineCommand, { op: Op }>;
@@ -21,10 +22,13 @@ export class DesiredState {
   private readonly limits: EngineLimits;
   private readonly bridges = new Map<number, CommandOf<'set-bridge'>>();
   private readonly ports = new Map<number, PortCommand>();
+  readonly paths = new PathMtus();
   private readonly protections = new Map<number, ProtectionState>();
   private readonly everProtected = new Set<number>();
   private readonly inbound = new Map<number, InboundSa>();
   private readonly outbound = new Map<number, OutboundSa>();
+  /** Slots of outbound SAs by SPI: peers choose them, so two may have the same. */
+  private readonly outboundSlots = new Map<number, readonly number[]>();
   private readonly sending = new Map<number, number>();
   private capture: CaptureSettings | undefined;
   private markPolicy: { drop: MarkMatch | undefined; uplinkMark: number } = { drop: undefined, uplinkMark: 0 };
@@ -59,6 +63,10 @@ export class DesiredState {
         return;
       case 'remove-port':
         this.ports.delete(command.port);
+        this.paths.remove(command.port);
+        return;
+      case 'set-path-mtu':
+        this.setPathMtu(command.port, command.mtu);
         return;
       case 'set-mark-policy':
         this.markPolicy = { drop: command.drop, uplinkMark: command.uplinkMark };
@@ -78,14 +86,14 @@ export class DesiredState {
       case 'add-outbound-sa':
         this.checkSa(command.sa);
         this.outbound.set(command.sa.slot, copyOf(command.sa));
+        this.outboundSlots.set(command.sa.spi, [...(this.outboundSlots.get(command.sa.spi) ?? []), command.sa.slot]);
         return;
       case 'remove-inbound-sa':
         this.inbound.get(command.slot)?.keyAndSalt.fill(0);
         this.inbound.delete(command.slot);
         return;
       case 'remove-outbound-sa':
-        this.outbound.get(command.slot)?.keyAndSalt.fill(0);
-        this.outbound.delete(command.slot);
+        this.removeOutboundSa(command.slot);
         for (const [protection, slot] of this.sending) if (slot === command.slot) this.sending.delete(protection);
         return;
       case 'move-sa':
@@ -110,7 +118,21 @@ export class DesiredState {
       ...[...this.outbound.values()].map((sa): EngineCommand => ({ op: 'add-outbound-sa', sa })),
       ...[...this.sending].map(([protection, slot]): EngineCommand => ({ op: 'use-outbound-sa', protection, slot })),
       ...this.ports.values(),
+      ...this.pathMtus(this.paths.ports()),
     ];
+  }
+
+  /** What workers are to take the MTU of these tunnel ports' paths for. */
+  pathMtus(ports: readonly number[]): EngineCommand[] {
+    return ports.map((port) => ({ op: 'set-path-mtu', port, mtu: this.paths.mtuOf(port) }));
+  }
+
+  outboundSas(spi: number): readonly OutboundSa[] {
+    return (this.outboundSlots.get(spi) ?? []).map((slot) => this.outbound.get(slot)!);
+  }
+
+  protectionState(protection: number): ProtectionState | undefined {
+    return this.protections.get(protection);
   }
 
   /** Descriptors of a TAP or device port; none for a tunnel port or an unknown one. */
@@ -165,11 +187,32 @@ export class DesiredState {
     const tunnel = makeTunnel(command.port, command.bridge, command.name, command.tunnel);
     for (const other of this.ports.values()) {
       if (other.op !== 'set-tunnel-port' || other.port === command.port || tunnel.state.port === 0) continue;
+      const { protocol } = tunnel.encapsulation;
+      if (encapsulationOf(other.tunnel.type).protocol !== protocol) continue;
       if (other.tunnel.destinationPort === tunnel.state.port && other.tunnel.type !== command.tunnel.type)
         throw new Error(
           `tunnel ${command.name}: UDP port ${tunnel.state.port} belongs to ${other.tunnel.type} tunnel ${other.name}; set another dst_port`,
         );
     }
+  }
+
+  private removeOutboundSa(slot: number): void {
+    const sa = this.outbound.get(slot);
+    if (sa === undefined) return;
+    sa.keyAndSalt.fill(0);
+    this.outbound.delete(slot);
+    const others = (this.outboundSlots.get(sa.spi) ?? []).filter((other) => other !== slot);
+    if (others.length > 0) this.outboundSlots.set(sa.spi, others);
+    else this.outboundSlots.delete(sa.spi);
+  }
+
+  private setPathMtu(port: number, mtu: number): void {
+    const known = this.ports.get(port);
+    if (known?.op !== 'set-tunnel-port') throw new Error(`path MTU of port ${port}, which is no tunnel`);
+    const smallest = SMALLEST_PATH_MTU[familyOf(known.tunnel.remote)];
+    if (!Number.isInteger(mtu) || mtu < smallest || mtu > 65_535)
+      throw new RangeError(`tunnel ${known.name}: path MTU ${mtu}, expected ${smallest} to 65535`);
+    this.paths.setUplink(port, known.tunnel, mtu);
   }
 
   private setProtection(id: number, state: ProtectionState): void {
@@ -209,13 +252,16 @@ export class DesiredState {
 
 function familyDemand(tunnels: readonly TunnelSettings[], espInUdp: boolean): FamilyDemand {
   const udpPorts = new Set<number>();
+  const tcpPorts = new Set<number>();
   let gre = false;
   for (const { type, destinationPort } of tunnels) {
-    const protocol = encapsulationOf(type)?.protocol;
+    const { protocol } = encapsulationOf(type);
     if (protocol === IP_PROTOCOL.gre) gre = true;
     else if (protocol === IP_PROTOCOL.udp) udpPorts.add(destinationPort);
+    else if (protocol === IP_PROTOCOL.tcp) tcpPorts.add(destinationPort);
   }
-  return { esp: true, espInUdp, gre, udpPorts: [...udpPorts].sort((a, b) => a - b) };
+  const ascending = (ports: Set<number>): number[] => [...ports].sort((a, b) => a - b);
+  return { esp: true, espInUdp, gre, udpPorts: ascending(udpPorts), tcpPorts: ascending(tcpPorts) };
 }
 
 /** The sender may wipe its keys when it likes. */

@@ -13,6 +13,7 @@ import { CounterReader } from './counters.ts';
 import { DesiredState } from './desired-state.ts';
 import { SaMemory } from './esp/sa-memory.ts';
 import { type InlineContext, InlineRunner } from './inline.ts';
+import { IcmpListener } from './io/icmp-listener.ts';
 import { MmsgBackend } from './io/mmsg.ts';
 import { MmsgUplink } from './io/mmsg-uplink.ts';
 import type { FramePort } from './io/port.ts';
@@ -21,6 +22,7 @@ import type { UplinkBackend, UplinkDescriptors } from './io/uplink.ts';
 import { DEFAULT_LIMITS, type EngineLimits } from './limits.ts';
 import { allOffloads, type Offloads, usesVnetHeaders } from './offload/offloads.ts';
 import { TUN_CHECKSUM, TUN_TSO, TUN_USO } from './offload/vnet-header.ts';
+import { parseTooBig } from './path-mtu.ts';
 import { WorkerPool } from './pool.ts';
 import type { Runner, RunnerHost, WorkerCommand } from './runner.ts';
 import { type AeadName, fdbSize, makeSharedState, type SharedState, saMemorySize } from './shared-state.ts';
@@ -52,7 +54,7 @@ export interface EngineOptions {
   readonly makeRunner?: (context: InlineContext, host: RunnerHost) => Runner;
 }
 
-/** How often aged addresses are taken out of the FDB; look-ups do not see them anyway. */
+/** How often aged addresses are taken out of the FDB, which look-ups do not see anyway, and old path MTUs are forgotten. */
 const SWEEP_MS = 5000;
 
 export class Engine {
@@ -66,6 +68,7 @@ export class Engine {
   private readonly spis: SpiAllocator;
   private readonly sweeper: NodeJS.Timeout;
   private runner: Runner | undefined;
+  private icmp: IcmpListener | undefined;
   private uplink: readonly UplinkDescriptors[];
   /** The demand that `uplink` meets. */
   private demanded: string;
@@ -87,7 +90,7 @@ export class Engine {
     const demand = this.desired.demand();
     this.demanded = JSON.stringify(demand);
     this.uplink = backend.open(demand);
-    this.sweeper = setInterval(() => this.learned.sweep(this.now()), SWEEP_MS).unref();
+    this.sweeper = setInterval(() => this.sweep(), SWEEP_MS).unref();
   }
 
   /** Opens the uplink and starts the workers. Throws one line: no privilege, no addon, a worker file that is not built. */
@@ -104,6 +107,8 @@ export class Engine {
     }
     try {
       engine.runner = await engine.start();
+      if (options.uplinkIo === 'mmsg')
+        engine.icmp = new IcmpListener(options.native, (family, message) => engine.receiveIcmp(family, message));
     } catch (error) {
       await engine.stop();
       throw error;
@@ -150,6 +155,22 @@ export class Engine {
     return applied;
   }
 
+  /** An ICMP message as a raw socket gives it (path-mtu.ts): tunnels heed it if they believe it. */
+  receiveIcmp(family: 4 | 6, message: Uint8Array): void {
+    const { desired, sas } = this;
+    const told = parseTooBig(family, message);
+    if (told === undefined) return;
+    const sent = {
+      outboundSas: (spi: number) => desired.outboundSas(spi),
+      protectionState: (protection: number) => desired.protectionState(protection),
+      lastSequence: (slot: number) => sas.outboundStatus(slot).sequence,
+    };
+    const ports = desired.paths.learn(told, sent, this.now());
+    this.tellPathMtus(ports);
+    if (ports.length > 0)
+      this.options.onEvent({ event: 'path-mtu', remote: told.remote, mtu: desired.paths.mtuOf(ports[0]!) });
+  }
+
   /** A fresh inbound SPI; its low 16 bits are the slot of the SA. Throws when there is none left. */
   allocateSpi(): number {
     return this.spis.allocate();
@@ -184,6 +205,7 @@ export class Engine {
   /** Carries out what was applied before, ends the workers, closes every descriptor. */
   async stop(): Promise<void> {
     clearInterval(this.sweeper);
+    this.icmp?.close();
     await this.lastApplied;
     const { runner } = this;
     this.runner = undefined;
@@ -222,8 +244,24 @@ export class Engine {
       this.backend.settle();
     }
     this.prepare(command);
-    await this.post(() => command);
+    const [posted] = command.op === 'set-path-mtu' ? this.desired.pathMtus([command.port]) : [command];
+    await this.post(() => posted!);
     this.settle(command, replaced);
+  }
+
+  /** Workers hear of it behind the commands under way; a port that is gone by then is passed over. */
+  private tellPathMtus(ports: readonly number[]): void {
+    if (ports.length === 0) return;
+    this.lastApplied = this.lastApplied.then(async () => {
+      const present = new Set(this.desired.paths.ports());
+      for (const command of this.desired.pathMtus(ports.filter((port) => present.has(port))))
+        await this.post(() => command);
+    });
+  }
+
+  private sweep(): void {
+    this.learned.sweep(this.now());
+    this.tellPathMtus(this.desired.paths.age(this.now()));
   }
 
   private post(commandOf: (worker: number) => WorkerCommand): Promise<void> {

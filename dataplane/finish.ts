@@ -19,7 +19,7 @@ export function countDrops(state: WorkerState, first: number): void {
   const { batch, counters } = state;
   for (let row = first; row < batch.count; row++) {
     const reason = batch.verdict[row];
-    if (reason === 0) continue;
+    if (reason <= 0) continue;
     const tunnel = batch.tunnel[row];
     counters.dropped(reason, tunnel >= 0 ? tunnel : batch.port[row]);
   }

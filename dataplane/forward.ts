@@ -13,6 +13,7 @@ import { DROP } from './drops.ts';
 import { countDrops } from './finish.ts';
 import { ERRNO } from './io/uplink.ts';
 import { transmit } from './outbound.ts';
+import { SEGMENT_ROWS } from './stt/outbound.ts';
 import { forward as decide, FLOOD } from './switch/switch.ts';
 import type { LocalPort, WorkerState } from './worker-state.ts';
 
@@ -71,7 +72,7 @@ function giveTunnel(state: WorkerState, row: number, tunnel: number, received: n
 }
 
 /** Puts the frame on the list of a TAP or device; false if the port is a tunnel. `shared`: other ports get it too. */
-function give(state: WorkerState, row: number, port: number, shared: boolean): boolean {
+export function give(state: WorkerState, row: number, port: number, shared: boolean): boolean {
   const local = state.localPorts[port];
   if (local === undefined) return false;
   const { list } = local;
@@ -108,9 +109,11 @@ function copyRow(state: WorkerState, from: number, tunnel: number, received: num
 
 /** A row behind the batch with a free slot, for something that row `from` has for a port. */
 function takeRow(state: WorkerState, from: number, port: number, received: number): number {
-  const { arena, batch } = state;
-  if (batch.count === batch.capacity) sendCopies(state, received);
-  if (batch.count === batch.capacity) {
+  const { arena, batch, tunnels } = state;
+  // Rows for the segments of STT frames stay free.
+  const capacity = batch.capacity - (tunnels.sttTunnels > 0 ? SEGMENT_ROWS : 0);
+  if (batch.count >= capacity) sendCopies(state, received);
+  if (batch.count >= capacity) {
     state.counters.dropped(NO_FREE_SLOT, port);
     return NO_ROW;
   }
@@ -135,14 +138,14 @@ function sendCopies(state: WorkerState, received: number): void {
   for (let row = 0; row < received; row++) {
     const tunnel = batch.tunnel[row];
     if (tunnel < 0) continue;
-    if (batch.verdict[row] !== 0) state.counters.dropped(batch.verdict[row], tunnel);
+    if (batch.verdict[row] > 0) state.counters.dropped(batch.verdict[row], tunnel);
     // It has left and is counted: nobody has anything more to do with it.
     batch.verdict[row] = 0;
     batch.tunnel[row] = -1;
   }
 }
 
-function writeLocal(state: WorkerState): void {
+export function writeLocal(state: WorkerState): void {
   const { busyPorts } = state;
   while (busyPorts.length > 0) writeTo(state, busyPorts.pop()!);
 }

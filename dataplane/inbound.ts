@@ -6,6 +6,7 @@
  *     3. open          ESP over the batch (esp/): SPI, replay window, ICV, selectors
  *     4. policy        plaintext, ESP or drop (policy.ts)
  *     5. decapsulate   tunnel header taken off, checksums over the batch, the tunnel found, ECN combined
+ *                      STT: segments put together before, its frame header heeded after (stt/)
  *     6. forward       learn, look up, flood; frames for TAPs are written (forward.ts)
  *
  * Which protection a plaintext packet needs is a matter of its type and addresses (tunnel-table.ts); that of an ESP
@@ -24,6 +25,7 @@ import { finishBatch } from './finish.ts';
 import { forward } from './forward.ts';
 import { transmit } from './outbound.ts';
 import { ESP, inboundEspVerdict, inboundPlaintextVerdict, PLAINTEXT } from './policy.ts';
+import { finish as finishStt, reassemble } from './stt/inbound.ts';
 import { GRE, popperOf } from './tunnel-table.ts';
 import { espSpi } from './wire/esp.ts';
 import {
@@ -34,6 +36,7 @@ import {
   ipv4ToText,
   ipv4TotalLength,
   PROTOCOL_GRE,
+  PROTOCOL_TCP,
   PROTOCOL_UDP,
 } from './wire/ipv4.ts';
 import {
@@ -54,6 +57,8 @@ const ESP_NEXT_HEADER = DROP['esp-next-header'];
 const UNKNOWN_SPI = DROP['unknown-spi'];
 const UDP_TOO_SHORT = DROP['udp-too-short'];
 const UDP_PORT = DROP['udp-port'];
+const TCP_TOO_SHORT = DROP['tcp-too-short'];
+const TCP_PORT = DROP['tcp-port'];
 const NO_TUNNEL = DROP['no-tunnel'];
 const WRONG_PROTECTION = DROP['wrong-protection'];
 const VXLAN_FLAGS = DROP['vxlan-flags'];
@@ -77,8 +82,10 @@ export function inbound(state: WorkerState): number {
   classify(state);
   applyPolicy(state);
   state.observer?.after('policy-in', state);
+  reassemble(state);
   decapsulate(state);
   combineCongestion(state);
+  finishStt(state);
   state.observer?.after('decapsulate', state);
   deliver(state);
   finishBatch(state);
@@ -179,7 +186,7 @@ function sourceText(arena: Uint8Array, header: number): string {
   return arena[header] >>> 4 === 6 ? ipv6ToText(arena, source) : ipv4ToText(readInt32(arena, source));
 }
 
-/** Type and UDP port of each tunnel packet; what is none is dropped. */
+/** Type and port of each tunnel packet; what is none is dropped. */
 function classify(state: WorkerState): void {
   const { batch, tunnels } = state;
   for (let row = 0; row < batch.count; row++) {
@@ -188,16 +195,17 @@ function classify(state: WorkerState): void {
     if (protocol === PROTOCOL_GRE) {
       batch.tunnelType[row] = GRE;
       batch.tunnelPort[row] = 0;
-    } else if (protocol === PROTOCOL_UDP) {
+    } else if (protocol === PROTOCOL_UDP || protocol === PROTOCOL_TCP) {
       if (batch.length[row] < UDP_HEADER_LENGTH) {
-        batch.verdict[row] = UDP_TOO_SHORT;
+        batch.verdict[row] = protocol === PROTOCOL_UDP ? UDP_TOO_SHORT : TCP_TOO_SHORT;
         continue;
       }
+      // TCP has its ports where UDP has them.
       const port = udpDestinationPort(batch.arena, batch.offset[row]);
-      const type = tunnels.typeOfPort(port);
+      const type = tunnels.typeOfPort(protocol, port);
       batch.tunnelType[row] = type;
       batch.tunnelPort[row] = port;
-      if (type < 0) batch.verdict[row] = UDP_PORT;
+      if (type < 0) batch.verdict[row] = protocol === PROTOCOL_UDP ? UDP_PORT : TCP_PORT;
     } else batch.verdict[row] = batch.sa[row] >= 0 ? ESP_NEXT_HEADER : IP_PROTOCOL;
   }
 }
@@ -223,7 +231,7 @@ function applyPolicy(state: WorkerState): void {
 }
 
 function decapsulate(state: WorkerState): void {
-  const { batch, checksums, tunnels, popped } = state;
+  const { batch, checksums, tunnels, popped, stt } = state;
   const { arena, offset, length } = batch;
   for (let row = 0; row < batch.count; row++) {
     if (batch.verdict[row] !== 0) continue;
@@ -253,7 +261,8 @@ function decapsulate(state: WorkerState): void {
     }
     const end = popped[POP_END];
     // Inside ESP in UDP the sum may cover addresses that a NAT has changed; the ICV has proved more (RFC 3948 §3.1.2).
-    if (popped[POP_CHECKSUM] !== 0 && batch.udpPort[row] === 0) noteChecksum(batch, checksums, row, start, end - start);
+    if (popped[POP_CHECKSUM] !== 0 && batch.udpPort[row] === 0 && !stt.owns(start))
+      noteChecksum(batch, checksums, row, start, end - start);
     offset[row] = start + header;
     length[row] = end - start - header;
     if (length[row] < ETHERNET_HEADER) batch.verdict[row] = INNER_TOO_SHORT;

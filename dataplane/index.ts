@@ -27,6 +27,7 @@ export type { InboundStatus, OutboundStatus } from './esp/sa-memory.ts';
 export { IKE_IN_UDP } from './io/bpf.ts';
 export { DEFAULT_LIMITS, type EngineLimits, ESP_SOFT_PACKETS } from './limits.ts';
 export { allOffloads, OFFLOADS, type OffloadName, type Offloads } from './offload/offloads.ts';
+export { SMALLEST_PATH_MTU } from './path-mtu.ts';
 export type { AeadName } from './shared-state.ts';
 export type { FdbEntry } from './switch/fdb.ts';
 export type { TraceOutcome, TraceStep } from './trace/narrator.ts';

@@ -3,7 +3,8 @@
  *
  *     1. read          a batch of frames from a TAP or device
  *     2. forward       learn, look up, flood; frames for TAPs are written (forward.ts)
- *     3. encapsulate   tunnel header in front of the frame, checksums over the batch
+ *     3. encapsulate   tunnel header in front of the frame, checksums over the batch; what is too big for the path is
+ *                      answered (too-big.ts), or cut by STT (stt/)
  *     4. policy        plaintext, ESP or drop (policy.ts)
  *     5. seal          ESP over the batch, in UDP where the SA says so (esp/)
  *     6. outer header  IPv4 or IPv6 in front of it all
@@ -13,7 +14,7 @@
  */
 
 import { PAIR_WORDS, REMOTE } from './address-pairs.ts';
-import { type Batch, ETHERNET_HEADER } from './batch.ts';
+import { type Batch, ETHERNET_HEADER, GONE, LATER } from './batch.ts';
 import { FRAMES_READ, PACKETS_SENT } from './counters.ts';
 import { DROP } from './drops.ts';
 import { fillChecksums, noteChecksum } from './encap/checksums.ts';
@@ -21,13 +22,17 @@ import { flowHash } from './encap/flow-hash.ts';
 import { ECN_MASK, hopLimit, innerIpAt, outerEcn, trafficClass } from './encap/inner-ip.ts';
 import { sealBatch } from './esp/seal.ts';
 import { putOnUdpEncapsulation } from './esp/udp-encap.ts';
-import { finishBatch } from './finish.ts';
-import { forward } from './forward.ts';
+import { countDrops, finishBatch } from './finish.ts';
+import { forward, give, writeLocal } from './forward.ts';
 import { ERRNO } from './io/uplink.ts';
 import { ESP, outboundVerdict, PROTECTION_STATE } from './policy.ts';
-import type { Tunnel } from './tunnel-table.ts';
+import { numberFrame, segment, segmentCount } from './stt/outbound.ts';
+import { answerTooBig } from './too-big.ts';
+import { STT, type Tunnel } from './tunnel-table.ts';
+import { espRoom } from './wire/esp.ts';
 import { IPV4_HEADER_LENGTH, IPV4_MAX_PAYLOAD, writeIpv4 } from './wire/ipv4.ts';
 import { IPV6_HEADER_LENGTH, writeIpv6 } from './wire/ipv6.ts';
+import { UDP_HEADER_LENGTH } from './wire/udp.ts';
 import type { LocalPort, WorkerState } from './worker-state.ts';
 
 // Looked up once: DROP is an object, and a stage should not search it for each packet.
@@ -38,6 +43,7 @@ const TOO_BIG = DROP['too-big'];
 const QUEUE_FULL = DROP['send-queue-full'];
 const UNREACHABLE = DROP['send-unreachable'];
 const REFUSED = DROP['send-refused'];
+const NO_FREE_SLOT = DROP['no-free-slot'];
 
 /** At most one sa-wanted event a second for each protection (commands.ts). */
 const WANTED_INTERVAL_MS = 1000;
@@ -78,9 +84,21 @@ function readFrames(state: WorkerState, source: LocalPort): number {
 
 /** Steps 3 to 7 for the rows that forward() has given a tunnel. */
 export function transmit(state: WorkerState): void {
-  const made = encapsulate(state);
+  const rows = state.batch.count;
+  let next = 0;
+  do {
+    next = encapsulate(state, next, rows);
+    transmitMade(state);
+    // STT frames may have used up the rows behind the batch: these are sent, and used again.
+    if (next < rows) makeRoom(state, next, rows);
+  } while (next < rows);
+  if (state.busyPorts.length > 0) writeLocal(state);
+}
+
+/** Steps 4 to 7. */
+function transmitMade(state: WorkerState): void {
   state.observer?.after('encapsulate', state);
-  if (made === 0) return;
+  if (state.made === 0) return;
   applyPolicy(state);
   state.observer?.after('policy-out', state);
   sealBatch(state.batch, state.aeadList, state.outboundSas);
@@ -92,19 +110,38 @@ export function transmit(state: WorkerState): void {
   state.observer?.after('send', state);
 }
 
-/** Returns the number of tunnel packets made. */
-function encapsulate(state: WorkerState): number {
+/**
+ * Encapsulates rows `first` to `rows` - 1. Returns the row where free rows ran out, to go on with when what is
+ * made has been sent, or `rows`; `state.made` is the number of frames handled.
+ */
+function encapsulate(state: WorkerState, first: number, rows: number): number {
   const { batch, checksums, pairs } = state;
   const { arena, offset, length } = batch;
-  let made = 0;
-  for (let row = 0; row < batch.count; row++) {
+  state.made = 0;
+  let next = rows;
+  for (let row = first; row < rows; row++) {
     // Of every row: what is not to be sealed must not have an SA, whatever the row was before.
     batch.sa[row] = -1;
+    if (batch.verdict[row] === LATER) batch.verdict[row] = 0;
+    if (batch.verdict[row] !== 0 || batch.tunnel[row] < 0) continue;
+    if (next < rows) {
+      batch.verdict[row] = LATER;
+      continue;
+    }
+    const room = fitToPath(state, row);
+    if (batch.verdict[row] !== 0) continue;
     const port = batch.tunnel[row];
-    if (batch.verdict[row] !== 0 || port < 0) continue;
     const tunnel = state.tunnels.tunnels[port]!;
     const frame = offset[row];
     const end = frame + length[row];
+    const segments = tunnel.type === STT ? segmentCount(length[row] + tunnel.state.overhead, room) : 1;
+    if (tunnel.type === STT && batch.count + segments > batch.capacity && (segments > 1 || batch.count > rows)) {
+      if (batch.count > rows) {
+        batch.verdict[row] = LATER;
+        next = row;
+      } else batch.verdict[row] = NO_FREE_SLOT;
+      continue;
+    }
     const hash = flowHash(arena, frame, length[row]);
     const start = tunnel.encapsulation.push(arena, frame, length[row], tunnel.state, hash);
     if (end - start > IPV4_MAX_PAYLOAD) {
@@ -121,11 +158,63 @@ function encapsulate(state: WorkerState): number {
     inherit(batch, row, tunnel, frame, end - frame);
     batch.mark[row] = tunnel.egressMark ?? state.uplinkMark;
     batch.protection[row] = tunnel.protection;
-    if (tunnel.state.checksum) noteChecksum(batch, checksums, row, start, end - start);
-    made++;
+    state.made++;
+    if (tunnel.type === STT) numberFrame(state, row);
+    // An STT frame must not overtake one before it that was cut.
+    if (segments > 1 || (tunnel.type === STT && batch.count > rows)) segment(state, row, room, segments);
+    else if (tunnel.state.checksum) noteChecksum(batch, checksums, row, start, end - start);
   }
   if (checksums.count > 0) fillChecksums(batch, checksums, state.checksum);
-  return made;
+  return next;
+}
+
+/** Rows up to `next` have been sent, those behind the batch as well. */
+function makeRoom(state: WorkerState, next: number, rows: number): void {
+  const { batch } = state;
+  for (let row = 0; row < next; row++)
+    if (batch.verdict[row] === 0 && batch.tunnel[row] >= 0) batch.verdict[row] = GONE;
+  countDrops(state, rows);
+  batch.count = rows;
+}
+
+/**
+ * Bytes that the tunnel packet of a row may have, from its tunnel header on. A frame that is too big is dropped; where an answer
+ * can be given, the row becomes that answer: it leaves through the port that the frame came in through.
+ */
+function fitToPath(state: WorkerState, row: number): number {
+  const { batch } = state;
+  for (;;) {
+    const port = batch.tunnel[row];
+    const tunnel = state.tunnels.tunnels[port]!;
+    const room = roomOf(state, tunnel);
+    const frameRoom = room - tunnel.state.overhead;
+    if (batch.length[row] <= frameRoom || tunnel.type === STT) return room;
+    if (!answerTooBig(batch, row, frameRoom, state.answers, state.now)) {
+      batch.verdict[row] = TOO_BIG;
+      return room;
+    }
+    state.counters.dropped(TOO_BIG, port);
+    const ingress = batch.port[row];
+    if (give(state, row, ingress, false) || state.tunnels.tunnels[ingress] === undefined) {
+      batch.verdict[row] = GONE;
+      return room;
+    }
+    // It came out of a tunnel: the answer goes back into that. An answer is never answered, so this ends.
+    batch.tunnel[row] = ingress;
+  }
+}
+
+function roomOf({ protections, outboundSas, pairs }: WorkerState, tunnel: Tunnel): number {
+  const sa = tunnel.protection < 0 ? -1 : protections.outboundSa[tunnel.protection];
+  if (sa < 0) return tunnel.pathMtu - ipHeaderLength(tunnel.family);
+  const outer = ipHeaderLength(pairs.family[outboundSas.path[sa]]);
+  const udp = outboundSas.localPort[sa] === 0 ? 0 : UDP_HEADER_LENGTH;
+  const inner = outboundSas.tunnel[sa] === 0 ? 0 : ipHeaderLength(tunnel.family);
+  return espRoom(tunnel.pathMtu - outer - udp) - inner;
+}
+
+function ipHeaderLength(family: number): number {
+  return family === 6 ? IPV6_HEADER_LENGTH : IPV4_HEADER_LENGTH;
 }
 
 /** TTL and DSCP/ECN byte of the outer header: the tunnel's settings and what the inner packet says. */

@@ -13,14 +13,17 @@ import type { TunnelSettings, TunnelType } from './commands.ts';
 import { encapState, encapsulationOf } from './encap/encap.ts';
 import type { EncapState, Encapsulation } from './encap/encapsulation.ts';
 import { TupleIndex } from './tuple-index.ts';
-import { IPV4_DONT_FRAGMENT } from './wire/ipv4.ts';
+import { IPV4_DONT_FRAGMENT, PROTOCOL_TCP } from './wire/ipv4.ts';
 
 /** In the key word of an index tuple: a tunnel that accepts any key. Exact keys stand in a tuple of their own kind. */
 const EXACT_KEY = 0;
 const ANY_KEY = 1;
+const PORTS = 65_536;
 /** Where a TTL is to be inherited and there is none. */
 const DEFAULT_TTL = 64;
 const NO_PROTECTION = -1;
+/** Whatever IP can carry: the uplink then says what it refuses. */
+const UNKNOWN_PATH_MTU = 65_535;
 
 export interface Tunnel {
   readonly port: number;
@@ -42,6 +45,8 @@ export interface Tunnel {
   readonly fragment: number;
   /** undefined: the uplink's mark. */
   readonly egressMark: number | undefined;
+  /** What fits through its path, outer IP header included; set by command, bytes. */
+  pathMtu: number;
   readonly ownProtection: number;
   /** Own, or that of another tunnel of the same type and addresses; -1 is none. */
   protection: number;
@@ -54,19 +59,18 @@ export function typeNumber(type: TunnelType): number {
 }
 
 export const GRE = typeNumber('gre');
+export const STT = typeNumber('stt');
 
-const POPPERS: readonly (Encapsulation | undefined)[] = TUNNEL_TYPES.map(encapsulationOf);
+const POPPERS: readonly Encapsulation[] = TUNNEL_TYPES.map(encapsulationOf);
 
 /** The encapsulation of a type number that the table has given out. */
 export function popperOf(type: number): Encapsulation {
-  return POPPERS[type]!;
+  return POPPERS[type];
 }
 
 /** Reads one tunnel's settings. Throws one line for what the engine cannot do. */
 export function makeTunnel(port: number, bridge: number, name: string, settings: TunnelSettings): Tunnel {
   const encapsulation = encapsulationOf(settings.type);
-  if (encapsulation === undefined)
-    throw new Error(`tunnel ${name}: type ${settings.type} is not supported, expected gre, geneve or vxlan`);
   checkAddresses(name, settings);
   return {
     port,
@@ -83,6 +87,7 @@ export function makeTunnel(port: number, bridge: number, name: string, settings:
     extended: settings.gbp === true,
     fragment: settings.dontFragment ? IPV4_DONT_FRAGMENT : 0,
     egressMark: settings.egressMark,
+    pathMtu: UNKNOWN_PATH_MTU,
     ownProtection: settings.protection ?? NO_PROTECTION,
     protection: settings.protection ?? NO_PROTECTION,
     settings,
@@ -109,9 +114,11 @@ export class TunnelTable {
   /** By port id; undefined where the port is no tunnel. */
   readonly tunnels: (Tunnel | undefined)[];
   private readonly pairs: AddressPairs;
-  /** Type number of each UDP port, -1: no tunnel uses it; and how many tunnels use it. */
-  private readonly typeOfUdpPort = new Int8Array(65536).fill(-1);
-  private readonly usersOfUdpPort = new Map<number, number>();
+  /** Type number of each UDP port and, behind them, each TCP port, -1: no tunnel uses it; and how many tunnels use it. */
+  private readonly typesOfPorts = new Int8Array(2 * PORTS).fill(-1);
+  private readonly usersOfPorts = new Map<number, number>();
+  /** How many of them are STT. */
+  sttTunnels = 0;
   private readonly byKey = new TupleIndex();
   private readonly byAddresses = new TupleIndex();
   /** Tunnels by what the indices have in common, in the order they came. */
@@ -126,10 +133,11 @@ export class TunnelTable {
     this.remove(tunnel.port);
     tunnel.pair = this.pairs.take(tunnel.settings.local, tunnel.settings.remote);
     this.tunnels[tunnel.port] = tunnel;
-    const udpPort = tunnel.state.port;
-    if (udpPort > 0) {
-      this.usersOfUdpPort.set(udpPort, (this.usersOfUdpPort.get(udpPort) ?? 0) + 1);
-      this.typeOfUdpPort[udpPort] = tunnel.type;
+    if (tunnel.type === STT) this.sttTunnels++;
+    if (tunnel.state.port > 0) {
+      const at = portIndex(tunnel.encapsulation.protocol, tunnel.state.port);
+      this.usersOfPorts.set(at, (this.usersOfPorts.get(at) ?? 0) + 1);
+      this.typesOfPorts[at] = tunnel.type;
     }
     this.regroup(tunnel, (group) => [...group, tunnel]);
   }
@@ -138,13 +146,16 @@ export class TunnelTable {
     const tunnel = this.tunnels[port];
     if (tunnel === undefined) return;
     this.tunnels[port] = undefined;
+    if (tunnel.type === STT) this.sttTunnels--;
     this.regroup(tunnel, (group) => group.filter((other) => other !== tunnel));
-    const udpPort = tunnel.state.port;
-    const users = (this.usersOfUdpPort.get(udpPort) ?? 0) - 1;
-    if (users > 0) this.usersOfUdpPort.set(udpPort, users);
-    else if (udpPort > 0) {
-      this.usersOfUdpPort.delete(udpPort);
-      this.typeOfUdpPort[udpPort] = -1;
+    if (tunnel.state.port > 0) {
+      const at = portIndex(tunnel.encapsulation.protocol, tunnel.state.port);
+      const users = (this.usersOfPorts.get(at) ?? 0) - 1;
+      this.usersOfPorts.set(at, users);
+      if (users <= 0) {
+        this.usersOfPorts.delete(at);
+        this.typesOfPorts[at] = -1;
+      }
     }
     this.pairs.release(tunnel.pair);
   }
@@ -154,12 +165,12 @@ export class TunnelTable {
     return this.tunnels.filter((tunnel) => tunnel !== undefined);
   }
 
-  /** Type number of a tunnel type that uses this UDP port, or -1. */
-  typeOfPort(udpPort: number): number {
-    return this.typeOfUdpPort[udpPort];
+  /** Type number of a tunnel type that uses this port of UDP or TCP, or -1. */
+  typeOfPort(protocol: number, port: number): number {
+    return this.typesOfPorts[portIndex(protocol, port)];
   }
 
-  /** Port id of the tunnel of a decapsulated packet, or -1. `udpPort` is 0 for GRE, `pair` -1 for unknown addresses. */
+  /** Port id of the tunnel of a decapsulated packet, or -1. `udpPort` is a TCP port for STT and 0 for GRE, `pair` -1 for unknown addresses. */
   lookup(type: number, udpPort: number, pair: number, key: number): number {
     const kind = (type << 16) | udpPort;
     const port = this.byKey.get(kind | (EXACT_KEY << 24), pair, key);
@@ -193,6 +204,10 @@ export class TunnelTable {
     for (const other of group)
       other.protection = other.ownProtection >= 0 ? other.ownProtection : decides.ownProtection;
   }
+}
+
+function portIndex(protocol: number, port: number): number {
+  return protocol === PROTOCOL_TCP ? PORTS + port : port;
 }
 
 function kindOf(tunnel: Tunnel): number {

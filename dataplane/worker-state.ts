@@ -25,8 +25,10 @@ import { Segmenter } from './offload/segment.ts';
 import type { MarkRule } from './policy.ts';
 import { Protections } from './protections.ts';
 import { fdbSize, type SharedState, saMemorySize } from './shared-state.ts';
+import { SttReassembly } from './stt/reassembly.ts';
 import { BridgePorts } from './switch/bridge-ports.ts';
 import { Fdb } from './switch/fdb.ts';
+import { AnswerLimit } from './too-big.ts';
 import { TunnelTable } from './tunnel-table.ts';
 import { UnknownSpis } from './unknown-spis.ts';
 import type { ChecksumBatch } from './wire/checksum.ts';
@@ -113,6 +115,13 @@ export class WorkerState implements WorkerContext {
   /** Where a tunnel header's values are read into (encapsulation.ts). */
   readonly popped = new Int32Array(POP_RESULTS);
   readonly unknownSpis = new UnknownSpis();
+  /** STT frames that are not whole yet, and how many this worker has sent. */
+  readonly stt: SttReassembly;
+  sttFrames = 0;
+  /** Tunnel packets that the encapsulation at hand has made. */
+  made = 0;
+  /** How often frames that are too big may be answered. */
+  readonly answers = new AnswerLimit();
   markRule: MarkRule = { set: false, value: 0, mask: 0 };
   uplinkMark = 0;
   /** Watches the stages; undefined: nobody does. */
@@ -142,6 +151,7 @@ export class WorkerState implements WorkerContext {
     this.fdb = new Fdb(fdbSize(shared.limits), shared.fdb);
     this.bridgePorts = new BridgePorts(shared.limits.bridges, shared.limits.ports);
     this.protections = new Protections(shared.limits.protections);
+    this.stt = new SttReassembly(this.arena.bytes, this.arena.reassembly, this.counters);
     this.tunnels = new TunnelTable(shared.limits.ports, this.pairs);
     this.localPorts = new Array<LocalPort | undefined>(shared.limits.ports).fill(undefined);
     this.senderOfPort = new Int32Array(shared.limits.ports);

@@ -127,7 +127,7 @@ export interface Native {
   setTapOffload(fd: number, flags: number): void;
 
   // --- sockets; all non-blocking and close-on-exec
-  /** AF_INET(6)/SOCK_RAW. `headerIncluded`: IP_HDRINCL / IPV6_HDRINCL. `mark`: SO_MARK. Buffers in bytes, by *BUFFORCE. */
+  /** AF_INET(6)/SOCK_RAW. `headerIncluded`: IP_HDRINCL / IPV6_HDRINCL; such a socket heeds the MTU of the device, not the kernel's path MTU cache. `mark`: SO_MARK. Buffers in bytes, by *BUFFORCE. */
   openRawSocket(options: {
     family: 4 | 6;
     protocol: number;

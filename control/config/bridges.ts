@@ -105,7 +105,7 @@ function readPort(row: Row, place: TunnelPlace, isBondMember: boolean): PortStat
   let reason: string | undefined;
   if (isBondMember) reason = 'bonds are not supported yet: only the first interface of a port is used';
   else if (known === undefined) {
-    reason = `type ${quote(type)} is not supported, expected internal, system, tap, gre, geneve or vxlan; ovs-vsctl set interface ${name} type=…`;
+    reason = `type ${quote(type)} is not supported, expected internal, system, tap, gre, geneve, vxlan or stt; ovs-vsctl set interface ${name} type=…`;
   }
   const mac = textOf(row, 'mac');
   const kind = known === 'internal' && name === place.bridge ? 'local' : known;

@@ -20,7 +20,7 @@ import {
   unicastAddress,
 } from './value-formats.ts';
 
-const UDP_TUNNELS: readonly TunnelType[] = ['geneve', 'vxlan'];
+const TUNNELS_WITH_PORTS: readonly TunnelType[] = ['geneve', 'vxlan', 'stt'];
 /** Interface.options of a tunnel, but for the ipsec_* keys. */
 export const TUNNEL_KEYS = {
   remoteIp: option('remote_ip', {
@@ -58,8 +58,9 @@ export const TUNNEL_KEYS = {
     parse: tunnelKey(0xffff_ffff),
     expected: '0 to 4294967295, or flow',
     example: '100',
-    byDefault: 'no key (GRE), VNI 0 (Geneve, VXLAN)',
-    documentation: 'in_key and out_key in one. At most 16777215 for Geneve and VXLAN.',
+    byDefault: 'no key (GRE), VNI 0 (Geneve, VXLAN), context id 0 (STT)',
+    documentation:
+      'in_key and out_key in one. At most 16777215 for Geneve and VXLAN; of the 64 bits of an STT context id the upper half is 0.',
   }),
   inKey: option('in_key', {
     parse: tunnelKey(0xffff_ffff),
@@ -80,7 +81,8 @@ export const TUNNEL_KEYS = {
     expected: 'true or false',
     example: 'true',
     byDefault: 'false',
-    documentation: 'Send the GRE checksum, or the checksum of the outer UDP header.',
+    documentation:
+      'Send the GRE checksum, or the checksum of the outer UDP header. STT always has the one of its TCP header. Received checksums are always verified.',
   }),
   dontFragment: option('df_default', {
     parse: trueOrFalse,
@@ -106,12 +108,13 @@ export const TUNNEL_KEYS = {
       'TTL or hop limit of the outer header; `inherit` copies it from the inner IPv4 or IPv6 packet, 64 where it is neither.',
   }),
   destinationPort: option('dst_port', {
-    types: UDP_TUNNELS,
+    types: TUNNELS_WITH_PORTS,
     parse: integer(1, 65_535),
     expected: '1 to 65535',
     example: '6081',
-    byDefault: '6081 (Geneve), 4789 (VXLAN)',
-    documentation: 'Destination port of the outer UDP header; the IPsec policy follows it.',
+    byDefault: '6081 (Geneve), 4789 (VXLAN), 7471 (STT)',
+    documentation:
+      'Destination port of the outer UDP header, of STT that of its TCP header; the IPsec policy follows it.',
   }),
   extensions: option('exts', {
     types: ['vxlan'],

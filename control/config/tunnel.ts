@@ -3,6 +3,8 @@
  * port twice, shared connections) is connections.ts.
  */
 import type { TunnelKey, TunnelType } from '../../dataplane/commands.ts';
+import { ENCAPSULATIONS, encapsulationOf } from '../../dataplane/encap/encap.ts';
+import { PROTOCOL_UDP } from '../../dataplane/wire/ipv4.ts';
 import { booleanOf, mapOf, numberOf, type Row, textOf } from '../ovsdb/database.ts';
 import type { GlobalSettings, IpsecAuth, IpsecOptions, TunnelState } from './desired-state.ts';
 import { judgeAuth, type ProposalParser, readIpsecOptions } from './ipsec-options.ts';
@@ -11,14 +13,11 @@ import type { OvsdbKey } from './key-row.ts';
 import { TUNNEL_KEYS } from './keys.ts';
 import { OptionReader } from './option-reader.ts';
 
-const TUNNEL_TYPES: ReadonlySet<string> = new Set(['gre', 'geneve', 'vxlan', 'stt'] satisfies TunnelType[]);
-const DEFAULT_PORT: Readonly<Record<TunnelType, number>> = { gre: 0, geneve: 6081, vxlan: 4789, stt: 7471 };
-const LARGEST_VNI = 0xff_ffff;
 const DEFAULT_TTL = 64;
 const IPSEC_PREFIX = 'ipsec_';
 
 export function isTunnelType(type: string): type is TunnelType {
-  return TUNNEL_TYPES.has(type);
+  return Object.hasOwn(ENCAPSULATIONS, type);
 }
 
 export interface TunnelPlace {
@@ -107,16 +106,16 @@ function readSettings(
   surroundings: TunnelSurroundings,
 ): TunnelState['settings'] {
   const addresses = readAddresses(reader, surroundings.defaultLocalAddress);
-  if (type === 'stt') reader.refuseFor('type "stt" is not supported yet, expected gre, geneve or vxlan');
   const both = readKey(type, reader, TUNNEL_KEYS.key);
   const inKey = readKey(type, reader, TUNNEL_KEYS.inKey) ?? both ?? { kind: 'none' };
   const outKey = readKey(type, reader, TUNNEL_KEYS.outKey) ?? both ?? { kind: 'none' };
   // As OVS: without the key outer UDP checksums are on over IPv6, all others off.
-  const checksum = reader.read(TUNNEL_KEYS.checksum) ?? (type !== 'gre' && addresses?.remote.includes(':') === true);
+  const udp = encapsulationOf(type).protocol === PROTOCOL_UDP;
+  const checksum = reader.read(TUNNEL_KEYS.checksum) ?? (udp && addresses?.remote.includes(':') === true);
   const dontFragment = reader.read(TUNNEL_KEYS.dontFragment) ?? true;
   const ttl = reader.read(TUNNEL_KEYS.ttl) || DEFAULT_TTL;
   const tos = reader.read(TUNNEL_KEYS.tos) ?? 0;
-  const destinationPort = readIfOf(type, reader, TUNNEL_KEYS.destinationPort) ?? DEFAULT_PORT[type];
+  const destinationPort = readIfOf(type, reader, TUNNEL_KEYS.destinationPort) ?? encapsulationOf(type).defaultPort;
   const gbp = readIfOf(type, reader, TUNNEL_KEYS.extensions) === 'gbp';
   reader.read(TUNNEL_KEYS.packetType);
   const egressMark = reader.read(TUNNEL_KEYS.egressMark);
@@ -171,8 +170,9 @@ function readAddresses(
 
 function readKey(type: TunnelType, reader: OptionReader, row: OvsdbKey<TunnelKey>): TunnelKey | undefined {
   const key = reader.read(row);
-  if (key?.kind === 'fixed' && type !== 'gre' && key.key > LARGEST_VNI) {
-    reader.refuse(row, String(key.key), `0 to ${LARGEST_VNI} for ${type}, or flow`);
+  const largest = encapsulationOf(type).maximumKey;
+  if (key?.kind === 'fixed' && key.key > largest) {
+    reader.refuse(row, String(key.key), `0 to ${largest} for ${type}, or flow`);
   }
   return key;
 }

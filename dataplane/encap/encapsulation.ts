@@ -14,9 +14,9 @@ export interface EncapState {
   /** GRE key or VNI as int32; `keyPresent` is false where the header shall have none (GRE only). */
   readonly key: number;
   readonly keyPresent: boolean;
-  /** GRE checksum or outer UDP checksum. */
+  /** GRE checksum, or that of the outer UDP or TCP header. */
   readonly checksum: boolean;
-  /** UDP destination port; 0 for GRE. */
+  /** UDP or TCP destination port; 0 for GRE. */
   readonly port: number;
   /** Bytes that `push` puts in front of a frame. */
   readonly overhead: number;
@@ -26,7 +26,7 @@ export interface EncapState {
 export const POP_KEY = 0;
 /** 1 if the header carried a key or VNI. */
 export const POP_KEY_PRESENT = 1;
-/** UDP destination port; 0 for GRE. */
+/** UDP or TCP destination port; 0 for GRE. */
 export const POP_PORT = 2;
 /** Where the packet ends: the length that UDP states may be less than what IP carried. */
 export const POP_END = 3;
@@ -53,10 +53,12 @@ export interface Encapsulation {
   readonly type: TunnelType;
   /** Protocol field of the outer IP header. */
   readonly protocol: number;
-  /** UDP port if options:dst_port is not set; 0 for GRE. */
+  /** UDP or TCP port if options:dst_port is not set; 0 for GRE. */
   readonly defaultPort: number;
-  /** Largest key: 2^32-1 for GRE, 2^24-1 for a VNI. */
+  /** Largest key: 2^32-1 for GRE and STT, 2^24-1 for a VNI. */
   readonly maximumKey: number;
+  /** Whether it has a checksum even if options:csum asks for none. */
+  readonly alwaysChecksum: boolean;
   /** Bytes in front of the frame with these settings, outer IP header not counted. */
   overhead(settings: OverheadSettings): number;
   /**
@@ -69,6 +71,6 @@ export interface Encapsulation {
    * (POP_RESULTS numbers), or returns minus a drop reason.
    */
   pop(bytes: Uint8Array, offset: number, end: number, out: Int32Array): number;
-  /** The child SAs that protect a tunnel with this UDP port. */
+  /** The child SAs that protect a tunnel with this port. */
   selectors(port: number): readonly ChildSelectors[];
 }

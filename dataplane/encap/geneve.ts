@@ -41,6 +41,7 @@ export const geneve: Encapsulation = {
   protocol: PROTOCOL_UDP,
   defaultPort: 6081,
   maximumKey: 0xffffff,
+  alwaysChecksum: false,
   overhead: () => UDP_HEADER_LENGTH + GENEVE_BASE_LENGTH,
   push,
   pop,

@@ -53,6 +53,7 @@ export const gre: Encapsulation = {
   protocol: PROTOCOL_GRE,
   defaultPort: 0,
   maximumKey: 0xffffffff,
+  alwaysChecksum: false,
   overhead,
   push,
   pop,

@@ -27,10 +27,14 @@ export function popUdp(bytes: Uint8Array, offset: number, end: number, out: Int3
   return UDP_HEADER_LENGTH;
 }
 
-/** The children of a UDP tunnel on this port: `in` takes what comes to the port here, `out` what goes to it there. */
 export function udpSelectors(port: number): readonly ChildSelectors[] {
+  return portSelectors(PROTOCOL_UDP, port);
+}
+
+/** The children of a tunnel on this port: `in` takes what comes to the port here, `out` what goes to it there. */
+export function portSelectors(protocol: number, port: number): readonly ChildSelectors[] {
   return [
-    { suffix: 'in', protocol: PROTOCOL_UDP, localPort: port, remotePort: undefined },
-    { suffix: 'out', protocol: PROTOCOL_UDP, localPort: undefined, remotePort: port },
+    { suffix: 'in', protocol, localPort: port, remotePort: undefined },
+    { suffix: 'out', protocol, localPort: undefined, remotePort: port },
   ];
 }

@@ -42,6 +42,7 @@ export const vxlan: Encapsulation = {
   protocol: PROTOCOL_UDP,
   defaultPort: 4789,
   maximumKey: 0xffffff,
+  alwaysChecksum: false,
   overhead: () => UDP_HEADER_LENGTH + VXLAN_HEADER_LENGTH,
   push,
   pop,

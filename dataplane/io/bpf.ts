@@ -127,8 +127,8 @@ export function greFilter(worker: number, workers: number, family: Family = 4): 
   return addressShare(worker, workers, family);
 }
 
-/** Ports that one UDP filter can name: jumps reach 255 instructions. */
-export const MAX_UDP_PORTS = 200;
+/** Ports that one filter can name: jumps reach 255 instructions. */
+export const MAX_FILTER_PORTS = 200;
 
 /** A later fragment has no ports; raw IPv6 sockets never see one. */
 function refuseFragments(family: Family): readonly BpfInstruction[] {
@@ -136,16 +136,16 @@ function refuseFragments(family: Family): readonly BpfInstruction[] {
   return [op(LD_H_ABS, IP_FRAGMENT), op(JSET_K, FRAGMENT_OFFSET_MASK, 0, 1), op(RET_K, 0)];
 }
 
-/** Takes this worker's share of UDP to one of the tunnel ports; at most MAX_UDP_PORTS. */
-export function udpFilter(
+/** Takes this worker's share of UDP or TCP, which have their ports in one place, to one of the tunnel ports; at most MAX_FILTER_PORTS. */
+export function portFilter(
   ports: readonly number[],
   worker: number,
   workers: number,
   family: Family = 4,
 ): readonly BpfInstruction[] {
   if (ports.length === 0) return DROP_ALL;
-  if (ports.length > MAX_UDP_PORTS)
-    throw new RangeError(`${ports.length} different UDP tunnel ports, expected at most ${MAX_UDP_PORTS}`);
+  if (ports.length > MAX_FILTER_PORTS)
+    throw new RangeError(`${ports.length} different tunnel ports, expected at most ${MAX_FILTER_PORTS}`);
   return [
     ...refuseFragments(family),
     behindHeader(family),
@@ -154,4 +154,10 @@ export function udpFilter(
     op(RET_K, 0),
     ...addressShare(worker, workers, family),
   ];
+}
+
+/** Takes ICMP "fragmentation needed" (RFC 1191), or ICMPv6 "packet too big" (RFC 4443 §3.2). */
+export function tooBigFilter(family: Family): readonly BpfInstruction[] {
+  const typeAndCode = family === 4 ? 0x0304 : 0x0200;
+  return [behindHeader(family), op(LD_H_IND, 0), op(JEQ_K, typeAndCode, 0, 1), op(RET_K, ACCEPT), op(RET_K, 0)];
 }

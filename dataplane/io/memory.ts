@@ -123,7 +123,7 @@ export class MemoryUplink implements UplinkBackend, Uplink {
   private readonly wire: MemoryWire;
   private readonly queue: PacketQueue;
   private demand: UplinkDemand = {
-    ipv4: { esp: true, espInUdp: false, gre: false, udpPorts: [] },
+    ipv4: { esp: true, espInUdp: false, gre: false, udpPorts: [], tcpPorts: [] },
     ipv6: undefined,
     marks: [],
   };
@@ -189,14 +189,15 @@ export class MemoryUplink implements UplinkBackend, Uplink {
     const protocol = arena[offset + (isIpv6 ? 6 : 9)];
     if (protocol === IP_PROTOCOL.esp) return demand.esp;
     if (protocol === IP_PROTOCOL.gre) return demand.gre;
-    if (protocol !== IP_PROTOCOL.udp) return false;
+    if (protocol !== IP_PROTOCOL.udp && protocol !== IP_PROTOCOL.tcp) return false;
+    const ports = protocol === IP_PROTOCOL.udp ? demand.udpPorts : demand.tcpPorts;
     const header = isIpv6 ? 40 : (arena[offset]! & 15) * 4;
     const port = (arena[offset + header + 2]! << 8) | arena[offset + header + 3]!;
     if (header + 8 > length) return false;
     // IKE, with four zero bytes in place of an SPI, is for another socket.
-    if (port === 4500 && demand.espInUdp)
+    if (protocol === IP_PROTOCOL.udp && port === 4500 && demand.espInUdp)
       return arena.subarray(offset + header + 8, offset + header + 12).some(Boolean);
-    return demand.udpPorts.includes(port);
+    return ports.includes(port);
   }
 }
 

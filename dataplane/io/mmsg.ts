@@ -11,7 +11,7 @@
 
 import type { Native } from '../../native-shims/types.ts';
 import type { Family } from '../address-pairs.ts';
-import { DROP_ALL, espFilter, espInUdpFilter, greFilter, udpFilter } from './bpf.ts';
+import { DROP_ALL, espFilter, espInUdpFilter, greFilter, portFilter } from './bpf.ts';
 import {
   type FamilyDemand,
   IP_PROTOCOL,
@@ -24,7 +24,7 @@ import {
 const RECEIVE_BUFFER = 8 << 20;
 const SEND_BUFFER = 4 << 20;
 const NO_SOCKET = -1;
-const NOTHING: FamilyDemand = { esp: false, espInUdp: false, gre: false, udpPorts: [] };
+const NOTHING: FamilyDemand = { esp: false, espInUdp: false, gre: false, udpPorts: [], tcpPorts: [] };
 
 type Log = (message: string) => void;
 
@@ -42,7 +42,7 @@ export class MmsgBackend implements UplinkBackend {
   private readonly workers: number;
   private readonly log: Log;
   private readonly sockets: Readonly<Record<Family, readonly FamilySockets[]>>;
-  /** Bound and silent UDP sockets by family and port. */
+  /** Bound and silent UDP sockets, TCP sockets that listen to nothing, by family, protocol and port. */
   private readonly guards = new Map<string, number>();
   private replaced: number[] = [];
 
@@ -60,10 +60,10 @@ export class MmsgBackend implements UplinkBackend {
   open(demand: UplinkDemand): readonly UplinkDescriptors[] {
     const { ipv4, ipv6 } = demand;
     const marks = new Set([0, ...demand.marks]);
-    this.openGuards(4, ipv4.udpPorts);
+    this.openGuards(4, ipv4);
     for (const set of this.sockets[4]) this.openSet(4, set, ipv4, marks);
     try {
-      this.openGuards(6, ipv6?.udpPorts ?? []);
+      this.openGuards(6, ipv6 ?? NOTHING);
       for (const set of this.sockets[6]) this.openSet(6, set, ipv6 ?? NOTHING, ipv6 === undefined ? new Set() : marks);
     } catch (error) {
       this.log(`tunnels over IPv6 carry nothing: ${(error as Error).message}`);
@@ -104,12 +104,12 @@ export class MmsgBackend implements UplinkBackend {
     if (demand.espInUdp)
       wanted.set('esp in udp', { protocol: IP_PROTOCOL.udp, filter: espInUdpFilter(worker, workers, family) });
     if (demand.gre) wanted.set('gre', { protocol: IP_PROTOCOL.gre, filter: greFilter(worker, workers, family) });
-    const { udpPorts } = demand;
-    if (udpPorts.length > 0)
-      wanted.set(`udp ${udpPorts}`, {
-        protocol: IP_PROTOCOL.udp,
-        filter: udpFilter(udpPorts, worker, workers, family),
-      });
+    for (const name of ['udp', 'tcp'] as const) {
+      const ports = name === 'udp' ? demand.udpPorts : demand.tcpPorts;
+      if (ports.length === 0) continue;
+      const filter = portFilter(ports, worker, workers, family);
+      wanted.set(`${name} ${ports}`, { protocol: IP_PROTOCOL[name], filter });
+    }
     for (const [name, { protocol, filter }] of wanted) {
       if (!set.receive.has(name)) set.receive.set(name, { protocol, fd: this.openReceiver(family, protocol, filter) });
     }
@@ -145,9 +145,18 @@ export class MmsgBackend implements UplinkBackend {
     return fd;
   }
 
-  private openGuards(family: Family, ports: readonly number[]): void {
-    const wanted = new Map(ports.map((port) => [`${family} ${port}`, port]));
-    for (const [name, port] of wanted) if (!this.guards.has(name)) this.guards.set(name, this.openGuard(family, port));
+  private openGuards(family: Family, { udpPorts, tcpPorts }: FamilyDemand): void {
+    const wanted = new Set<string>();
+    for (const [protocol, ports] of [
+      ['UDP', udpPorts],
+      ['TCP', tcpPorts],
+    ] as const) {
+      for (const port of ports) {
+        const name = `${family} ${protocol} ${port}`;
+        wanted.add(name);
+        if (!this.guards.has(name)) this.guards.set(name, this.openGuard(family, protocol, port));
+      }
+    }
     for (const [name, fd] of this.guards) {
       if (wanted.has(name) || !name.startsWith(`${family} `)) continue;
       this.guards.delete(name);
@@ -156,14 +165,16 @@ export class MmsgBackend implements UplinkBackend {
   }
 
   /** A port that somebody else holds is answered by nobody either; that is all the guard is for. */
-  private openGuard(family: Family, port: number): number {
+  private openGuard(family: Family, protocol: 'UDP' | 'TCP', port: number): number {
+    const address = family === 6 ? '::' : '0.0.0.0';
     try {
-      const fd = this.native.openUdpSocket({ family, address: family === 6 ? '::' : '0.0.0.0', port });
+      if (protocol === 'TCP') return this.native.openSilentListener({ family, address, port });
+      const fd = this.native.openUdpSocket({ family, address, port });
       this.native.attachFilter(fd, DROP_ALL);
       return fd;
     } catch (error) {
       this.log(
-        `UDP port ${port} is held by another program (${(error as Error).message}): tunnels use it all the same`,
+        `${protocol} port ${port} is held by another program (${(error as Error).message}): tunnels use it all the same`,
       );
       return NO_SOCKET;
     }

@@ -11,7 +11,7 @@ import type { FrameColumns } from '../../native-shims/types.ts';
 import type { Family } from '../address-pairs.ts';
 import type { FrameList } from '../batch.ts';
 
-export const IP_PROTOCOL = { udp: 17, gre: 47, esp: 50, raw: 255 } as const;
+export const IP_PROTOCOL = { tcp: 6, udp: 17, gre: 47, esp: 50, raw: 255 } as const;
 
 /** errno numbers of Linux that the engine tells apart. */
 export const ERRNO = {
@@ -33,6 +33,8 @@ export interface FamilyDemand {
   readonly gre: boolean;
   /** UDP ports on which plaintext tunnel packets can come in, ascending. */
   readonly udpPorts: readonly number[];
+  /** TCP ports on which plaintext STT can come in, ascending. */
+  readonly tcpPorts: readonly number[];
 }
 
 /** What the tunnels of the moment need. ESP over IPv4 is always received. */

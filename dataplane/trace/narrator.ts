@@ -5,18 +5,20 @@
  * nothing. A frame flooded to several tunnels is several rows, so each line names its tunnel.
  */
 
-import { type FrameList, TUNNEL_TYPES } from '../batch.ts';
+import { type FrameList, GONE, TUNNEL_TYPES } from '../batch.ts';
 import type { EngineCommand, EspAlgorithm } from '../commands.ts';
-import { DROP_REASONS, type DropName } from '../drops.ts';
+import { DROP, DROP_REASONS, type DropName } from '../drops.ts';
 import type { Stage, StageObserver } from '../observer.ts';
 import { PROTECTION_STATE } from '../policy.ts';
 import { FLOOD } from '../switch/switch.ts';
-import type { Tunnel } from '../tunnel-table.ts';
+import { STT, type Tunnel } from '../tunnel-table.ts';
 import { ESP_HEADER_LENGTH, ESP_ICV_LENGTH } from '../wire/esp.ts';
 import { ETHERNET_DESTINATION, isGroupAddress, macHigh, macLow, vlanId } from '../wire/ethernet.ts';
 import { udpDestinationPort, udpSourcePort } from '../wire/udp.ts';
 import type { WorkerState } from '../worker-state.ts';
 import { hex32, ipHeaderText, macText, protocolName } from './words.ts';
+
+const TOO_BIG = DROP['too-big'];
 
 export interface TraceStep {
   readonly stage: Stage | 'write';
@@ -61,8 +63,9 @@ export class Narrator implements StageObserver {
     for (let row = 0; row < batch.count; row++) {
       if (this.dropped.has(row)) continue;
       const reason = batch.verdict[row];
-      if (reason !== 0) this.tellDrop(stage, reason, row, state);
-      else this.tell(stage, row, state);
+      if (reason > 0) this.tellDrop(stage, reason, row, state);
+      else if (reason === 0) this.tell(stage, row, state);
+      else if (reason === GONE) this.tellGone(stage, row, state);
       this.lengths.set(row, batch.length[row]);
     }
     // The rows of flooded copies may be used again for more of them (forward.ts).
@@ -100,6 +103,20 @@ export class Narrator implements StageObserver {
     const where = tunnel >= 0 ? ` (counted at ${this.nameOf(tunnel)})` : '';
     this.dropped.add(row);
     this.add(stage, `dropped, ${reason.name}: ${reason.sentence}${where}`, { kind: 'dropped', reason: reason.name });
+  }
+
+  /** A packet that left the batch without being dropped: what became of it, other rows or lines tell. */
+  private tellGone(stage: Stage, row: number, { batch, tunnels }: WorkerState): void {
+    this.dropped.add(row);
+    const tunnel = tunnels.tunnels[batch.tunnel[row]];
+    if (stage === 'decapsulate') this.add(stage, 'kept until the other segments of its frame have come');
+    else if (stage !== 'encapsulate' || tunnel === undefined) return;
+    else if (tunnel.type === STT) this.add(stage, `${this.nameOf(tunnel.port)}: cut into the segments that follow`);
+    else {
+      const reason = DROP_REASONS[TOO_BIG];
+      const text = `${this.nameOf(tunnel.port)}: dropped, ${reason.name}: ${reason.sentence} Its sender is told the MTU`;
+      this.add(stage, text, { kind: 'dropped', reason: reason.name });
+    }
   }
 
   /** What the stage did to a row that goes on; undefined where there is nothing to tell. */
@@ -154,14 +171,14 @@ export class Narrator implements StageObserver {
   }
 
   private encapsulated(row: number, tunnel: Tunnel, { batch }: WorkerState): string {
-    const { outKey, type, checksum } = tunnel.settings;
+    const { outKey, type } = tunnel.settings;
     const key = outKey.kind === 'fixed' ? `key ${outKey.key}` : outKey.kind === 'flow' ? 'key 0 (flow)' : 'no key';
     const at = batch.offset[row];
     const ports =
       tunnel.state.port === 0
         ? ''
         : `, port ${udpSourcePort(batch.arena, at)} to ${udpDestinationPort(batch.arena, at)}`;
-    const sum = checksum ? ', checksum' : '';
+    const sum = tunnel.state.checksum ? ', checksum' : '';
     return `${type} header of ${tunnel.state.overhead} bytes (${key}${ports}${sum}): ${batch.length[row]} bytes`;
   }
 

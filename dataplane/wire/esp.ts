@@ -59,6 +59,11 @@ export function espPadLength(payloadLength: number): number {
   return -(payloadLength + ESP_TRAILER_LENGTH) & (ESP_ALIGNMENT - 1);
 }
 
+/** The longest payload that an ESP packet of at most `length` bytes can carry. */
+export function espRoom(length: number): number {
+  return ((length - ESP_HEADER_LENGTH - ESP_ICV_LENGTH) & -ESP_ALIGNMENT) - ESP_TRAILER_LENGTH;
+}
+
 /** Writes padding 1, 2, 3 … and the trailer at the end of a payload. Returns the bytes written. */
 export function writeEspTrailer(bytes: Uint8Array, offset: number, padLength: number, nextHeader: number): number {
   for (let i = 0; i < padLength; i++) bytes[offset + i] = i + 1;

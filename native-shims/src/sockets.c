@@ -88,6 +88,10 @@ static napi_value open_raw_socket(napi_env env, napi_callback_info info) {
   if (header_included && (family == AF_INET6 ? set_option(fd, IPPROTO_IPV6, IPV6_HDRINCL, 1)
                                              : set_option(fd, IPPROTO_IP, IP_HDRINCL, 1)) != 0)
     return give_up(&a, fd, "set HDRINCL on raw socket");
+  /* What the kernel has learned of path MTUs from ICMP is checked less well than the engine checks it. */
+  if (header_included && (family == AF_INET6 ? set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE)
+                                             : set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)) != 0)
+    return give_up(&a, fd, "set MTU_DISCOVER on raw socket");
   if (set_mark(fd, mark) != 0) return give_up(&a, fd, "set SO_MARK on raw socket");
   if (set_buffers(fd, buffers) != 0) return give_up(&a, fd, "set buffers of raw socket");
   return number_result(&a, fd);

@@ -58,6 +58,7 @@ describe('a well configured tunnel', () => {
     ['geneve', undefined, true],
     ['geneve', 'false', false],
     ['gre', 'true', true],
+    ['stt', undefined, false],
   ])('of type %s over IPv6 with csum %s sends checksums: %s', (type, csum, checksum) => {
     const ends = { local_ip: '2001:DB8:0:0:0::1', remote_ip: '2001:db8::0002' };
     const tunnel = tunnelOf(type, { ...PSK, ...ends, ...(csum === undefined ? {} : { csum }) });
@@ -80,6 +81,7 @@ describe('a well configured tunnel', () => {
   it.each([
     ['geneve', 6081],
     ['vxlan', 4789],
+    ['stt', 7471],
   ])('of type %s uses port %i unless dst_port says otherwise, and its policy follows the port', (type, port) => {
     expect(tunnelOf(type, PSK).settings?.destinationPort).toBe(port);
     expect(tunnelOf(type, PSK).connection).toBe(`${type}:10.0.0.1-10.0.0.2:${port}`);
@@ -332,7 +334,7 @@ describe('a wrong value', () => {
       { egress_pkt_mark: '1/1' },
       `options:egress_pkt_mark is "1/1", expected 0 to 4294967295; ${set}egress_pkt_mark=1`,
     ],
-    ['stt', {}, 'type "stt" is not supported yet, expected gre, geneve or vxlan'],
+    ['stt', { key: '4294967296' }, `options:key is "4294967296", expected 0 to 4294967295, or flow; ${set}key=100`],
     [
       'gre',
       { ...PSK, ipsec_type: 'x' },

@@ -186,10 +186,6 @@ describe('encapsulation', () => {
     });
     expect(encapState(gre, tunnelSettings('gre'))).toMatchObject({ keyPresent: false, overhead: 4 });
   });
-
-  it('does not know STT', () => {
-    expect(encapsulationOf('stt')).toBeUndefined();
-  });
 });
 
 describe('traffic selectors', () => {
@@ -199,16 +195,19 @@ describe('traffic selectors', () => {
     ]);
   });
 
-  it.each(['vxlan', 'geneve'] as const)('of %s are a child for each direction of the UDP port', (type) => {
+  it.each([
+    ['vxlan', 17],
+    ['geneve', 17],
+    ['stt', 6],
+  ] as const)('of %s are a child for each direction of the port', (type, protocol) => {
     expect(childSelectors(type, 5555)).toEqual([
-      { suffix: 'in', protocol: 17, localPort: 5555, remotePort: undefined },
-      { suffix: 'out', protocol: 17, localPort: undefined, remotePort: 5555 },
+      { suffix: 'in', protocol, localPort: 5555, remotePort: undefined },
+      { suffix: 'out', protocol, localPort: undefined, remotePort: 5555 },
     ]);
   });
 
-  it('and the overhead of a type that is not supported are refused with its name', () => {
-    expect(() => childSelectors('stt', 7471)).toThrow('tunnel type stt is not supported, expected gre, geneve, vxlan');
-    expect(() => tunnelOverhead(tunnelSettings('stt'))).toThrow(/stt is not supported/);
+  it('have an overhead beside them: what is in front of the frame', () => {
     expect(tunnelOverhead(tunnelSettings('vxlan'))).toBe(16);
+    expect(tunnelOverhead(tunnelSettings('stt'))).toBe(38);
   });
 });

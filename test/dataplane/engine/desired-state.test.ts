@@ -118,7 +118,7 @@ it('takes as many TAPs as one poll can watch, and any number of tunnels beside t
 describe('what the uplink is asked for', () => {
   it('is nothing but ESP without tunnels', () => {
     expect(stateAfter(BRIDGE).demand()).toEqual({
-      ipv4: { esp: true, espInUdp: false, gre: false, udpPorts: [] },
+      ipv4: { esp: true, espInUdp: false, gre: false, udpPorts: [], tcpPorts: [] },
       ipv6: undefined,
       marks: [0],
     });
@@ -134,13 +134,13 @@ describe('what the uplink is asked for', () => {
       tunnel(5, { type: 'geneve', destinationPort: 6081 }),
     );
     expect(state.demand()).toEqual({
-      ipv4: { esp: true, espInUdp: false, gre: true, udpPorts: [4789, 6081] },
+      ipv4: { esp: true, espInUdp: false, gre: true, udpPorts: [4789, 6081], tcpPorts: [] },
       ipv6: undefined,
       marks: [9, 0xffffffff],
     });
     for (const port of [2, 3, 4]) state.record({ op: 'remove-port', port });
     expect(state.demand()).toEqual({
-      ipv4: { esp: true, espInUdp: false, gre: false, udpPorts: [6081] },
+      ipv4: { esp: true, espInUdp: false, gre: false, udpPorts: [6081], tcpPorts: [] },
       ipv6: undefined,
       marks: [9],
     });

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { espFilter, espInUdpFilter, greFilter, IKE_IN_UDP, udpFilter } from '../../../dataplane/io/bpf.ts';
+import { espFilter, espInUdpFilter, greFilter, IKE_IN_UDP, portFilter } from '../../../dataplane/io/bpf.ts';
 import { makeSpi, SpiAllocator, slotOfSpi, workerOfSpi } from '../../../dataplane/steering.ts';
 import { runFilter } from '../io/bpf-interpreter.ts';
 
@@ -124,7 +124,7 @@ describe('the filters of the workers', () => {
           for (const port of [other, ...ports.slice(0, 3), ...ports.slice(-1)]) {
             const bytes = packet(17, source, 7, [1, 2, port >>> 8, port & 255, 0, 8, 0, 0], options);
             const takers = [...Array(workers).keys()].filter(
-              (worker) => runFilter(udpFilter(ports, worker, workers), bytes) > 0,
+              (worker) => runFilter(portFilter(ports, worker, workers), bytes) > 0,
             );
             expect(takers).toHaveLength(ports.includes(port) ? 1 : 0);
           }
@@ -145,8 +145,8 @@ describe('the filters of the workers', () => {
         const named = workerOfSpi(spi);
         expect(takersOf((worker) => espFilter(worker, workers, 6), bytes)).toEqual([named < workers ? named : 0]);
         const [gre] = takersOf((worker) => greFilter(worker, workers, 6), [0, 0, 0x65, 0x58]);
-        expect(takersOf((worker) => udpFilter([4789], worker, workers, 6), [1, 2, 0x12, 0xb5])).toEqual([gre]);
-        expect(takersOf((worker) => udpFilter([4789], worker, workers, 6), [1, 2, 0x12, 0xb6])).toEqual([]);
+        expect(takersOf((worker) => portFilter([4789], worker, workers, 6), [1, 2, 0x12, 0xb5])).toEqual([gre]);
+        expect(takersOf((worker) => portFilter([4789], worker, workers, 6), [1, 2, 0x12, 0xb6])).toEqual([]);
       }),
     );
   });
@@ -191,18 +191,18 @@ describe('the filters of the workers', () => {
 
   it('take no UDP fragment', () => {
     const bytes = packet(17, 1, 2, [1, 2, 0x12, 0xb5, 0, 8, 0, 0]);
-    expect(runFilter(udpFilter([4789], 0, 1), bytes)).toBeGreaterThan(0);
+    expect(runFilter(portFilter([4789], 0, 1), bytes)).toBeGreaterThan(0);
     bytes[7] = 1;
-    expect(runFilter(udpFilter([4789], 0, 1), bytes)).toBe(0);
+    expect(runFilter(portFilter([4789], 0, 1), bytes)).toBe(0);
   });
 
   it('drop truncated packets at every byte instead of reading beyond them', () => {
     const bytes = packet(17, 1, 2, [1, 2, 0x12, 0xb5]);
     for (let length = 0; length < bytes.length; length++)
-      expect(runFilter(udpFilter([4789], 0, 2), bytes.subarray(0, length))).toBe(0);
+      expect(runFilter(portFilter([4789], 0, 2), bytes.subarray(0, length))).toBe(0);
   });
 
   it('refuse more UDP ports than a program can jump over', () => {
-    expect(() => udpFilter([...Array(201).keys()], 0, 1)).toThrow(/201 different UDP tunnel ports/);
+    expect(() => portFilter([...Array(201).keys()], 0, 1)).toThrow(/201 different UDP tunnel ports/);
   });
 });

@@ -198,16 +198,7 @@ describe('an engine', () => {
         },
         /tunnel t: protection 3 is not there/,
       ],
-      [
-        {
-          op: 'set-tunnel-port',
-          port: 6,
-          bridge: BRIDGE,
-          name: 't',
-          tunnel: tunnelSettings('stt', '1.1.1.1', '2.2.2.2'),
-        },
-        /tunnel t: type stt is not supported/,
-      ],
+      [{ op: 'set-path-mtu', port: 60, mtu: 1500 }, /path MTU of port 60, which is no tunnel/],
       [{ op: 'use-outbound-sa', protection: 1, slot: 2 }, /outbound SA slot 2 is no SA of protection 1/],
     ];
     for (const [command, message] of refused) await expect(engine.apply(command)).rejects.toThrow(message);

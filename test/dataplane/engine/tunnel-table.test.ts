@@ -72,15 +72,15 @@ describe('the lookup of a decapsulated packet', () => {
     expect(lookup.lookup(VXLAN, 4790, pair, 0)).toBe(-1);
     expect(lookup.lookup(GRE, 0, pair, 0)).toBe(-1);
     expect(lookup.lookup(VXLAN, 4789, pairs.take(PEER, HERE), 0)).toBe(-1);
-    expect(lookup.typeOfPort(4789)).toBe(VXLAN);
-    expect(lookup.typeOfPort(4790)).toBe(-1);
+    expect(lookup.typeOfPort(17, 4789)).toBe(VXLAN);
+    expect(lookup.typeOfPort(17, 4790)).toBe(-1);
   });
 
   it('forgets a tunnel that is removed', () => {
     const lookup = table({ type: 'vxlan', destinationPort: 4789 }, { inKey: fixed(3) });
     lookup.remove(0);
     expect(lookup.lookup(VXLAN, 4789, pair, 0)).toBe(-1);
-    expect(lookup.typeOfPort(4789)).toBe(-1);
+    expect(lookup.typeOfPort(17, 4789)).toBe(-1);
     expect(lookup.lookup(GRE, 0, pair, 3)).toBe(1);
   });
 });
@@ -100,7 +100,6 @@ describe('the protection of a tunnel', () => {
 
 describe('tunnel settings', () => {
   it.each([
-    [{ type: 'stt' as const, destinationPort: 7471 }, /type stt is not supported/],
     [{ local: '2001:db8::1' }, /addresses 2001:db8::1 and 192.0.2.2: expected both of one family/],
     [{ remote: '1.2.3' }, /address "1.2.3": expected IPv4/],
     [{ remote: '2001:db8::1::2' }, /expected IPv6/],

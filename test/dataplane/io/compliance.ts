@@ -26,7 +26,7 @@ export interface UplinkPair {
 }
 
 const QUIET: UplinkDemand = {
-  ipv4: { esp: true, espInUdp: false, gre: false, udpPorts: [] },
+  ipv4: { esp: true, espInUdp: false, gre: false, udpPorts: [], tcpPorts: [] },
   ipv6: undefined,
   marks: [],
 };
@@ -149,7 +149,7 @@ export function uplinkCompliance(open: () => Promise<UplinkPair>, kernel: boolea
   it(
     'sees plaintext GRE and the UDP ports of tunnels while they are asked for',
     withPair(async ({ a, b }) => {
-      use(b, { ...QUIET, ipv4: { esp: true, espInUdp: false, gre: true, udpPorts: [4789, 6081] } });
+      use(b, { ...QUIET, ipv4: { esp: true, espInUdp: false, gre: true, udpPorts: [4789, 6081], tcpPorts: [] } });
       send(a, [ipv4(a, b, 17, udp(4788, 0))]);
       send(a, [
         ipv4(a, b, 17, udp(4789, 1)),
