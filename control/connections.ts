@@ -63,9 +63,7 @@ function planOne(states: readonly ConnectionState[]): ConnectionPlan {
     name: `${first.local}-${first.remote}`,
     local: first.local,
     remote: first.remote,
-    ...(options.localId && { localId: options.localId }),
-    ...(options.remoteId && { remoteId: options.remoteId }),
-    authentication: { method: 'psk', secret: first.auth.secret.reveal() },
+    ...authenticationOf(first),
     ikeProposals: options.ikeProposals ?? DEFAULT_IKE_PROPOSALS,
     espProposals: options.espProposals ?? DEFAULT_ESP_PROPOSALS,
     pfs: options.pfs,
@@ -84,6 +82,26 @@ function planOne(states: readonly ConnectionState[]): ConnectionPlan {
     reauthenticate: options.reauthenticate,
   };
   return { connection, children: plans };
+}
+
+/**
+ * Identities: with a shared key the addresses (IKE's default), with certificates the common names as FQDN, as OVS has it of
+ * Libreswan; `ipsec_leftid` and `ipsec_rightid` say otherwise.
+ */
+function authenticationOf({
+  auth,
+  options,
+}: ConnectionState): Pick<Connection, 'authentication' | 'localId' | 'remoteId'> {
+  const { localId, remoteId } = options;
+  const configured = { ...(localId && { localId }), ...(remoteId && { remoteId }) };
+  if (auth.method === 'psk') return { authentication: { method: 'psk', secret: auth.secret.reveal() }, ...configured };
+  const { authentication, localName } = auth;
+  return {
+    authentication,
+    localId: { type: 'fqdn', value: localName },
+    remoteId: { type: 'fqdn', value: authentication.peerName },
+    ...configured,
+  };
 }
 
 /** `port` undefined: any port. */

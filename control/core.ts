@@ -29,6 +29,8 @@ export interface CoreOptions {
   readonly engine: Omit<EngineOptions, 'native' | 'random' | 'onEvent' | 'log'>;
   /** Cryptographic random bytes. */
   readonly random: (bytes: number) => Uint8Array;
+  /** The date in ms since 1970, for certificates. Default: the system's. */
+  readonly dateMs?: () => number;
   /** OVS_RUNDIR: what was protected, and which TAPs are ours, is remembered there. */
   readonly runDirectory: string;
   readonly links: Links;
@@ -103,7 +105,7 @@ export class Core {
       native,
       engine: createIkeEngine(DEFAULT_ENGINE_SETTINGS, {
         random,
-        dateMs: () => Date.now(),
+        dateMs: options.dateMs ?? Date.now,
         allocateSpi: () => engine.allocateSpi(),
         releaseSpi: (spi) => engine.releaseSpi(spi),
       }),

@@ -11,8 +11,11 @@ import { loadNative, type Native } from '../native-shims/index.ts';
 import type { CommandLine } from './command-line.ts';
 import { daemonCommands } from './commands.ts';
 import { COLUMNS, desiredState } from './config/config.ts';
+import { credentialPaths } from './config/trust.ts';
 import { unicastAddress } from './config/value-formats.ts';
 import { Core } from './core.ts';
+import { type CredentialPaths, CredentialStore } from './credentials/credentials.ts';
+import { CredentialWatcher } from './credentials/watcher.ts';
 import { datapathReport, statisticsReport } from './datapath-report.ts';
 import type { ReadOnlyServer } from './http/read-only-server.ts';
 import { httpServers } from './http/servers.ts';
@@ -54,6 +57,9 @@ export class Daemon {
   readonly #startedAtMs = Date.now();
   readonly #pidfile: Pidfile | undefined;
   readonly #statistics: NodeJS.Timeout;
+  readonly #credentials = new CredentialStore();
+  readonly #credentialWatcher: CredentialWatcher;
+  #credentialPaths: CredentialPaths | undefined;
   #reconciling = false;
   #again = false;
   #stopping = false;
@@ -122,6 +128,9 @@ export class Daemon {
       model: () => this.model(),
       onBug: (path, error) => vlog.logger('http').err(`${path} failed: ${describe(error)}`),
     });
+    this.#credentialWatcher = new CredentialWatcher(systemTimers, () => {
+      this.#rereadCredentials().catch((error: unknown) => this.fail(error));
+    });
     this.#statistics = setInterval(() => void this.#writeStatistics(), STATISTICS_MS);
   }
 
@@ -171,7 +180,11 @@ export class Daemon {
   async #reconcileOnce(): Promise<void> {
     const replica = this.#database.replica();
     const underlay = await readUnderlay(remotesOf(replica.get('Interface')?.values() ?? []));
+    const paths = credentialPaths(replica);
+    await this.#credentials.read(paths);
+    this.#watchCredentials(paths);
     const desired = desiredState(replica, {
+      credentials: this.#credentials,
       defaultLocalAddress: (remote) => underlay.routeTo(remote)?.source,
       parseProposals: (protocol, text) => (protocol === 'ike' ? parseIkeProposal(text) : parseEspProposal(text)),
       previous: this.#core.reconciler.desired,
@@ -182,6 +195,17 @@ export class Daemon {
     await this.#core.apply(desired, underlay, (uuid) => ofports.get(uuid));
     const report = await datapathReport(desired, this.#core.attach, this.#core.engine);
     await report.commit(this.#database, this.#vlog.logger('ovsdb'));
+  }
+
+  /** A certificate, key or revocation list that changes is as good as a change in the database. */
+  #watchCredentials(paths: CredentialPaths): void {
+    this.#credentialPaths = paths;
+    this.#credentialWatcher.set(new Set([...paths.certificates, ...paths.privateKeys, ...paths.revocationLists]));
+  }
+
+  async #rereadCredentials(): Promise<void> {
+    if (this.#reconciling || this.#stopping || this.#credentialPaths === undefined) return;
+    if (await this.#credentials.read(this.#credentialPaths)) this.#reconcileSoon();
   }
 
   async #writeStatistics(): Promise<void> {
@@ -237,6 +261,7 @@ export class Daemon {
   async #end({ cleanup, why }: StopOptions): Promise<void> {
     this.#vlog.logger('main').info(`ending (${why})`);
     clearInterval(this.#statistics);
+    this.#credentialWatcher.close();
     await this.#core.stop(cleanup && !this.#options.noCleanup);
     await this.#database.close();
     for (const server of this.#servers) await server.close();

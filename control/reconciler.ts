@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import type { Engine, EngineCommand, MarkMatch } from '../dataplane/index.ts';
 import type { ChildRole } from './child-sas.ts';
 import { connectionKey } from './config/connections.ts';
-import type { DesiredState, TunnelState } from './config/desired-state.ts';
+import type { DesiredState, IpsecAuth, TunnelState } from './config/desired-state.ts';
 import { formatIssue } from './config/issue.ts';
 import { type ConnectionPlan, planConnections } from './connections.ts';
 import type { IkeRunner } from './ike-runner.ts';
@@ -164,7 +164,13 @@ function rememberedKeys(desired: DesiredState): (key: string) => boolean {
 
 /** All that a tunnel's configuration consists of. Held in memory only, as the database's replica is; never shown. */
 function fingerprintOf(tunnel: TunnelState): string {
-  const secret = tunnel.ipsec?.auth.secret.reveal();
-  const digest = secret === undefined ? '' : createHash('sha256').update(secret).digest('hex');
-  return JSON.stringify([tunnel.state, tunnel.reason, tunnel.settings, tunnel.ipsec?.options, digest]);
+  const proof = tunnel.ipsec === undefined ? '' : proofOf(tunnel.ipsec.auth);
+  return JSON.stringify([tunnel.state, tunnel.reason, tunnel.settings, tunnel.ipsec?.options, proof]);
+}
+
+function proofOf(auth: IpsecAuth): string {
+  if (auth.method === 'psk') return createHash('sha256').update(auth.secret.reveal()).digest('hex');
+  const { certificates, peerName, trust } = auth.authentication;
+  const trusted = trust.kind === 'pinned' ? [trust.certificate] : trust.authorities;
+  return [peerName, ...[...certificates, ...trusted].map(({ fingerprint }) => fingerprint)].join(' ');
 }

@@ -84,6 +84,7 @@ export function tunnelView(tunnel: TunnelState, index: IndexedStatus): TunnelVie
     skbMark: desired.global.skbMark,
     certificates: {
       localCert: desired.global.certificate,
+      localName: desired.global.localName,
       localKey: desired.global.privateKey,
       caCert: desired.global.caCert,
       remoteCert: tunnel.remoteCert,

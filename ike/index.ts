@@ -1,5 +1,6 @@
 /** The public face of ike/: the engine, its types, and the proposals that are offered unless configured otherwise. */
 
+export { authenticationChange } from './authentication-change.ts';
 export { type Certificate, CertificateError, parseCertificate } from './certificates/certificate.ts';
 export { type Trust, usageProblem } from './certificates/peer.ts';
 export { parseRevocationList, type RevocationList } from './certificates/revocation.ts';

@@ -4,6 +4,7 @@
  *
  * A wrong value makes the one tunnel it belongs to INVALID; everything else goes on.
  */
+import type { Credentials } from '../credentials/credentials.ts';
 import { mapOf, numberOf, type Replica, type Row } from '../ovsdb/database.ts';
 import { readBridges } from './bridges.ts';
 import { joinTunnels } from './connections.ts';
@@ -12,6 +13,7 @@ import type { ProposalParser } from './ipsec-options.ts';
 import type { Issue } from './issue.ts';
 import { SWITCH_KEYS } from './keys.ts';
 import { OptionReader } from './option-reader.ts';
+import { type HostCredentials, readHostCredentials } from './trust.ts';
 import { draftTunnel } from './tunnel.ts';
 
 /** What has to be in the replica. */
@@ -22,6 +24,8 @@ export interface ConfigSurroundings {
   readonly defaultLocalAddress: (remote: string) => string | undefined;
   /** Reads `ipsec_ike` and `ipsec_esp`; throws Error with one line. */
   readonly parseProposals: ProposalParser;
+  /** What is in the files that the database names. */
+  readonly credentials: Credentials;
   /** What was in force until now: it wins where two settings exclude each other. */
   readonly previous?: DesiredState | undefined;
 }
@@ -34,13 +38,13 @@ export function desiredState(replica: Replica, surroundings: ConfigSurroundings)
     'ovs-vsctl set Open_vSwitch .',
     root === undefined ? new Map() : mapOf(root, 'other_config'),
   );
-  const global = readGlobal(reader, issues);
+  const { global, host } = readGlobal(reader, issues, surroundings.credentials);
   const markPolicy = readMarkPolicy(reader, surroundings.previous?.markPolicy);
   if (markPolicy.error !== undefined) issues.push(markPolicy.error);
 
   const read = readBridges(replica, root);
   const drafts = read.tunnelRows.map(({ type, row, place }) =>
-    draftTunnel(type, row, place, { ...surroundings, global }),
+    draftTunnel(type, row, place, { ...surroundings, global, host }),
   );
   const joined = joinTunnels(drafts, surroundings.previous);
   return {
@@ -60,10 +64,15 @@ function nextCfgOf(root: Row | undefined): number {
   return root === undefined ? 0 : (numberOf(root, 'next_cfg') ?? 0);
 }
 
-function readGlobal(reader: OptionReader, issues: Issue[]): GlobalSettings {
+function readGlobal(
+  reader: OptionReader,
+  issues: Issue[],
+  credentials: Credentials,
+): { readonly global: GlobalSettings; readonly host: HostCredentials } {
   const certificate = reader.take(SWITCH_KEYS.certificate) || undefined;
   const privateKey = reader.take(SWITCH_KEYS.privateKey) || undefined;
   const caCert = reader.take(SWITCH_KEYS.caCert) || undefined;
+  const caCrl = reader.take(SWITCH_KEYS.caCrl) || undefined;
   const skbMark = reader.take(SWITCH_KEYS.skbMark) || undefined;
   const isComplete = certificate !== undefined && privateKey !== undefined;
   if (!isComplete && (certificate ?? privateKey ?? caCert) !== undefined) {
@@ -77,7 +86,9 @@ function readGlobal(reader: OptionReader, issues: Issue[]): GlobalSettings {
       ),
     );
   }
-  return { certificate, privateKey, caCert, skbMark };
+  const paths = { certificate, privateKey, caCert, caCrl, skbMark };
+  const host = readHostCredentials(paths, credentials, issues);
+  return { global: { ...paths, localName: host.local?.value?.name }, host };
 }
 
 /** Fails closed: what can't be read leaves the former policy, or drops all plaintext where there was none. */

@@ -7,8 +7,9 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { TunnelKey } from '../../dataplane/commands.ts';
-import type { ConnectionState, DesiredState, TunnelState } from './desired-state.ts';
+import type { ConnectionState, DesiredState, IpsecAuth, TunnelState } from './desired-state.ts';
 import type { Issue } from './issue.ts';
+import { sameAuth, sameWish } from './trust.ts';
 import type { TunnelDraft } from './tunnel.ts';
 
 type Settings = NonNullable<TunnelState['settings']>;
@@ -50,13 +51,8 @@ export function joinTunnels(drafts: readonly TunnelDraft[], previous: DesiredSta
     const { ipsec } = draft;
     const pair = `${settings.local} ${settings.remote}`;
     const other = pairs.get(pair);
-    if (
-      ipsec !== undefined &&
-      other?.draft.ipsec !== undefined &&
-      !ipsec.auth.secret.equals(other.draft.ipsec.auth.secret)
-    ) {
-      const reason = `options:psk of interface ${name} differs from that of interface ${other.name}, but ${settings.local} and ${settings.remote} can have one pre-shared key only; set the same on both`;
-      judged.push({ ...tunnel, ...invalid(reason) });
+    if (ipsec !== undefined && other?.draft.ipsec !== undefined && !sameAuth(ipsec.auth, other.draft.ipsec.auth)) {
+      judged.push({ ...tunnel, ...invalid(differingAuth(ipsec.auth, name, other.name, settings)) });
       continue;
     }
     ports.set(port, name);
@@ -95,7 +91,7 @@ function inPrecedence(drafts: readonly TunnelDraft[], previous: DesiredState | u
     if (connectionKey(then.settings) !== connectionKey(tunnel.settings)) return false;
     if (!isDeepStrictEqual(then.settings.inKey, tunnel.settings.inKey)) return false;
     if (ipsec === undefined || then.ipsec === undefined) return (ipsec === undefined) === (then.ipsec === undefined);
-    return ipsec.auth.secret.equals(then.ipsec.auth.secret);
+    return sameWish(ipsec.auth, then.ipsec.auth);
   };
   const sorted = [...drafts].sort((a, b) => byName(a.tunnel, b.tunnel));
   return [...sorted.filter(wasInForce), ...sorted.filter((draft) => !wasInForce(draft))];
@@ -103,6 +99,19 @@ function inPrecedence(drafts: readonly TunnelDraft[], previous: DesiredState | u
 
 function invalid(reason: string): Pick<TunnelState, 'state' | 'reason' | 'ipsec' | 'connection'> {
   return { state: 'INVALID', reason, ipsec: undefined, connection: undefined };
+}
+
+function differingAuth(
+  auth: IpsecAuth,
+  name: string,
+  other: string,
+  { local, remote }: Pick<Settings, 'local' | 'remote'>,
+): string {
+  const [key, what] =
+    auth.method === 'psk'
+      ? ['options:psk', 'one pre-shared key only']
+      : ['options:remote_cert and remote_name', 'one certificate of the peer only'];
+  return `${key} of interface ${name} differs from that of interface ${other}, but ${local} and ${remote} can have ${what}; set the same on both`;
 }
 
 function keyText(key: TunnelKey): string {

@@ -3,7 +3,7 @@
  * reconciler compares two of these. config.ts makes it; nothing here knows how it is carried out.
  */
 import type { MarkMatch, TunnelSettings, TunnelType } from '../../dataplane/commands.ts';
-import type { Encapsulation, EspMode, Identity, ProposalConfig } from '../../ike/types.ts';
+import type { CertificateAuthentication, Encapsulation, EspMode, Identity, ProposalConfig } from '../../ike/types.ts';
 import type { Issue } from './issue.ts';
 import type { Secret } from './secret.ts';
 
@@ -65,8 +65,15 @@ export interface IpsecOptions {
   readonly remoteId: Identity | undefined;
 }
 
-/** How the two ends prove who they are. Certificates will be a second member. */
-export type IpsecAuth = { readonly method: 'psk'; readonly secret: Secret };
+/** How the two ends prove who they are. */
+export type IpsecAuth = { readonly method: 'psk'; readonly secret: Secret } | CertificateAuth;
+
+/** Certificates: what IKE needs, and the name that we go by, the common name of our certificate. */
+export interface CertificateAuth {
+  readonly method: 'certificate';
+  readonly localName: string;
+  readonly authentication: CertificateAuthentication;
+}
 
 export interface TunnelIpsec {
   /** Key into DesiredState.connections. */
@@ -108,6 +115,7 @@ export interface TunnelState {
   readonly remoteIp: string | undefined;
   readonly pskSet: boolean;
   readonly remoteCert: string | undefined;
+  /** As configured, or the common name in `remote_cert`. */
   readonly remoteName: string | undefined;
   /** Interface.ofport as the database has it. */
   readonly ofport: number | undefined;
@@ -142,6 +150,9 @@ export interface GlobalSettings {
   readonly certificate: string | undefined;
   readonly privateKey: string | undefined;
   readonly caCert: string | undefined;
+  readonly caCrl: string | undefined;
+  /** Common name of `certificate`; undefined when it could not be read. */
+  readonly localName: string | undefined;
   readonly skbMark: string | undefined;
 }
 

@@ -3,11 +3,12 @@
  * (people search for its sentences), and the `ipsec_*` options.
  */
 import type { ProposalConfig } from '../../ike/types.ts';
-import type { GlobalSettings, IpsecAuth, IpsecOptions } from './desired-state.ts';
+import type { GlobalSettings, IpsecOptions } from './desired-state.ts';
 import { IPSEC_KEYS } from './ipsec-keys.ts';
 import type { OvsdbKey } from './key-row.ts';
 import type { OptionReader } from './option-reader.ts';
 import { Secret } from './secret.ts';
+import type { TrustVerdict } from './trust.ts';
 
 /** Reads `ipsec_ike` and `ipsec_esp`; throws Error with one line for what it does not know. */
 export type ProposalParser = (protocol: 'ike' | 'esp', text: string) => readonly ProposalConfig[];
@@ -35,7 +36,8 @@ export interface AuthOptions {
   readonly remoteName: string;
 }
 
-export type AuthVerdict = { readonly auth: IpsecAuth } | { readonly reason: string };
+/** `certificates`: the paths that have to be set are; trust.ts looks at what they lead to. */
+export type AuthVerdict = TrustVerdict | 'certificates';
 
 const CERT_FOR = 'when using CA-signed certificate or self-signed certificate to authenticate peers';
 
@@ -63,10 +65,7 @@ export function judgeAuth(options: AuthOptions, global: GlobalSettings): AuthVer
         "must set 'remote_cert' when using self-signed certificate authentication or 'ca_cert' when using CA-signed certificate authentication",
     };
   }
-  return {
-    reason:
-      'certificates are not supported yet: this version authenticates with pre-shared keys only; set options:psk and unset remote_cert, remote_name, certificate, private_key and ca_cert',
-  };
+  return 'certificates';
 }
 
 /** Reads the `ipsec_*` options; wrong ones are in the reader's `fault`, ignored ones in its warnings. */

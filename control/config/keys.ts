@@ -46,13 +46,15 @@ export const TUNNEL_KEYS = {
     parse: text,
     expected: 'the path of a PEM certificate',
     example: '/etc/keys/peer-cert.pem',
-    documentation: 'Asks for IPsec with the pinned certificate of the peer. Not supported yet: the tunnel is INVALID.',
+    documentation:
+      'Asks for IPsec with exactly this certificate of the peer, self-signed or not; read again when the file changes. Its common name is taken for remote_name.',
   }),
   remoteName: option('remote_name', {
     parse: text,
     expected: "the common name in the peer's certificate",
     example: 'host2',
-    documentation: 'Asks for IPsec with a certificate of that name from ca_cert. Not supported yet: INVALID.',
+    documentation:
+      'Asks for IPsec with a certificate that ca_cert vouches for and that has this name as common name or DNS subjectAltName.',
   }),
   key: option('key', {
     parse: tunnelKey(0xffff_ffff),
@@ -208,7 +210,8 @@ export const SWITCH_KEYS = {
     parse: text,
     expected: 'the path of a PEM certificate',
     example: '/etc/keys/host1-cert.pem',
-    documentation: 'Certificate of this host. Not supported yet.',
+    documentation:
+      'Certificate of this host, then those of intermediate authorities, if any. Its common name is our identity. Read again when the file changes; no psk may be set on any tunnel then.',
   },
   privateKey: {
     table: 'Open_vSwitch',
@@ -217,7 +220,8 @@ export const SWITCH_KEYS = {
     parse: text,
     expected: 'the path of a PEM private key',
     example: '/etc/keys/host1-privkey.pem',
-    documentation: 'Private key of that certificate. Not supported yet.',
+    documentation:
+      'Private key of that certificate, unencrypted: RSA of at least 2048 bits, ECDSA P-256, P-384 or P-521, Ed25519 or Ed448.',
   },
   caCert: {
     table: 'Open_vSwitch',
@@ -226,7 +230,18 @@ export const SWITCH_KEYS = {
     parse: text,
     expected: 'the path of a PEM certificate',
     example: '/etc/keys/cacert.pem',
-    documentation: 'Certificate authority of the peers. Not supported yet.',
+    documentation: 'Certificates of the authorities that may vouch for peers of tunnels with remote_name.',
+  },
+  caCrl: {
+    table: 'Open_vSwitch',
+    column: 'other_config',
+    key: 'ca_crl',
+    parse: text,
+    expected: 'the path of PEM certificate revocation lists',
+    example: '/etc/keys/cacrl.pem',
+    byDefault: 'unset: revocation is not checked',
+    documentation:
+      'Revocation lists of those authorities. When set, every authority between a peer and ca_cert needs one that is not out of date.',
   },
 } as const satisfies Record<string, OvsdbKey<unknown>>;
 

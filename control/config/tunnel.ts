@@ -5,6 +5,7 @@
 import type { TunnelKey, TunnelType } from '../../dataplane/commands.ts';
 import { ENCAPSULATIONS, encapsulationOf } from '../../dataplane/encap/encap.ts';
 import { PROTOCOL_UDP } from '../../dataplane/wire/ipv4.ts';
+import type { Credentials } from '../credentials/credentials.ts';
 import { booleanOf, mapOf, numberOf, type Row, textOf } from '../ovsdb/database.ts';
 import type { GlobalSettings, IpsecAuth, IpsecOptions, TunnelState } from './desired-state.ts';
 import { judgeAuth, type ProposalParser, readIpsecOptions } from './ipsec-options.ts';
@@ -12,6 +13,7 @@ import type { Issue } from './issue.ts';
 import type { OvsdbKey } from './key-row.ts';
 import { TUNNEL_KEYS } from './keys.ts';
 import { OptionReader } from './option-reader.ts';
+import { type HostCredentials, judgeCertificates } from './trust.ts';
 
 const DEFAULT_TTL = 64;
 const IPSEC_PREFIX = 'ipsec_';
@@ -29,6 +31,8 @@ export interface TunnelPlace {
 
 export interface TunnelSurroundings {
   readonly global: GlobalSettings;
+  readonly host: HostCredentials;
+  readonly credentials: Credentials;
   /** Source address of the route to `remote`, or undefined: no route. */
   readonly defaultLocalAddress: (remote: string) => string | undefined;
   readonly parseProposals: ProposalParser;
@@ -60,7 +64,12 @@ export function draftTunnel(
   const localIp = text(TUNNEL_KEYS.localIp);
 
   // 1. Authentication, by the rules of ovs-monitor-ipsec. 2. Encapsulation. 3. The ipsec_* options.
-  const verdict = wantsIpsec ? judgeAuth({ remoteIp, psk, remoteCert, remoteName }, surroundings.global) : undefined;
+  const asked = wantsIpsec ? judgeAuth({ remoteIp, psk, remoteCert, remoteName }, surroundings.global) : undefined;
+  const verdict = asked === 'certificates' ? judgeCertificates({ remoteCert, remoteName }, surroundings) : asked;
+  const auth = verdict !== undefined && 'auth' in verdict ? verdict.auth : undefined;
+  for (const warning of verdict?.warnings ?? []) {
+    reader.warn(TUNNEL_KEYS.remoteCert, remoteCert, TUNNEL_KEYS.remoteCert.expected, warning);
+  }
   const settings = readSettings(type, reader, surroundings);
   const encapsulationFault = reader.fault;
   const ipsecOptions = wantsIpsec ? readIpsecOptions(reader, surroundings.parseProposals) : undefined;
@@ -81,14 +90,14 @@ export function draftTunnel(
       remoteIp: remoteIp || undefined,
       pskSet: psk !== '',
       remoteCert: remoteCert || undefined,
-      remoteName: remoteName || undefined,
+      remoteName: (auth?.method === 'certificate' ? auth.authentication.peerName : remoteName) || undefined,
       ofport: numberOf(row, 'ofport'),
       cfmFault: booleanOf(row, 'cfm_fault'),
       ofportRequest: numberOf(row, 'ofport_request'),
     },
     ipsec:
-      reason === undefined && verdict !== undefined && 'auth' in verdict && ipsecOptions !== undefined
-        ? { auth: verdict.auth, options: ipsecOptions }
+      reason === undefined && auth !== undefined && ipsecOptions !== undefined
+        ? { auth, options: ipsecOptions }
         : undefined,
     issues: reader.warnings,
   };

@@ -10,7 +10,7 @@
 import type { IdPayload } from '../wire/payloads.ts';
 import { type Certificate, CertificateError, KEY_USAGE, parseCertificate } from './certificate.ts';
 import { chainProblem } from './chain.ts';
-import { mayName, proves, speaksFor } from './names.ts';
+import { proves, speaksFor } from './names.ts';
 import type { RevocationList } from './revocation.ts';
 import { ownProblem } from './validity.ts';
 
@@ -113,8 +113,8 @@ function authorityProblem(
   );
 }
 
-function identityProblem({ id, name }: PeerClaim, certificate: Certificate): string | undefined {
-  if (proves(certificate, id) && mayName(id, name)) return undefined;
+function identityProblem({ id }: PeerClaim, certificate: Certificate): string | undefined {
+  if (proves(certificate, id)) return undefined;
   return `peer's identity is not confirmed by its certificate ${certificate.subject}`;
 }
 

@@ -59,9 +59,8 @@ export function certificateRequests(authentications: readonly Authentication[]):
 /** Whether this ID payload may be that of the connection's peer; of a certificate, only the certificate tells in the end. */
 export function mayBePeer(connection: Connection, id: IdPayload): boolean {
   const { authentication } = connection;
-  return authentication.method === 'certificate'
-    ? mayName(id, authentication.peerName)
-    : matchesIdentity(id, remoteIdentity(connection));
+  if (matchesIdentity(id, remoteIdentity(connection))) return true;
+  return authentication.method === 'certificate' && mayName(id, authentication.peerName);
 }
 
 /** Whether the peer means us. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { desiredState } from '../../../control/config/config.ts';
 import { formatIssue } from '../../../control/config/issue.ts';
-import { replicaOf, SURROUNDINGS, stateOf, withRemote } from './rows.ts';
+import { replicaOf, SURROUNDINGS, secretOf, stateOf, withRemote } from './rows.ts';
 
 const PSK = { psk: 'swordfish' };
 
@@ -205,7 +205,7 @@ describe('tunnels to one peer', () => {
     expect(half.tunnels.map(({ state }) => state)).toEqual(['INVALID', 'CONFIGURED']);
     const done = stateOf(rows('new', 'new'), {}, { previous: half });
     expect(done.tunnels.map(({ state }) => state)).toEqual(['CONFIGURED', 'CONFIGURED']);
-    expect(Buffer.from(done.connections[0]!.auth.secret.reveal()).toString()).toBe('new');
+    expect(Buffer.from(secretOf(done.connections[0]!.auth)).toString()).toBe('new');
   });
 
   it('that are the same port twice: the later one is INVALID and has no settings', () => {

@@ -1,6 +1,7 @@
 /** Replicas for tests of the configuration, written as a file database would be. */
 import { type ConfigSurroundings, desiredState } from '../../../control/config/config.ts';
-import type { DesiredState, TunnelState } from '../../../control/config/desired-state.ts';
+import type { DesiredState, IpsecAuth, TunnelState } from '../../../control/config/desired-state.ts';
+import type { Credentials } from '../../../control/credentials/credentials.ts';
 import type { Replica } from '../../../control/ovsdb/database.ts';
 import { parseFileRows } from '../../../control/ovsdb/file-rows.ts';
 
@@ -9,7 +10,12 @@ export function replicaOf(file: object): Replica {
   return new Map([...tables].map(([table, rows]) => [table, new Map([...rows].map(([uuid, { row }]) => [uuid, row]))]));
 }
 
+const none = (path: string) => ({ problem: `${JSON.stringify(path)}: there is no such file` });
+/** Where no files are. */
+const NO_CREDENTIALS: Credentials = { local: none, certificate: none, authorities: none, revocationLists: none };
+
 export const SURROUNDINGS: ConfigSurroundings = {
+  credentials: NO_CREDENTIALS,
   defaultLocalAddress: () => '10.0.0.1',
   parseProposals: (protocol, text) => {
     if (text.startsWith('aes')) return [{ transforms: [] }];
@@ -46,4 +52,10 @@ export function tunnelOf(type: string, options: Options, otherConfig: Options = 
 export function withRemote(options: Options): Options {
   const all = { remote_ip: '10.0.0.2', ...options };
   return Object.fromEntries(Object.entries(all).filter(([key, value]) => key !== 'remote_ip' || value !== ''));
+}
+
+/** The bytes of a pre-shared key. */
+export function secretOf(auth: IpsecAuth): Uint8Array {
+  if (auth.method !== 'psk') throw new Error('not a pre-shared key');
+  return auth.secret.reveal();
 }
