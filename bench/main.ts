@@ -1,12 +1,17 @@
 /**
- * `npm run bench -- [micro|e2e] [OPTIONS]`: the benchmarks. `micro` times each stage and AEAD backend in memory;
- * `e2e` measures tunnels between two namespaces beside their peers, interleaved.
- * Without a word both run. OPTIONS go to the one that was named.
+ * `npm run bench -- [micro|e2e|scale|soak] [OPTIONS]`: the benchmarks. `micro` times stages, AEAD backends and the engine in
+ * memory; `e2e` measures tunnels between two namespaces beside their peers; `scale` has 10,000 tunnels; `soak` keeps up a
+ * steady load and looks at memory and counters. Without a word `micro` and `e2e` run. OPTIONS go to the one that was named.
  */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-const SUITES = { micro: './micro/main.js', e2e: './e2e/main.js' } as const;
+const SUITES = {
+  micro: './micro/main.js',
+  e2e: './e2e/main.js',
+  scale: './scale/main.js',
+  soak: './soak/main.js',
+} as const;
 type Suite = keyof typeof SUITES;
 
 const isSuite = (word: string | undefined): word is Suite => word !== undefined && word in SUITES;

@@ -21,7 +21,7 @@ function minutes(ms: number): string {
 export function progressLine(done: number, total: number, elapsedMs: number, text: string): string {
   const share = total === 0 ? 1 : Math.min(1, done / total);
   const filled = Math.round(share * BAR_WIDTH);
-  const left = done === 0 ? '' : ` ${minutes((elapsedMs / done) * (total - done))} left`;
+  const left = done === 0 ? '' : ` ${minutes((elapsedMs / done) * Math.max(0, total - done))} left`;
   const bar = `${'█'.repeat(filled)}${'·'.repeat(BAR_WIDTH - filled)}`;
   return `[${bar}] ${done}/${total}${left}  ${text}`;
 }
