@@ -85,6 +85,10 @@ export interface PairOptions extends MemoryWireOptions {
   /** Of the outer addresses, default 4. */
   readonly family?: 4 | 6;
   readonly now?: () => number;
+  /** Default: a wire with these options. */
+  readonly wire?: MemoryWire;
+  /** Default: TEST_LIMITS. */
+  readonly limits?: EngineLimits;
   /** Sides whose port has vnet headers, as a TAP's with offloads; default: none. */
   readonly vnetHeaders?: readonly ('a' | 'b')[];
   readonly offloads?: Offloads;
@@ -219,7 +223,7 @@ async function openSide(
     uplinkIo: wire.attach(),
     random: (bytes) => new Uint8Array(randomBytes(bytes)),
     onEvent: (event) => events.push(event),
-    limits: TEST_LIMITS,
+    limits: options.limits ?? TEST_LIMITS,
     memoryPorts: new Map([[MEMORY_FD, port]]),
     ...(options.offloads === undefined ? {} : { offloads: options.offloads }),
     ...(options.now === undefined ? {} : { now: options.now }),
@@ -239,7 +243,7 @@ async function openSide(
 }
 
 export async function openPair(options: PairOptions = {}): Promise<Pair> {
-  const wire = new MemoryWire(options);
+  const wire = options.wire ?? new MemoryWire(options);
   const [here, there] = options.family === 6 ? ['2001:db8::1', '2001:db8::2'] : ['192.0.2.1', '192.0.2.2'];
   const a = await openSide(wire, here, there, options, false);
   const b = await openSide(wire, there, here, options, true);
