@@ -260,6 +260,8 @@ function decapsulate(state: WorkerState): void {
       continue;
     }
     const end = popped[POP_END];
+    // In transport mode UDP's length tells where TFC padding begins (RFC 4303 §2.7).
+    if (batch.sa[row] >= 0 && end < start + length[row]) state.counters.add(TFC_PADDED, 1);
     // Inside ESP in UDP the sum may cover addresses that a NAT has changed; the ICV has proved more (RFC 3948 §3.1.2).
     if (popped[POP_CHECKSUM] !== 0 && batch.udpPort[row] === 0 && !stt.owns(start))
       noteChecksum(batch, checksums, row, start, end - start);
