@@ -1,7 +1,7 @@
 /**
  * One end of a tunnel with keys put in by hand: an engine from dist/ in the namespace it was started in, with one
  * bridge whose port is the TAP `tap0` or an existing device. Settings as JSON in the first argument. Prints `ready` and its events; SIGUSR2 prints its
- * counters, SIGHUP makes the workers fail, SIGTERM ends it.
+ * counters, SIGHUP makes the workers fail, SIGQUIT kills their threads, SIGTERM ends it.
  *
  * Keys are derived from the SPIs and known to everybody: for tests and measurements only.
  */
@@ -122,8 +122,15 @@ process.on('SIGUSR2', () => {
 });
 // A descriptor that is none: the next receive ends the worker, and the engine still knows the right one.
 process.on('SIGHUP', () =>
-  engine.runner.post(() => ({ op: 'set-uplink', uplink: { esp: 9999, gre: -1, udp: -1, send: [] } })),
+  engine.runner.post(() => ({
+    op: 'set-uplink',
+    uplink: { receive: [{ family: 4, protocol: 50, fd: 9999 }], send: [] },
+  })),
 );
+// The threads end wherever they are, between any two instructions of JavaScript.
+process.on('SIGQUIT', () => {
+  for (const thread of engine.runner.piscina.threads) thread.terminate();
+});
 process.on('SIGTERM', () => engine.stop());
 // Workers keep no event loop alive; this does until SIGTERM has stopped the engine.
 process.stdout.write('ready\n');

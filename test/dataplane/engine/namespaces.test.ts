@@ -10,6 +10,7 @@ import { type Running, start, until } from '../../rig/process.ts';
 import { canMakeNamespaces, createRig, missingPrograms, type Rig } from '../../rig/rig.ts';
 import { ROOT } from '../../rig/root.ts';
 import { measureThroughput, ping, waitForPing } from '../../rig/traffic.ts';
+import { transfer } from '../../rig/transfer.ts';
 
 const ENDPOINT = join(ROOT, 'test/dataplane/engine/endpoint.mjs');
 const isBuilt = existsSync(join(ROOT, 'dist/dataplane/worker.js'));
@@ -156,6 +157,42 @@ describe.skipIf(reason !== '')(
       await a.stop();
       await b.stop();
     });
+
+    it('lose nothing but packets of a moment when worker threads are killed under traffic, and never use a number twice', async () => {
+      const capture = await startCapture(rig, lan.a, 'ip proto 50', { snapLength: 64 });
+      const { a, b } = await endpoints({ type: 'gre', workers: 2 });
+      const to = { namespace: lan.b.namespace, address: '192.168.7.2' };
+      const moved = transfer(rig, { from: lan.a.namespace, to }, 15_000_000, 'killed');
+      const deaths = (): number => [a, b].flatMap(({ stdout }) => stdout().match(/event .*worker-died/g) ?? []).length;
+      for (let round = 1; round <= 4; round++) {
+        const before = Number((await counters(a)).sent);
+        await until('traffic', async () => Number((await counters(a)).sent) > before + 100);
+        // Each host in turn; all its threads at once.
+        process.kill(round % 2 === 0 ? b.pid : a.pid, 'SIGQUIT');
+        await until('both threads are dead', () => deaths() >= 2 * round);
+      }
+      const { sent, received } = await moved;
+      expect(received).toBe(sent);
+      expect(received).toMatch(/^15000000 /);
+      await waitForPing(lan.a.namespace, '192.168.7.2');
+      for (const [running, host] of [
+        [a, lan.a],
+        [b, lan.b],
+      ] as const) {
+        const last = Number((await counters(running)).sent);
+        const pairs = (): string[] =>
+          capture
+            .packets()
+            .filter((packet) => packet.source === host.address)
+            .map(({ spi, sequence }) => `${spi} ${sequence}`);
+        // The last packet of each side is answered or an answer, so tcpdump has it soon.
+        await until('the last packet is captured', () => pairs().some((pair) => pair.endsWith(` ${last}`)));
+        expect(pairs().length).toBeGreaterThan(100);
+        expect(new Set(pairs()).size).toBe(pairs().length);
+      }
+      await a.stop();
+      await b.stop();
+    }, 60_000);
 
     it('go on after their workers have died, with sequence numbers that were never used', async () => {
       const capture = await startCapture(rig, lan.a, 'ip proto 50');
