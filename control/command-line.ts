@@ -98,6 +98,13 @@ export const OPTIONS: readonly OptionRow[] = [
     help: 'metrics for Prometheus (ADDR default: 127.0.0.1)',
   },
   {
+    name: 'keylog',
+    argument: 'required',
+    argumentName: 'DIR',
+    group: 'Logging',
+    help: 'write all keys to DIR for Wireshark: they open all traffic',
+  },
+  {
     name: 'log-file',
     argument: 'optional',
     argumentName: 'FILE',
@@ -196,6 +203,8 @@ export interface CommandLine {
   readonly noChdir: boolean;
   /** Full path, or undefined: no log file. */
   readonly logFile: string | undefined;
+  /** Directory for keys; undefined: they are written nowhere. */
+  readonly keylog: string | undefined;
   /** For Vlog.set, in order; '' is the maximum. */
   readonly verbose: readonly string[];
   /** Full path of the control socket. */
@@ -248,6 +257,7 @@ export function parseCommandLine(
     monitor: given.has('monitor'),
     noChdir: given.has('no-chdir'),
     logFile: file('log-file', directories.log, `${PROGRAM}.log`),
+    keylog: file('keylog', directories.log, 'keys'),
     verbose: given.get('verbose') ?? [],
     unixctl: file('unixctl', directories.run, '') ?? `${directories.run}/${PROGRAM}.${process.pid}.ctl`,
     workers: workersOf(last('workers')),

@@ -6,6 +6,8 @@
  */
 import { DROP_REASONS } from '../dataplane/index.ts';
 import type { DesiredState } from './config/desired-state.ts';
+import type { IkeRunner } from './ike-runner.ts';
+import { connectionsOf, ikeLog, ikeShow } from './ike-show.ts';
 import type { PacketCapture } from './pcap/packet-capture.ts';
 import { PCAP_MOST_ARGUMENTS, PCAP_USAGE, readCaptureRequest } from './pcap/pcap-command.ts';
 import { childViews, indexStatus, policyLines, type StatusSources, tunnelViews } from './status.ts';
@@ -17,6 +19,7 @@ import { type Command, CommandError } from './unixctl/command.ts';
 export interface CommandTarget {
   status(): StatusSources;
   ikeCounters(): Readonly<Record<string, number>>;
+  ike(): Pick<IkeRunner, 'status' | 'load' | 'journalOf' | 'now'>;
   pcap(): PacketCapture;
   /** Reconciles everything again and starts what is down. */
   refresh(): void;
@@ -46,6 +49,22 @@ export const DAEMON_COMMANDS: readonly DaemonCommand[] = [
     max: 0,
     help: 'the IKE SAs, a line each',
     run: (target) => ipsecStatus(target.status()),
+  },
+  {
+    name: 'ike/show',
+    usage: '',
+    min: 0,
+    max: 0,
+    help: 'every IKE SA and child SA with SPIs, endpoints, suite, NAT, times and last failure, and how much IKE holds in all',
+    run: (target) => ikeShow(target.ike().status(), target.ike().load(), target.ike().now()),
+  },
+  {
+    name: 'ike/log',
+    usage: 'peer',
+    min: 1,
+    max: 1,
+    help: 'the last messages with a peer (its address, a tunnel or a connection), every proposal and selector offered and chosen, and why something was refused',
+    run: (target, [peer]) => showLog(target, peer!),
   },
   {
     name: 'sas/show',
@@ -162,6 +181,24 @@ function exit(target: CommandTarget, option: string | undefined): string {
 function ipsecStatus(sources: StatusSources): string {
   const lines = tunnelViews(sources).flatMap((view) => view.ike.map((ike) => `${view.name}: ${ikeLine(ike)}`));
   return lines.length === 0 ? 'No IPsec connections are active\n' : `${lines.join('\n')}\n`;
+}
+
+function showLog(target: CommandTarget, peer: string): string {
+  const ike = target.ike();
+  const { plans, desired } = target.status();
+  const keyOf = (tunnel: string): string | undefined =>
+    desired.tunnels.find(({ name }) => name === tunnel)?.ipsec?.connection;
+  const connectionOf = (tunnel: string): string | undefined => {
+    const key = keyOf(tunnel);
+    return key === undefined
+      ? undefined
+      : plans.find(({ children }) => children.some((child) => child.key === key))?.connection.name;
+  };
+  const names = connectionsOf(ike.status(), peer, connectionOf);
+  if (names.length === 0)
+    throw new CommandError(`no IKE connection of "${peer}": give a peer's address or a tunnel's name`);
+  const epochMs = Date.now() - ike.now();
+  return names.map((name) => `${name}:\n${ikeLog(ike.journalOf(name), epochMs)}`).join('');
 }
 
 function securityAssociations(sources: StatusSources): string {

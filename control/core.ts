@@ -10,7 +10,8 @@ import { createIkeEngine, DEFAULT_ENGINE_SETTINGS } from '../ike/index.ts';
 import type { Native } from '../native-shims/index.ts';
 import { ChildSaInstaller } from './child-sas.ts';
 import type { DesiredState } from './config/desired-state.ts';
-import { IkeRunner } from './ike-runner.ts';
+import { type ChildSaSink, IkeRunner } from './ike-runner.ts';
+import { KeyLog } from './keylog.ts';
 import type { Links } from './links.ts';
 import { News } from './model/news.ts';
 import type { Timers } from './ovsdb/timers.ts';
@@ -34,6 +35,8 @@ export interface CoreOptions {
   /** OVS_RUNDIR: what was protected, and which TAPs are ours, is remembered there. */
   readonly runDirectory: string;
   readonly links: Links;
+  /** Directory for keys of IKE and ESP; undefined: they are written nowhere. */
+  readonly keylog?: string | undefined;
   /** Of the same clock as native.monotonicMs. */
   readonly timers: Timers;
   readonly logger: (module: string) => Logger;
@@ -79,6 +82,10 @@ export class Core {
     const { native, runDirectory, timers, random, logger, onChange } = options;
     this.engine = engine;
     this.#log = logger('dataplane');
+    const keylog = options.keylog === undefined ? undefined : new KeyLog(options.keylog);
+    if (keylog !== undefined) {
+      this.#log.warn(`every key of IKE and ESP is written to ${options.keylog}: whoever reads it reads all traffic`);
+    }
     this.protections = new Protections(`${runDirectory}/${PROGRAM}.protected`);
     this.children = new ChildSaInstaller({
       apply: (command) => {
@@ -103,13 +110,17 @@ export class Core {
     });
     this.ike = new IkeRunner({
       native,
-      engine: createIkeEngine(DEFAULT_ENGINE_SETTINGS, {
-        random,
-        dateMs: options.dateMs ?? Date.now,
-        allocateSpi: () => engine.allocateSpi(),
-        releaseSpi: (spi) => engine.releaseSpi(spi),
-      }),
-      children: this.children,
+      engine: createIkeEngine(
+        { ...DEFAULT_ENGINE_SETTINGS, keyLog: keylog !== undefined },
+        {
+          random,
+          dateMs: options.dateMs ?? Date.now,
+          allocateSpi: () => engine.allocateSpi(),
+          releaseSpi: (spi) => engine.releaseSpi(spi),
+        },
+      ),
+      children: keylog === undefined ? this.children : withKeyLog(this.children, keylog),
+      onKeys: keylog === undefined ? undefined : (keys) => keylog.ikeSa(keys),
       log: this.news.listeningTo(logger('ike')),
       onChange,
       timers,
@@ -220,4 +231,17 @@ export class Core {
         return;
     }
   }
+}
+
+/** Writes the keys of each child SA down before it is installed. */
+function withKeyLog(children: ChildSaSink, keylog: KeyLog): ChildSaSink {
+  return {
+    install: (sa, sendNow) => {
+      keylog.childSa(sa);
+      children.install(sa, sendNow);
+    },
+    send: (id) => children.send(id),
+    move: (id, path) => children.move(id, path),
+    remove: (id, drainMs, reason) => children.remove(id, drainMs, reason),
+  };
 }

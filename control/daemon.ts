@@ -19,6 +19,7 @@ import { CredentialWatcher } from './credentials/watcher.ts';
 import { datapathReport, statisticsReport } from './datapath-report.ts';
 import type { ReadOnlyServer } from './http/read-only-server.ts';
 import { httpServers } from './http/servers.ts';
+import type { IkeRunner } from './ike-runner.ts';
 import { systemLinks } from './links.ts';
 import { modelOf, type StatusModel } from './model/model.ts';
 import { type Database, mapOf, numberOf, type Row } from './ovsdb/database.ts';
@@ -100,6 +101,7 @@ export class Daemon {
       random: (bytes) => randomBytes(bytes),
       runDirectory: options.directories.run,
       links: systemLinks,
+      keylog: options.keylog,
       timers: systemTimers,
       logger: (module) => vlog.logger(module),
       onChange: () => {},
@@ -232,6 +234,10 @@ export class Daemon {
 
   ikeCounters(): Readonly<Record<string, number>> {
     return this.#core.ike.counters();
+  }
+
+  ike(): IkeRunner {
+    return this.#core.ike;
   }
 
   pcap(): PacketCapture {

@@ -6,7 +6,18 @@
  */
 
 import { IKE_IN_UDP } from '../dataplane/index.ts';
-import type { ChildSa, ConnectionStatus, Endpoint, IkeAction, IkeCommand, IkeEngine, UdpPath } from '../ike/index.ts';
+import type {
+  ChildSa,
+  ConnectionStatus,
+  Endpoint,
+  IkeAction,
+  IkeCommand,
+  IkeEngine,
+  IkeKeyLog,
+  IkeLoad,
+  JournalLine,
+  UdpPath,
+} from '../ike/index.ts';
 import type { Native } from '../native-shims/index.ts';
 import { NativeError } from '../native-shims/index.ts';
 import type { Timers } from './ovsdb/timers.ts';
@@ -36,6 +47,8 @@ export interface IkeRunnerOptions {
   readonly log: Logger;
   /** A change that tunnels/show would show: IKE SA up or down, an attempt failed. */
   readonly onChange: () => void;
+  /** Only with EngineSettings.keyLog. */
+  readonly onKeys?: ((keys: IkeKeyLog) => void) | undefined;
   /** Of the same clock as native.monotonicMs. */
   readonly timers: Timers;
 }
@@ -112,6 +125,14 @@ export class IkeRunner {
     return this.#options.engine.status();
   }
 
+  load(): IkeLoad {
+    return this.#options.engine.load();
+  }
+
+  journalOf(connection: string): readonly JournalLine[] {
+    return this.#options.engine.journalOf(connection);
+  }
+
   counters(): Readonly<Record<string, number>> {
     return { ...this.#options.engine.counters(), ...this.#counters };
   }
@@ -180,6 +201,7 @@ export class IkeRunner {
         );
         break;
       case 'ike-keys':
+        this.#options.onKeys?.(action.keys);
         break;
     }
   }

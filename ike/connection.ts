@@ -162,6 +162,7 @@ export class ConnectionState {
 
   #report(reason: string): void {
     this.lastFailure = reason;
+    this.context.journal.note(this.name, this.context.nowMs(), `failed: ${reason}`);
     this.context.emit({ action: 'failed', connection: this.name, reason });
   }
 
@@ -380,6 +381,8 @@ export class ConnectionState {
   status(): ConnectionStatus {
     return {
       connection: this.name,
+      local: this.config.local,
+      remote: this.config.remote,
       lastFailure: this.lastFailure,
       ikeSas: this.ikeSas.map((sa) => summaryOf(sa, this.config)),
       children: this.context.children.summaries(this.name),

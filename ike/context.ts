@@ -5,6 +5,7 @@
 
 import type { ConnectionState } from './connection.ts';
 import type { CounterName } from './counters.ts';
+import type { Journal } from './journal.ts';
 import type { ChildTable } from './sa/child-table.ts';
 import type { IkeSa } from './sa/ike-sa.ts';
 import type { Answering } from './sa/task.ts';
@@ -21,6 +22,7 @@ export interface EngineContext {
   readonly ikeSas: Map<string, IkeSa>;
   /** The responder's side of each protected exchange (tasks/answers.ts). */
   readonly answers: Readonly<Partial<Record<ExchangeName, Answering>>>;
+  readonly journal: Journal;
   /** The connections between two addresses, in the order in which they were set. */
   connectionsBetween(local: string, remote: string): readonly ConnectionState[];
   nowMs(): number;

@@ -10,6 +10,7 @@ import { applyConfiguration, checkConnection } from './connection-change.ts';
 import type { EngineContext } from './context.ts';
 import { type CounterName, Counters } from './counters.ts';
 import { HalfOpen } from './half-open.ts';
+import { Journal } from './journal.ts';
 import { reauthenticate } from './retirement.ts';
 import { ChildTable } from './sa/child-table.ts';
 import type { IkeSa } from './sa/ike-sa.ts';
@@ -30,6 +31,7 @@ import type {
   IkeCounters,
   IkeEngine,
   IkeLoad,
+  JournalLine,
   LogLevel,
 } from './types.ts';
 import { PARSE_FAILURES } from './wire/failures.ts';
@@ -55,6 +57,7 @@ class Engine implements IkeEngine, EngineContext {
   readonly ikeSas = new Map<string, IkeSa>();
   readonly answers = ANSWERS;
   readonly children: ChildTable;
+  readonly journal = new Journal();
   readonly #connections = new Map<string, ConnectionState>();
   readonly #counters = new Counters();
   readonly #halfOpen: HalfOpen;
@@ -95,6 +98,10 @@ class Engine implements IkeEngine, EngineContext {
 
   counters(): IkeCounters {
     return this.#counters.all();
+  }
+
+  journalOf(connection: string): readonly JournalLine[] {
+    return this.journal.of(connection);
   }
 
   load(): IkeLoad {
@@ -172,6 +179,7 @@ class Engine implements IkeEngine, EngineContext {
       case 'remove-connection': {
         this.#connections.get(command.name)?.remove('its connection was removed');
         this.#connections.delete(command.name);
+        this.journal.forget(command.name);
         this.#byAddresses = undefined;
         return;
       }
@@ -252,6 +260,7 @@ class Engine implements IkeEngine, EngineContext {
   }
 
   log(level: LogLevel, connection: string | undefined, message: string): void {
+    if (connection !== undefined && level !== 'dbg') this.journal.note(connection, this.#nowMs, message);
     this.emit({ action: 'log', level, connection, message });
   }
 

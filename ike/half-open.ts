@@ -18,6 +18,7 @@ import { emitMessage, type ParsedMessage } from './wire/message.ts';
 import { NOTIFY } from './wire/names.ts';
 import { unsupportedCriticalPayload } from './wire/payload-chain.ts';
 import type { NotifyPayload, Proposal } from './wire/payloads.ts';
+import { describeMessage } from './wire/pretty.ts';
 import { findRuleViolation } from './wire/rules.ts';
 
 /** A peer has this long to authenticate. */
@@ -106,6 +107,8 @@ export class HalfOpen {
     if (choice === undefined || group === undefined) {
       context.count('refused: no proposal chosen');
       const ours = proposalsText(candidates[0].config.ikeProposals);
+      const said = `received ${describeMessage(header, payloads)}`;
+      context.journal.note(candidates[0].name, context.nowMs(), said);
       candidates[0].noteFailure(
         `${datagram.remote.address} offers ${proposalsText(offered.proposals)} for the IKE SA, we allow ${ours}`,
       );

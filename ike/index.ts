@@ -10,3 +10,4 @@ export { ProposalTextError, parseEspProposal, parseIkeProposal } from './crypto/
 export { DEFAULT_ENGINE_SETTINGS, DEFAULT_ESP_PROPOSALS, DEFAULT_IKE_PROPOSALS } from './defaults.ts';
 export { createIkeEngine } from './engine.ts';
 export type * from './types.ts';
+export { transformName as transformText } from './wire/names.ts';

@@ -265,9 +265,18 @@ export interface ChildSaSummary {
 
 export interface ConnectionStatus {
   readonly connection: string;
+  /** Addresses as configured. */
+  readonly local: string;
+  readonly remote: string;
   readonly lastFailure: string | undefined;
   readonly ikeSas: readonly IkeSaSummary[];
   readonly children: readonly ChildSaSummary[];
+}
+
+/** Something that was said or came out, told in words. */
+export interface JournalLine {
+  readonly atMs: number;
+  readonly text: string;
 }
 
 /** How much the engine holds at the moment. */
@@ -320,4 +329,6 @@ export interface IkeEngine {
   status(): readonly ConnectionStatus[];
   counters(): IkeCounters;
   load(): IkeLoad;
+  /** The last lines about a connection, oldest first: messages with what they offer and choose, and reasons. */
+  journalOf(connection: string): readonly JournalLine[];
 }

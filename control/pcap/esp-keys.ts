@@ -1,6 +1,6 @@
 /**
  * Keys of ESP SAs in the form of Wireshark's `esp_sa` file, a line for each direction: what decrypts a capture. Only for
- * `pcap/start --keylog`; nothing else of the daemon ever writes a key.
+ * `pcap/start --keylog` and `--keylog`; nothing else of the daemon ever writes a key.
  *
  * The key is followed by its salt, and the name of the cipher is the one whose ICV Wireshark checks too. It takes
  * packets of an SA with extended sequence numbers for unauthentic, because it does not know their high half.

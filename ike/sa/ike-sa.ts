@@ -32,6 +32,7 @@ import {
 import { openInbound, responseTo } from './inbound.ts';
 import { datagramBytes, follow, isPlausibleSource } from './peer-path.ts';
 import { unservable } from './request-checks.ts';
+import { noteMessage } from './said.ts';
 import { type Packets, SkChannel } from './sk-channel.ts';
 import type { InitiatorTask } from './task.ts';
 
@@ -174,6 +175,7 @@ export class IkeSa {
       this.connection?.name,
       `request ${this.requests.id} to ${this.remote.address}: ${task.purpose}`,
     );
+    noteMessage(this, 'sent', { exchange: task.exchange, responseFlag: false, messageId: this.requests.id }, payloads);
     this.requests.begin(this.seal(task.exchange, payloads, this.requests.id, false));
   }
 
@@ -256,6 +258,7 @@ export class IkeSa {
       this.#brokenResponse(task, `${this.remote.address} sent a response that is not valid (${broken})`);
       return;
     }
+    noteMessage(this, 'received', header, payloads);
     this.#heard(datagram);
     this.requests.finish();
     task.process(this, payloads, datagram.data);
@@ -280,6 +283,7 @@ export class IkeSa {
       return;
     }
     this.peerSpi = message.header.responderSpi;
+    noteMessage(this, 'received', message.header, message.payloads);
     const outcome = task.process(this, message.payloads, datagram.data);
     if (outcome !== 'done') this.peerSpi = ZERO_SPI;
     if (outcome === 'wait') this.requests.quiet();
@@ -319,9 +323,11 @@ export class IkeSa {
     const inbound = openInbound(this, this.#channel, datagram.data, message);
     if (inbound === undefined) return;
     const payloads = typeof inbound === 'string' ? inbound : inbound.payloads;
+    if (typeof payloads !== 'string') noteMessage(this, 'received', header, payloads);
     this.#heard(datagram);
     const exchange = header.exchange as ExchangeName;
     const answer = unservable(this, header, payloads) ?? answering(this, payloads as readonly Payload[], datagram.data);
+    noteMessage(this, 'sent', { ...header, responseFlag: true }, answer.payloads);
     const response = this.seal(exchange, answer.payloads, header.messageId, true);
     this.responses.answered(datagram.data, response);
     this.transmit(response, datagram.remote, datagram.local);

@@ -15,6 +15,7 @@ import { acceptChoice, type Choice, groupsOf, offer, proposalsText, type Suite, 
 import { IkeSa } from '../sa/ike-sa.ts';
 import { find, findError, findNotify, notify } from '../sa/notify.ts';
 import { floatToNatPort } from '../sa/peer-path.ts';
+import { noteMessage } from '../sa/said.ts';
 import type { InitiatorTask, Outcome } from '../sa/task.ts';
 import type { Authentication, Connection, Datagram, Encapsulation } from '../types.ts';
 import { ZERO_SPI } from '../wire/header.ts';
@@ -239,6 +240,7 @@ export function answerIkeInit(context: EngineContext, request: IkeInitRequest): 
     if (failure instanceof InvalidPublicValueError) return undefined;
     throw failure;
   }
+  const header = { exchange: 'IKE_SA_INIT', responseFlag: false, messageId: 0 } as const;
   const sa = new IkeSa(context, {
     initiator: false,
     ourSpi: freshSpi(context),
@@ -255,20 +257,18 @@ export function answerIkeInit(context: EngineContext, request: IkeInitRequest): 
   if (detected !== undefined) sa.nat = { ...detected, forced: encapsulation === 'yes' };
   const fragments = takesFragments(request.config) && announcesFragments(request.payloads);
   protectFirst(sa, choice.suite, sharedSecret, ni, nr);
-  const response = sa.seal(
-    'IKE_SA_INIT',
-    [
-      { type: 'SA', proposals: [choice.proposal] },
-      { type: 'KE', group: ke.group, data: exchange.publicValue },
-      { type: 'NONCE', data: nr },
-      ...(detected === undefined ? [] : natPayloads(sa, sa.local, sa.remote, encapsulation, random)),
-      ...(fragments ? [notify(NOTIFY.IKEV2_FRAGMENTATION_SUPPORTED)] : []),
-      ...signaturePayloads(request.authentications),
-      ...certificateRequests(request.authentications),
-    ],
-    0,
-    true,
-  );
+  const payloads: readonly Payload[] = [
+    { type: 'SA', proposals: [choice.proposal] },
+    { type: 'KE', group: ke.group, data: exchange.publicValue },
+    { type: 'NONCE', data: nr },
+    ...(detected === undefined ? [] : natPayloads(sa, sa.local, sa.remote, encapsulation, random)),
+    ...(fragments ? [notify(NOTIFY.IKEV2_FRAGMENTATION_SUPPORTED)] : []),
+    ...signaturePayloads(request.authentications),
+    ...certificateRequests(request.authentications),
+  ];
+  noteMessage(sa, 'received', header, request.payloads);
+  noteMessage(sa, 'sent', { ...header, responseFlag: true }, payloads);
+  const response = sa.seal('IKE_SA_INIT', payloads, 0, true);
   sa.fragmentation = fragments;
   const peerHashes = peerHashesOf(request.payloads);
   sa.init = { request: datagram.data.slice(), response: response[0], ni, nr, peerHashes };

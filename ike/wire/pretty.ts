@@ -13,7 +13,10 @@ import { AUTH_METHOD_NAMES, ID_TYPE, ID_TYPE_NAMES, notifyName, payloadName, tra
 import type { DeletePayload, IdPayload, NotifyPayload, Payload, Proposal, Protocol } from './payloads.ts';
 
 /** For instance `IKE_SA_INIT request 0 [SA(1:IKE AES_GCM_16_256/…) KE(MODP_2048) NONCE(32)]`. */
-export function describeMessage(header: MessageHeader, payloads: readonly Payload[]): string {
+export function describeMessage(
+  header: Pick<MessageHeader, 'exchange' | 'responseFlag' | 'messageId'>,
+  payloads: readonly Payload[],
+): string {
   const exchange = typeof header.exchange === 'number' ? `EXCHANGE_${header.exchange}` : header.exchange;
   const direction = header.responseFlag ? 'response' : 'request';
   return `${exchange} ${direction} ${header.messageId} [${payloads.map(describePayload).join(' ')}]`;
