@@ -10,11 +10,12 @@ import { isIP } from 'node:net';
 import { AsnConvert } from '@peculiar/asn1-schema';
 import {
   Certificate as Asn1Certificate,
+  type AttributeValue,
   BasicConstraints,
   ExtendedKeyUsage,
   type Extension,
   KeyUsage,
-  type Name,
+  Name,
   SubjectAlternativeName,
 } from '@peculiar/asn1-x509';
 
@@ -52,8 +53,9 @@ export interface Certificate {
   readonly fingerprint: string;
   /** SHA-1 of SubjectPublicKeyInfo: how CERTREQ names an authority (RFC 7296 §3.7). */
   readonly keyHash: Uint8Array;
-  readonly subjectDer: Uint8Array;
-  readonly issuerDer: Uint8Array;
+  /** Distinguished names in a form in which equal names are equal texts (RFC 5280 §7.1). */
+  readonly subjectName: string;
+  readonly issuerName: string;
   /** For messages: printable, of bounded length. */
   readonly subject: string;
   readonly issuer: string;
@@ -119,8 +121,8 @@ function read(der: Uint8Array): Certificate {
   const alternative = value(EXTENSION.subjectAltName);
   const names = alternative === undefined ? [] : AsnConvert.parse(alternative, SubjectAlternativeName);
   const few = [...names].slice(0, NAMES_LIMIT);
-  const subjectDer = new Uint8Array(AsnConvert.serialize(tbs.subject));
-  const issuerDer = new Uint8Array(AsnConvert.serialize(tbs.issuer));
+  const subjectName = canonicalName(tbs.subject);
+  const issuerName = canonicalName(tbs.issuer);
   const spki = AsnConvert.serialize(tbs.subjectPublicKeyInfo);
   return {
     der,
@@ -128,8 +130,8 @@ function read(der: Uint8Array): Certificate {
     publicKey: x509.publicKey,
     fingerprint: createHash('sha256').update(der).digest('hex'),
     keyHash: Uint8Array.from(createHash('sha1').update(new Uint8Array(spki)).digest()),
-    subjectDer,
-    issuerDer,
+    subjectName,
+    issuerName,
     subject: printable(x509.subject),
     issuer: printable(x509.issuer),
     commonNames: commonNames(tbs.subject),
@@ -141,7 +143,7 @@ function read(der: Uint8Array): Certificate {
     serial: serialText(tbs.serialNumber),
     isAuthority: basic?.cA ?? false,
     pathLength: basic?.pathLenConstraint,
-    isSelfIssued: Buffer.from(subjectDer).equals(issuerDer),
+    isSelfIssued: subjectName === issuerName,
     keyUsage: usage === undefined ? undefined : AsnConvert.parse(usage, KeyUsage).toNumber(),
     extendedKeyUsage: extendedUsage === undefined ? undefined : [...AsnConvert.parse(extendedUsage, ExtendedKeyUsage)],
     unknownRestrictions: extensions
@@ -157,6 +159,25 @@ function commonNames(name: Name): string[] {
     .filter(({ type }) => type === COMMON_NAME)
     .slice(0, NAMES_LIMIT)
     .map(({ value }) => value.toString());
+}
+
+/** Strings of any type are compared without regard to case and to how much space is between words. */
+export function canonicalName(name: Name): string {
+  const attribute = ({ type, value }: { readonly type: string; readonly value: AttributeValue }): string => {
+    if (value.anyValue !== undefined) return `${type}=#${Buffer.from(value.anyValue).toString('hex')}`;
+    return `${type}=${value.toString().trim().replace(/\s+/g, ' ').toLowerCase()}`;
+  };
+  return JSON.stringify(name.map((relative) => [...relative].map(attribute).sort()));
+}
+
+/** The same of a distinguished name in DER, such as an ID_DER_ASN1_DN; undefined: it is none. */
+export function canonicalNameOf(der: Uint8Array): string | undefined {
+  if (der.length > BYTES_LIMIT) return undefined;
+  try {
+    return canonicalName(AsnConvert.parse(der.slice(), Name));
+  } catch {
+    return undefined;
+  }
 }
 
 /** Serial numbers are compared as numbers: DER may or may not have a leading zero byte. */

@@ -64,7 +64,7 @@ class Search {
       ...intermediates.map((issuer) => ({ issuer, isTrusted: false })),
     ];
     for (const { issuer, isTrusted } of issuers) {
-      if (!Buffer.from(issuer.subjectDer).equals(last.issuerDer)) continue;
+      if (issuer.subjectName !== last.issuerName) continue;
       if (path.some(({ fingerprint }) => fingerprint === issuer.fingerprint)) continue;
       const step = this.#step(path, issuer) ?? (isTrusted ? this.#end(path, issuer) : this.from([...path, issuer]));
       if (step === undefined) return undefined;

@@ -10,7 +10,7 @@
 import { addressBytes, readAddress } from '../wire/address.ts';
 import { ID_TYPE } from '../wire/names.ts';
 import type { IdPayload } from '../wire/payloads.ts';
-import type { Certificate } from './certificate.ts';
+import { type Certificate, canonicalNameOf } from './certificate.ts';
 
 const sameText = (a: string, b: string): boolean => a.toLowerCase() === b.toLowerCase();
 
@@ -47,7 +47,7 @@ export function mayName(id: IdPayload, name: string): boolean {
 
 /** Whether the certificate proves the identity that was sent. */
 export function proves(certificate: Certificate, id: IdPayload): boolean {
-  if (id.idType === ID_TYPE.ID_DER_ASN1_DN) return Buffer.from(id.data).equals(certificate.subjectDer);
+  if (id.idType === ID_TYPE.ID_DER_ASN1_DN) return canonicalNameOf(id.data) === certificate.subjectName;
   const text = textOf(id);
   if (text === undefined) return false;
   const names: readonly string[] =

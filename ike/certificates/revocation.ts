@@ -9,11 +9,12 @@
 import { verify } from 'node:crypto';
 import { AsnConvert } from '@peculiar/asn1-schema';
 import { CertificateList } from '@peculiar/asn1-x509';
-import { type Certificate, CertificateError, KEY_USAGE, serialText } from './certificate.ts';
+import { type Certificate, CertificateError, canonicalName, KEY_USAGE, serialText } from './certificate.ts';
 import { dateText } from './validity.ts';
 
 export interface RevocationList {
-  readonly issuerDer: Uint8Array;
+  /** As Certificate.subjectName. */
+  readonly issuerName: string;
   /** Signed part, algorithm (OID) and signature. */
   readonly signed: Uint8Array;
   readonly signatureAlgorithm: string;
@@ -63,7 +64,7 @@ export function parseRevocationList(der: Uint8Array): RevocationList {
     );
   }
   return {
-    issuerDer: new Uint8Array(AsnConvert.serialize(tbs.issuer)),
+    issuerName: canonicalName(tbs.issuer),
     signed: new Uint8Array(tbsCertListRaw),
     signatureAlgorithm: signatureAlgorithm.algorithm,
     signature: new Uint8Array(list.signature),
@@ -80,9 +81,7 @@ export function revocationProblem(
   lists: readonly RevocationList[],
   nowMs: number,
 ): string | undefined {
-  const ofIssuer = lists.filter(
-    (list) => Buffer.from(list.issuerDer).equals(issuer.subjectDer) && isSignedBy(list, issuer),
-  );
+  const ofIssuer = lists.filter((list) => list.issuerName === issuer.subjectName && isSignedBy(list, issuer));
   if (ofIssuer.length === 0) return `ca_crl holds no revocation list of ${issuer.subject}`;
   if (ofIssuer.some(({ serials }) => serials.has(certificate.serial))) {
     return `certificate ${certificate.subject} is revoked`;

@@ -6,7 +6,7 @@
  * We always send our certificate, asked for or not: a peer that pins it compares, one that does not would have to guess.
  */
 
-import { mayName } from '../certificates/names.ts';
+import { mayName, proves } from '../certificates/names.ts';
 import { judgeCertificates } from '../certificates/peer.ts';
 import type { ConnectionState } from '../connection.ts';
 import { pskAuth, signedOctets, verifyPskAuth } from '../crypto/auth-psk.ts';
@@ -70,9 +70,7 @@ export function mayBeUs(connection: Connection, id: IdPayload): boolean {
   if (authentication.method !== 'certificate') return false;
   const identity = localIdentity(connection);
   const [own] = authentication.certificates;
-  return id.idType === ID_TYPE.ID_DER_ASN1_DN
-    ? Buffer.from(id.data).equals(own.subjectDer)
-    : mayName(id, identity.value);
+  return id.idType === ID_TYPE.ID_DER_ASN1_DN ? proves(own, id) : mayName(id, identity.value);
 }
 
 // --- proofs

@@ -4,6 +4,7 @@
  * and strongswan.conf with all paths in the host's own directory.
  */
 import { join } from 'node:path';
+import { authenticationBlocks, type CharonCertificates } from './charon-credentials.ts';
 
 const PLUGINS =
   'random nonce drbg aes sha1 sha2 hmac kdf gmp curve25519 openssl gcm ccm ctr chapoly pem pkcs1 pkcs8 pubkey x509 ' +
@@ -26,7 +27,9 @@ export type CharonConnection = {
   readonly name: string;
   readonly type: keyof typeof SELECTORS;
   readonly remote: string;
-  readonly psk: string;
+  /** One of the two. */
+  readonly psk?: string;
+  readonly certificates?: CharonCertificates;
   /** Default: the OVS suite, then charon's defaults, as the reference offers them. */
   readonly ike?: string;
   readonly esp?: string;
@@ -69,8 +72,8 @@ function childConfig(connection: CharonConnection, name: string): string {
 export function swanctlConf(local: string, connections: readonly CharonConnection[]): string {
   const merged = new Map<string, CharonConnection[]>();
   for (const connection of connections) {
-    const { remote, psk, ike, connection: settings } = connection;
-    const key = JSON.stringify([remote, psk, ike, settings]);
+    const { remote, psk, certificates, ike, connection: settings } = connection;
+    const key = JSON.stringify([remote, psk, certificates, ike, settings]);
     merged.set(key, [...(merged.get(key) ?? []), connection]);
   }
   const groups = [...merged.values()];
@@ -86,18 +89,19 @@ export function swanctlConf(local: string, connections: readonly CharonConnectio
     const children = group.flatMap((connection) => childNames(connection).map((name) => childConfig(connection, name)));
     return `${first.name} {
 ${lines(settings)}
-local { auth = psk
-id = ${local} }
-remote { auth = psk
-id = ${first.remote} }
+${authenticationBlocks({ local, remote: first.remote }, first.certificates)}
 children {
 ${children.join('\n')}
 } }`;
   });
-  const secrets = groups.map(
-    ([first]) => `ike-${first!.name} { id-1 = ${local}
-id-2 = ${first!.remote}
-secret = 0x${Buffer.from(first!.psk).toString('hex')} }`,
+  const secrets = groups.flatMap(([first]) =>
+    first?.psk === undefined
+      ? []
+      : [
+          `ike-${first.name} { id-1 = ${local}
+id-2 = ${first.remote}
+secret = 0x${Buffer.from(first.psk).toString('hex')} }`,
+        ],
   );
   return `connections {\n${blocks.join('\n')}\n}\nsecrets {\n${secrets.join('\n')}\n}\n`;
 }
@@ -126,6 +130,6 @@ charon {
     kernel-netlink { set_proto_port_transport_sa = yes }
   }
 }
-swanctl { load = openssl }
+swanctl { load = pem pkcs1 pkcs8 x509 openssl }
 `;
 }

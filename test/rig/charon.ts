@@ -10,6 +10,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type CharonConnection, type CharonKernel, strongswanConf, swanctlConf } from './charon-conf.ts';
+import { installCredentials } from './charon-credentials.ts';
 import { type IkeSecrets, parseIkeSecrets } from './charon-secrets.ts';
 import type { Host } from './namespace.ts';
 import { type Outcome, type Running, run, start } from './process.ts';
@@ -169,6 +170,7 @@ export async function startCharon(
     },
     swanctl,
     async configure(next) {
+      for (const { certificates } of next) if (certificates) installCredentials(directory, certificates);
       writeFileSync(swanctlFile, swanctlConf(host.address, next), { mode: 0o600 });
       await demand('--load-all', '--clear', '--file', swanctlFile);
     },

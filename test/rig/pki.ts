@@ -5,7 +5,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -107,6 +107,11 @@ export class Pki {
     const words = ['-gencrl', '-config', `${base}.cnf`, '-cert', issuer.certificatePath, '-keyfile', issuer.keyPath];
     this.openssl('ca', ...words, '-crldays', String(days), '-out', `${base}.pem`);
     return `${base}.pem`;
+  }
+
+  /** The certificates of several, in one PEM file. */
+  concatenate(path: string, issued: readonly Issued[]): void {
+    writeFileSync(path, issued.map(({ certificatePath }) => readFileSync(certificatePath, 'utf8')).join(''));
   }
 
   path(file: string): string {
