@@ -8,7 +8,7 @@ import { ping, waitForPing } from '../rig/traffic.ts';
 import { addBridge, BRIDGE, INNER, obstacle, PSK, runTutorial, startTutorial } from './two-hosts.ts';
 
 const reason = obstacle('ovsdb-server', 'ovs-vsctl', 'tcpdump', 'ping');
-const TUNNELS = { gre: 'gre', geneve: 'geneve', vxlan: 'vxlan' } as const;
+const TUNNELS = { gre: 'gre', geneve: 'geneve', vxlan: 'vxlan', stt: 'stt' } as const;
 
 describe.skipIf(reason !== '')(`the tutorial${reason}`, { timeout: 60_000 }, () => {
   let rig: Rig;

@@ -1,6 +1,6 @@
 /**
  * Every encapsulation over both address families, in the clear, in ESP and in ESP in UDP: two hosts with real ovsdb-servers
- * and three bridges each, one for each type. Ping of all sizes and TCP transfers whose bytes are checked.
+ * and four bridges each, one for each type. Ping of all sizes and TCP transfers whose bytes are checked.
  */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startCapture } from '../rig/capture.ts';
@@ -14,7 +14,7 @@ import { transfer } from '../rig/transfer.ts';
 import { obstacle, PSK, type TutorialHost } from './two-hosts.ts';
 
 const reason = obstacle('ovsdb-server', 'ovs-vsctl', 'tcpdump', 'ping');
-const TYPES = ['gre', 'geneve', 'vxlan'] as const;
+const TYPES = ['gre', 'geneve', 'vxlan', 'stt'] as const;
 /** Of the neighbours' own, and the set-up. */
 const ALWAYS: readonly Kind[] = ['arp', 'icmpv6', 'ike', 'other'];
 const MB = 1_000_000;
@@ -45,7 +45,7 @@ const WAYS: readonly Way[] = [
 ];
 const CASES = WAYS.flatMap((way) => ([4, 6] as const).map((family) => ({ ...way, way, family })));
 
-describe.skipIf(reason !== '')(`gre, geneve and vxlan${reason}`, { timeout: 90_000 }, () => {
+describe.skipIf(reason !== '')(`gre, geneve, vxlan and stt${reason}`, { timeout: 90_000 }, () => {
   let rig: Rig;
   beforeEach(() => {
     rig = createRig();

@@ -40,7 +40,7 @@ function arp(): Uint8Array {
   return bytes;
 }
 
-describe.each<TunnelType>(['gre', 'geneve', 'vxlan'])('the outer header of %s', (type) => {
+describe.each<TunnelType>(['gre', 'geneve', 'vxlan', 'stt'])('the outer header of %s', (type) => {
   /** DSCP/ECN byte and TTL of the packet that carries the frame, and the frame that came out. */
   async function sent(tunnel: Partial<TunnelSettings>, inner: Uint8Array): Promise<[number, number, Uint8Array]> {
     const seen: Uint8Array[] = [];
@@ -91,7 +91,7 @@ describe('congestion on the way', () => {
 });
 
 describe('several tunnels between two hosts', () => {
-  it.each<TunnelType>(['gre', 'geneve', 'vxlan'])('of type %s are told apart by their keys', async (type) => {
+  it.each<TunnelType>(['gre', 'geneve', 'vxlan', 'stt'])('of type %s are told apart by their keys', async (type) => {
     await withPair({ type }, async ({ a, b }) => {
       // The second one ends in a bridge of its own: two tunnels between two bridges would be a loop.
       await b.engine.apply({ op: 'set-bridge', bridge: BRIDGE + 1, name: 'br1', ageingMs: 300_000, fdbSize: 512 });
@@ -199,7 +199,7 @@ describe('tagged frames', () => {
     return Uint8Array.of(...plain.subarray(0, 12), ...tags, ...plain.subarray(12));
   };
 
-  it.each<TunnelType>(['gre', 'geneve', 'vxlan'])('pass %s unchanged, 802.1Q and 802.1ad', async (type) => {
+  it.each<TunnelType>(['gre', 'geneve', 'vxlan', 'stt'])('pass %s unchanged, 802.1Q and 802.1ad', async (type) => {
     await withPair({ type }, async ({ a, b }) => {
       for (const inner of [tagged(0x81, 0, 0x60, 5), tagged(0x88, 0xa8, 0, 6, 0x81, 0, 0, 5)]) {
         a.port.put(inner);

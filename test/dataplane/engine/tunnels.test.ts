@@ -3,7 +3,7 @@ import type { EspAlgorithm, TunnelType } from '../../../dataplane/commands.ts';
 import { ESP_ALGORITHMS } from '../../../dataplane/esp/algorithms.ts';
 import { frame, LOCAL_PORT, openPair, type Pair, type PairOptions, TUNNEL_PORT, until } from './pair.ts';
 
-const TYPES: readonly TunnelType[] = ['gre', 'vxlan', 'geneve'];
+const TYPES: readonly TunnelType[] = ['gre', 'vxlan', 'geneve', 'stt'];
 const ALGORITHMS = Object.keys(ESP_ALGORITHMS) as EspAlgorithm[];
 const LENGTHS = [14, 15, 60, 61, 62, 63, 64, 1514, 8000];
 
@@ -42,7 +42,7 @@ describe.each(COMBINATIONS)('a $type tunnel over IPv$family between two engines'
   it.each([false, true])('carries frames in the clear (checksum %s)', async (checksum) => {
     const { protocols, tap } = protocolsOnWire();
     await withPair({ type, family, tunnel: { checksum }, tap }, exchange);
-    expect([...protocols]).toEqual([type === 'gre' ? 47 : 17]);
+    expect([...protocols]).toEqual([{ gre: 47, stt: 6, vxlan: 17, geneve: 17 }[type]]);
   });
 
   for (const aead of ['native', 'node', 'noble'] as const) {
