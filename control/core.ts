@@ -8,7 +8,9 @@
 import { Engine, type EngineEvent, type EngineOptions } from '../dataplane/index.ts';
 import { createIkeEngine, DEFAULT_ENGINE_SETTINGS } from '../ike/index.ts';
 import type { Native } from '../native-shims/index.ts';
+import type { Attach } from './attach.ts';
 import { ChildSaInstaller } from './child-sas.ts';
+import { CompanionAttach } from './companion-attach.ts';
 import type { DesiredState } from './config/desired-state.ts';
 import { type ChildSaSink, IkeRunner } from './ike-runner.ts';
 import { KeyLog } from './keylog.ts';
@@ -51,7 +53,9 @@ export class Core {
   readonly protections: Protections;
   readonly children: ChildSaInstaller;
   readonly ike: IkeRunner;
-  readonly attach: SwitchAttach;
+  readonly #switch: SwitchAttach;
+  readonly #companion: CompanionAttach;
+  #attach: Attach;
   readonly reconciler: Reconciler;
   readonly pcap: PacketCapture;
   /** The last negotiations in words. */
@@ -126,11 +130,13 @@ export class Core {
       timers,
     });
     const taps = new OwnedTaps(`${runDirectory}/${PROGRAM}.taps`);
-    this.attach = new SwitchAttach({ engine, native, taps, links: options.links, log: logger('bridge') });
+    const surroundings = { engine, native, taps, links: options.links, log: logger('bridge') };
+    this.#switch = new SwitchAttach(surroundings);
+    this.#companion = new CompanionAttach(surroundings);
+    this.#attach = this.#switch;
     this.reconciler = new Reconciler({
       engine,
       protections: this.protections,
-      attach: this.attach,
       ike: this.ike,
       log: logger('reconcile'),
     });
@@ -142,9 +148,21 @@ export class Core {
     this.ike.start();
   }
 
-  /** @see Reconciler.apply */
-  apply(desired: DesiredState, underlay: Underlay, ofportOf: (uuid: string) => number | undefined): Promise<void> {
-    return this.reconciler.apply(desired, underlay, ofportOf);
+  /** Where frames enter and leave now. */
+  get attach(): Attach {
+    return this.#attach;
+  }
+
+  /** Beside an ovs-vswitchd if the configuration has a place for that, else as the datapath. @see Reconciler.apply */
+  async apply(
+    desired: DesiredState,
+    underlay: Underlay,
+    ofportOf: (uuid: string) => number | undefined,
+  ): Promise<void> {
+    const attach = isCompanion(desired) ? this.#companion : this.#switch;
+    if (attach !== this.#attach) await this.#attach.removeAll();
+    this.#attach = attach;
+    await this.reconciler.apply(desired, underlay, attach, ofportOf);
   }
 
   /** Starts at once what is down. */
@@ -164,8 +182,8 @@ export class Core {
       protections: this.protections,
       children: this.children,
       ike: this.ike.status(),
-      bridges: this.attach.bridges(),
-      ports: this.attach.ports(),
+      bridges: this.#attach.bridges(),
+      ports: this.#attach.ports(),
       engine: this.engine,
       nowMs: this.ike.now(),
     };
@@ -176,7 +194,7 @@ export class Core {
     this.ike.stop();
     this.children.stop();
     if (this.pcap.isRunning) await this.pcap.stop();
-    if (removeTaps) await this.attach.removeAll();
+    if (removeTaps) await this.#attach.removeAll();
     await this.engine.stop();
   }
 
@@ -244,4 +262,9 @@ function withKeyLog(children: ChildSaSink, keylog: KeyLog): ChildSaSink {
     move: (id, path) => children.move(id, path),
     remove: (id, drainMs, reason) => children.remove(id, drainMs, reason),
   };
+}
+
+/** Whether ovs-espd is the companion of an ovs-vswitchd and not the datapath itself. */
+export function isCompanion(desired: DesiredState): boolean {
+  return desired.companions.length > 0;
 }

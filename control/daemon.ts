@@ -13,7 +13,7 @@ import { daemonCommands } from './commands.ts';
 import { COLUMNS, desiredState } from './config/config.ts';
 import { credentialPaths } from './config/trust.ts';
 import { unicastAddress } from './config/value-formats.ts';
-import { Core } from './core.ts';
+import { Core, isCompanion } from './core.ts';
 import { type CredentialPaths, CredentialStore } from './credentials/credentials.ts';
 import { CredentialWatcher } from './credentials/watcher.ts';
 import { datapathReport, statisticsReport } from './datapath-report.ts';
@@ -64,6 +64,7 @@ export class Daemon {
   #reconciling = false;
   #again = false;
   #stopping = false;
+  #wantsLock = false;
   #settle: (status: number) => void = () => {};
 
   /** @throws Error with one line for the operator when the start can't work. */
@@ -148,13 +149,12 @@ export class Daemon {
     database.on('changed', () => this.#reconcileSoon());
     database.on('lock', (_name, held) => {
       if (held) this.#reconcileSoon();
-      else if (database.synced)
+      else if (database.synced && this.#wantsLock)
         log.warn(
-          `the lock ${DATAPATH_LOCK} is held by another process (an ovs-vswitchd?): waiting until it goes away; companion attach is not in this version`,
+          `the lock ${DATAPATH_LOCK} is held by another process (an ovs-vswitchd?): waiting until it goes away; to run beside it, say which interface is the uplink (external_ids:espd=uplink, docs/howto/ovs-userspace.md)`,
         );
     });
     database.on('disconnected', (reason) => log.warn(reason));
-    database.lock(DATAPATH_LOCK);
     database.start();
     log.info(
       `${PROGRAM} ${VERSION} started, database ${database.name}, ${this.#options.workers} packet workers, AEAD ${this.#options.aead}`,
@@ -173,7 +173,7 @@ export class Daemon {
   async #reconcileAll(): Promise<void> {
     while (this.#again && !this.#stopping) {
       this.#again = false;
-      if (!this.#database.synced || !this.#database.holdsLock(DATAPATH_LOCK)) continue;
+      if (!this.#database.synced) continue;
       await this.#reconcileOnce();
     }
     this.#reconciling = false;
@@ -191,10 +191,13 @@ export class Daemon {
       parseProposals: (protocol, text) => (protocol === 'ike' ? parseIkeProposal(text) : parseEspProposal(text)),
       previous: this.#core.reconciler.desired,
     });
+    this.#setLock(!isCompanion(desired));
+    if (this.#wantsLock && !this.#database.holdsLock(DATAPATH_LOCK)) return;
     const ofports = new Map(
       [...(replica.get('Interface') ?? [])].map(([uuid, row]) => [uuid, numberOf(row, 'ofport')]),
     );
     await this.#core.apply(desired, underlay, (uuid) => ofports.get(uuid));
+    if (!this.#wantsLock) return;
     const report = await datapathReport(desired, this.#core.attach, this.#core.engine);
     await report.commit(this.#database, this.#vlog.logger('ovsdb'));
   }
@@ -208,6 +211,14 @@ export class Daemon {
   async #rereadCredentials(): Promise<void> {
     if (this.#reconciling || this.#stopping || this.#credentialPaths === undefined) return;
     if (await this.#credentials.read(this.#credentialPaths)) this.#reconcileSoon();
+  }
+
+  /** The datapath's lock is asked for by who is the datapath: a companion would keep a restarted ovs-vswitchd from its work. */
+  #setLock(wanted: boolean): void {
+    if (wanted === this.#wantsLock) return;
+    this.#wantsLock = wanted;
+    if (wanted) this.#database.lock(DATAPATH_LOCK);
+    else this.#database.unlock(DATAPATH_LOCK);
   }
 
   async #writeStatistics(): Promise<void> {

@@ -3,9 +3,9 @@
  * from the state of the attach. Pure but for reading link facts.
  */
 import type { Engine } from '../dataplane/index.ts';
+import type { Attach, AttachedPort } from './attach.ts';
 import type { DesiredState } from './config/desired-state.ts';
 import { allLinkFacts, type LinkFacts } from './links.ts';
-import type { AttachedPort, SwitchAttach } from './switch-attach.ts';
 import { WriteBack } from './write-back.ts';
 
 /** Interface types this datapath has, for Open_vSwitch.iface_types. */
@@ -14,7 +14,7 @@ const INTERFACE_TYPES = ['geneve', 'gre', 'internal', 'system', 'tap', 'vxlan'];
 const FAILED_OFPORT = -1;
 
 /** Everything: after a reconciliation. With it cur_cfg reaches next_cfg, and ovs-vsctl returns. */
-export async function datapathReport(desired: DesiredState, attach: SwitchAttach, engine: Engine): Promise<WriteBack> {
+export async function datapathReport(desired: DesiredState, attach: Attach, engine: Engine): Promise<WriteBack> {
   const report = await statisticsReport(attach, engine);
   const links = await allLinkFacts();
   for (const [uuid, bridge] of attach.bridges()) {
@@ -39,7 +39,7 @@ export async function datapathReport(desired: DesiredState, attach: SwitchAttach
 }
 
 /** What changes by itself: counters, and the state of the links. */
-export async function statisticsReport(attach: SwitchAttach, engine: Engine): Promise<WriteBack> {
+export async function statisticsReport(attach: Attach, engine: Engine): Promise<WriteBack> {
   const report = new WriteBack();
   const links = await allLinkFacts();
   const counters = engine.counters();

@@ -18,12 +18,20 @@ export interface LinkFacts {
   readonly carrier: boolean;
 }
 
+/** Settings of a device; what is left out stays as it is. */
+export interface LinkSettings {
+  readonly mac?: string;
+  /** Bytes. */
+  readonly mtu?: number;
+  readonly up?: true;
+}
+
 /** Network devices as the attach sees them: the real ones (`systemLinks`), or those of a test. */
 export interface Links {
   /** The device's facts, or undefined if there is none of that name. */
   linkFacts(name: string): Promise<LinkFacts | undefined>;
   /** Sets what is given and differs. @throws Error with what `ip` said. */
-  setLink(name: string, settings: { mac?: string; mtu?: number }): Promise<void>;
+  setLink(name: string, settings: LinkSettings): Promise<void>;
 }
 
 interface IpLink {
@@ -59,10 +67,11 @@ function factsOf(link: IpLink): LinkFacts {
 }
 
 /** Sets what is given and differs. @throws Error with what `ip` said. */
-export async function setLink(name: string, settings: { mac?: string; mtu?: number }): Promise<void> {
+export async function setLink(name: string, settings: LinkSettings): Promise<void> {
   const words = [
     ...(settings.mac === undefined ? [] : ['address', settings.mac]),
     ...(settings.mtu === undefined ? [] : ['mtu', String(settings.mtu)]),
+    ...(settings.up === undefined ? [] : ['up']),
   ];
   if (words.length > 0) await execute('ip', ['link', 'set', 'dev', name, ...words]);
 }

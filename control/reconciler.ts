@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { Engine, EngineCommand, MarkMatch } from '../dataplane/index.ts';
+import type { Attach } from './attach.ts';
 import type { ChildRole } from './child-sas.ts';
 import { connectionKey } from './config/connections.ts';
 import type { DesiredState, IpsecAuth, TunnelState } from './config/desired-state.ts';
@@ -12,14 +13,12 @@ import { formatIssue } from './config/issue.ts';
 import { type ConnectionPlan, planConnections } from './connections.ts';
 import type { IkeRunner } from './ike-runner.ts';
 import type { Protections, ProtectionTarget } from './protections.ts';
-import type { SwitchAttach } from './switch-attach.ts';
 import type { Underlay } from './underlay.ts';
 import type { Logger } from './vlog.ts';
 
 export interface ReconcilerOptions {
   readonly engine: Engine;
   readonly protections: Protections;
-  readonly attach: SwitchAttach;
   readonly ike: IkeRunner;
   readonly log: Logger;
 }
@@ -57,9 +56,10 @@ export class Reconciler {
   async apply(
     desired: DesiredState,
     underlay: Underlay,
+    attach: Attach,
     ofportOf: (uuid: string) => number | undefined,
   ): Promise<void> {
-    const { protections, attach } = this.#options;
+    const { protections } = this.#options;
     this.#desired = desired;
     this.#tellIssues(desired);
     this.#countVersions(desired);

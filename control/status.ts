@@ -4,11 +4,11 @@
  */
 import type { Engine } from '../dataplane/index.ts';
 import type { ConnectionStatus } from '../ike/index.ts';
+import type { AttachedBridge, AttachedPort } from './attach.ts';
 import type { ChildSaInstaller, InstalledChild } from './child-sas.ts';
 import type { ConnectionState, DesiredState, TunnelState } from './config/desired-state.ts';
 import type { ConnectionPlan } from './connections.ts';
 import type { Protections } from './protections.ts';
-import type { AttachedBridge, AttachedPort } from './switch-attach.ts';
 import type { ChildView, IkeView, TunnelView } from './tunnels-show.ts';
 
 export interface StatusSources {

@@ -8,32 +8,21 @@
 import type { Engine, TunnelSettings } from '../dataplane/index.ts';
 import { familyOf, SMALLEST_PATH_MTU, tunnelOverhead } from '../dataplane/index.ts';
 import type { Native } from '../native-shims/index.ts';
+import {
+  type Attach,
+  type AttachedBridge,
+  type AttachedPort,
+  type PortFailure,
+  type ProtectionOf,
+  protectionOfTunnel,
+} from './attach.ts';
 import type { BridgeState, DesiredState, PortState, TunnelState } from './config/desired-state.ts';
-import type { LinkFacts, Links } from './links.ts';
+import type { Links } from './links.ts';
 import { innerMtu } from './mtu.ts';
 import { LOCAL_OFPORT, OfportTable } from './ofports.ts';
 import type { OwnedTaps } from './owned-taps.ts';
-import { INVALID_PROTECTION } from './protections.ts';
 import type { Underlay } from './underlay.ts';
 import type { Logger } from './vlog.ts';
-
-export interface AttachedBridge {
-  readonly id: number;
-  readonly state: BridgeState;
-}
-
-export interface AttachedPort {
-  readonly id: number;
-  readonly bridge: number;
-  readonly uuid: string;
-  readonly name: string;
-  readonly ofport: number;
-  /** What the engine was given; the port is replaced when it changes. */
-  readonly settings: string;
-  readonly device:
-    | { readonly kind: 'tap' | 'system'; readonly fds: readonly number[]; readonly facts: LinkFacts | undefined }
-    | { readonly kind: 'tunnel'; readonly egress: string | undefined; readonly uplinkMtu: number | undefined };
-}
 
 export interface SwitchAttachOptions {
   readonly engine: Engine;
@@ -43,13 +32,7 @@ export interface SwitchAttachOptions {
   readonly log: Logger;
 }
 
-/** A port that could not be made, for Interface.error. */
-export interface PortFailure {
-  readonly uuid: string;
-  readonly reason: string;
-}
-
-export class SwitchAttach {
+export class SwitchAttach implements Attach {
   readonly #options: SwitchAttachOptions;
   readonly #bridges = new Map<string, AttachedBridge>();
   readonly #ports = new Map<string, AttachedPort>();
@@ -84,7 +67,7 @@ export class SwitchAttach {
   async apply(
     desired: DesiredState,
     underlay: Underlay,
-    protectionOf: (connection: string) => number | undefined,
+    protectionOf: ProtectionOf,
     ofportOf: (uuid: string) => number | undefined,
   ): Promise<void> {
     await this.#removeGone(desired);
@@ -186,7 +169,7 @@ export class SwitchAttach {
   async #setTunnelPort(
     tunnel: TunnelState,
     underlay: Underlay,
-    protectionOf: (connection: string) => number | undefined,
+    protectionOf: ProtectionOf,
     formerOfport: number | undefined,
   ): Promise<void> {
     const bridge = this.#bridges.get(tunnel.bridgeUuid);
@@ -280,16 +263,6 @@ export class SwitchAttach {
   async removeAll(): Promise<void> {
     for (const port of this.#ports.values()) await this.#removePort(port);
   }
-}
-
-/** A tunnel that wants IPsec always has a protection: fail closed, whatever the configuration says. */
-function protectionOfTunnel(
-  tunnel: TunnelState,
-  protectionOf: (connection: string) => number | undefined,
-): number | undefined {
-  if (tunnel.wantsIpsec && tunnel.state === 'INVALID') return INVALID_PROTECTION;
-  const protection = tunnel.connection === undefined ? undefined : protectionOf(tunnel.connection);
-  return tunnel.wantsIpsec ? (protection ?? INVALID_PROTECTION) : protection;
 }
 
 function clampMtu(mtu: number, family: 4 | 6): number {

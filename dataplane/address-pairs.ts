@@ -85,19 +85,37 @@ export class AddressPairs {
 
   /** The pair of the IPv4 header at `offset` of a packet that came in, or -1. */
   find4(bytes: Uint8Array, offset: number): number {
-    const { wanted } = this;
-    wanted.fill(0);
-    wanted[0] = readInt32(bytes, offset + IPV4_DESTINATION);
-    wanted[REMOTE] = readInt32(bytes, offset + IPV4_SOURCE);
-    return this.find(4);
+    return this.read4(bytes, offset + IPV4_DESTINATION, offset + IPV4_SOURCE);
   }
 
   /** The pair of the IPv6 header at `offset` of a packet that came in, or -1. */
   find6(bytes: Uint8Array, offset: number): number {
+    return this.read6(bytes, offset + IPV6_DESTINATION, offset + IPV6_SOURCE);
+  }
+
+  /** The pair of the IPv4 header at `offset` of a packet that leaves: its source is the local address. */
+  findSent4(bytes: Uint8Array, offset: number): number {
+    return this.read4(bytes, offset + IPV4_SOURCE, offset + IPV4_DESTINATION);
+  }
+
+  /** The pair of the IPv6 header at `offset` of a packet that leaves: its source is the local address. */
+  findSent6(bytes: Uint8Array, offset: number): number {
+    return this.read6(bytes, offset + IPV6_SOURCE, offset + IPV6_DESTINATION);
+  }
+
+  private read4(bytes: Uint8Array, local: number, remote: number): number {
+    const { wanted } = this;
+    wanted.fill(0);
+    wanted[0] = readInt32(bytes, local);
+    wanted[REMOTE] = readInt32(bytes, remote);
+    return this.find(4);
+  }
+
+  private read6(bytes: Uint8Array, local: number, remote: number): number {
     const { wanted } = this;
     for (let i = 0; i < IPV6_ADDRESS_WORDS; i++) {
-      wanted[i] = readInt32(bytes, offset + IPV6_DESTINATION + 4 * i);
-      wanted[REMOTE + i] = readInt32(bytes, offset + IPV6_SOURCE + 4 * i);
+      wanted[i] = readInt32(bytes, local + 4 * i);
+      wanted[REMOTE + i] = readInt32(bytes, remote + 4 * i);
     }
     return this.find(6);
   }

@@ -9,7 +9,7 @@ import { DevicePort, TapPort } from './io/port.ts';
 import { usesVnetHeaders } from './offload/offloads.ts';
 import type { WorkerCommand } from './runner.ts';
 import { makeTunnel } from './tunnel-table.ts';
-import type { WorkerState } from './worker-state.ts';
+import type { LocalPort, WorkerState } from './worker-state.ts';
 
 /** Throws only for what the main thread could not know, for instance a key that OpenSSL refuses. */
 export function applyCommand(state: WorkerState, command: WorkerCommand): void {
@@ -25,9 +25,12 @@ export function applyCommand(state: WorkerState, command: WorkerCommand): void {
       return;
     case 'set-tunnel-port':
       removePort(state, command.port);
-      state.tunnels.set(makeTunnel(command.port, command.bridge, command.name, command.tunnel));
-      state.bridgePorts.add(command.bridge, command.port);
+      state.tunnels.set(makeTunnel(command.port, command.bridge ?? NO_BRIDGE, command.name, command.tunnel));
+      if (command.bridge !== undefined) state.bridgePorts.add(command.bridge, command.port);
       assignSenders(state);
+      return;
+    case 'set-bump-port':
+      setBump(state, command);
       return;
     case 'remove-port':
       removePort(state, command.port);
@@ -81,29 +84,52 @@ export function applyCommand(state: WorkerState, command: WorkerCommand): void {
   }
 }
 
+const NO_BRIDGE = -1;
+
 type LocalPortCommand = Extract<WorkerCommand, { op: 'set-tap-port' | 'set-device-port' }>;
 
 function setLocalPort(state: WorkerState, command: LocalPortCommand): void {
   removePort(state, command.port);
-  const { workers } = state.shared;
-  const own = command.fds[state.worker];
-  // One descriptor for several workers: one of them reads it, a different one for each port.
-  const reads = command.fds.length === 1 ? command.port % workers === state.worker : own !== undefined;
-  const fd = command.fds.length === 1 ? command.fds[0] : (own ?? command.fds[0]);
-  const hasVnet = usesVnetHeaders(state.shared.offloads);
-  const frames =
-    state.memoryPorts?.get(fd) ??
-    (command.op === 'set-tap-port'
-      ? new TapPort(state.native, fd, hasVnet)
-      : new DevicePort(state.native, fd, hasVnet));
-  const list = new FrameList(state.arena.bytes, state.shared.arena.rows);
-  state.localPorts[command.port] = { port: command.port, bridge: command.bridge, frames, reads, list };
+  const Port = command.op === 'set-tap-port' ? TapPort : DevicePort;
+  state.localPorts[command.port] = localPort(state, Port, command, usesVnetHeaders(state.shared.offloads));
   state.bridgePorts.add(command.bridge, command.port);
+}
+
+/** The NIC has one descriptor, which one worker reads; the TAP has one for each, and no offloads: a datapath is behind it and no host. */
+function setBump(state: WorkerState, command: Extract<WorkerCommand, { op: 'set-bump-port' }>): void {
+  const { port, nicPort, fds, nicFds, mark } = command;
+  removePort(state, port);
+  removePort(state, nicPort);
+  const bridge = NO_BRIDGE;
+  const inside = localPort(state, TapPort, { port, bridge, fds }, false);
+  const nic = { port: nicPort, bridge, fds: nicFds };
+  const outside = localPort(state, DevicePort, nic, usesVnetHeaders(state.shared.offloads));
+  const bump = { inside, outside, mark: mark | 0 };
+  state.localPorts[port] = inside;
+  state.localPorts[nicPort] = outside;
+  state.bumps[port] = bump;
+  state.bumps[nicPort] = bump;
+}
+
+function localPort(
+  state: WorkerState,
+  Port: typeof TapPort | typeof DevicePort,
+  { port, bridge, fds }: { readonly port: number; readonly bridge: number; readonly fds: readonly number[] },
+  hasVnetHeader: boolean,
+): LocalPort {
+  const { workers } = state.shared;
+  const own = fds[state.worker];
+  // One descriptor for several workers: one of them reads it, a different one for each port.
+  const reads = fds.length === 1 ? port % workers === state.worker : own !== undefined;
+  const fd = fds.length === 1 ? fds[0] : (own ?? fds[0]);
+  const frames = state.memoryPorts?.get(fd) ?? new Port(state.native, fd, hasVnetHeader);
+  return { port, bridge, frames, reads, list: new FrameList(state.arena.bytes, state.shared.arena.rows) };
 }
 
 function removePort(state: WorkerState, port: number): void {
   if (state.tunnels.tunnels[port] !== undefined) state.stt.clear();
   state.localPorts[port] = undefined;
+  state.bumps[port] = undefined;
   state.tunnels.remove(port);
   state.bridgePorts.remove(port);
 }

@@ -141,9 +141,24 @@ export type EngineCommand =
   | {
       readonly op: 'set-tunnel-port';
       readonly port: number;
-      readonly bridge: number;
+      /** Undefined: somebody else encapsulates, and the tunnel is here for its policy (set-bump-port). */
+      readonly bridge: number | undefined;
       readonly name: string;
       readonly tunnel: TunnelSettings;
+    }
+  /**
+   * An uplink of a real ovs-vswitchd: frames cross between a TAP (Engine.openTap) and a NIC (Engine.openDevice), tunnel
+   * packets as the policy says. Both are ports, each removed by its id.
+   */
+  | {
+      readonly op: 'set-bump-port';
+      readonly port: number;
+      readonly nicPort: number;
+      readonly name: string;
+      readonly fds: readonly number[];
+      readonly nicFds: readonly number[];
+      /** Mark of tunnel packets without egress_pkt_mark. */
+      readonly mark: number;
     }
   | { readonly op: 'remove-port'; readonly port: number }
   /** The MTU of a tunnel port's uplink; what routers on the path say is less counts instead (path-mtu.ts). Bytes, 576 or more. */

@@ -16,13 +16,15 @@ type CommandOf<Op extends EngineCommand['op']> = Extract<EngineCommand, { op: Op
 /** TAP and device ports together: one poll takes 1024 descriptors, and the uplink has some of them. */
 const MAX_LOCAL_PORTS = 1000;
 
-type PortCommand = CommandOf<'set-tap-port' | 'set-device-port' | 'set-tunnel-port'>;
+type PortCommand = CommandOf<'set-tap-port' | 'set-device-port' | 'set-tunnel-port' | 'set-bump-port'>;
 
 export class DesiredState {
   private readonly limits: EngineLimits;
   private readonly bridges = new Map<number, CommandOf<'set-bridge'>>();
   private readonly ports = new Map<number, PortCommand>();
   readonly paths = new PathMtus();
+  /** Descriptors of the far ends of bumps, by their port ids. */
+  private readonly nics = new Map<number, readonly number[]>();
   private readonly protections = new Map<number, ProtectionState>();
   private readonly everProtected = new Set<number>();
   private readonly inbound = new Map<number, InboundSa>();
@@ -61,9 +63,15 @@ export class DesiredState {
         this.checkPort(command);
         this.ports.set(command.port, command);
         return;
+      case 'set-bump-port':
+        this.checkBump(command);
+        this.ports.set(command.port, command);
+        this.nics.set(command.nicPort, command.nicFds);
+        return;
       case 'remove-port':
         this.ports.delete(command.port);
         this.paths.remove(command.port);
+        this.nics.delete(command.port);
         return;
       case 'set-path-mtu':
         this.setPathMtu(command.port, command.mtu);
@@ -138,24 +146,29 @@ export class DesiredState {
   /** Descriptors of a TAP or device port; none for a tunnel port or an unknown one. */
   portDescriptors(port: number): readonly number[] {
     const known = this.ports.get(port);
-    return known === undefined || known.op === 'set-tunnel-port' ? [] : known.fds;
+    if (known === undefined) return this.nics.get(port) ?? [];
+    return known.op === 'set-tunnel-port' ? [] : known.fds;
   }
 
   allDescriptors(): readonly number[] {
-    return [...this.ports.keys()].flatMap((port) => this.portDescriptors(port));
+    return [...this.ports.keys(), ...this.nics.keys()].flatMap((port) => this.portDescriptors(port));
   }
 
   /** What the uplink must receive and send with for the tunnels there are. */
   demand(): UplinkDemand {
-    const tunnels = [...this.ports.values()].flatMap((port) => (port.op === 'set-tunnel-port' ? [port.tunnel] : []));
+    const tunnels = [...this.ports.values()].flatMap((port) =>
+      port.op === 'set-tunnel-port' && port.bridge !== undefined ? [port.tunnel] : [],
+    );
     const marks = new Set<number>([this.markPolicy.uplinkMark >>> 0]);
     for (const { egressMark } of tunnels) if (egressMark !== undefined) marks.add(egressMark >>> 0);
     const inUdp = new Set<Family>();
     for (const { udp } of this.inbound.values()) if (udp !== undefined) inUdp.add(familyOf(udp.local.address));
     const overIpv6 = tunnels.filter((tunnel) => familyOf(tunnel.remote) === 6);
     const overIpv4 = tunnels.filter((tunnel) => familyOf(tunnel.remote) === 4);
+    // Beside another datapath the NIC's frames are all there is: a second copy of an ESP packet would be taken for a replay.
+    const esp = tunnels.length > 0 || this.nics.size === 0;
     return {
-      ipv4: familyDemand(overIpv4, inUdp.has(4)),
+      ipv4: { ...familyDemand(overIpv4, inUdp.has(4)), esp },
       ipv6: overIpv6.length > 0 || inUdp.has(6) ? familyDemand(overIpv6, inUdp.has(6)) : undefined,
       marks: [...marks].sort((a, b) => a - b),
     };
@@ -168,7 +181,8 @@ export class DesiredState {
 
   private checkPort(command: PortCommand): void {
     this.checkId('port', command.port, this.limits.ports);
-    if (!this.bridges.has(command.bridge))
+    if (command.op === 'set-bump-port') return;
+    if (command.bridge !== undefined && !this.bridges.has(command.bridge))
       throw new Error(`port ${command.name}: bridge ${command.bridge} is not there; set the bridge first`);
     if (command.op !== 'set-tunnel-port') {
       if (command.fds.length === 0) throw new Error(`port ${command.name}: no descriptors; open the device first`);
@@ -184,7 +198,7 @@ export class DesiredState {
     const { protection } = command.tunnel;
     if (protection !== undefined && !this.protections.has(protection))
       throw new Error(`tunnel ${command.name}: protection ${protection} is not there; set the protection first`);
-    const tunnel = makeTunnel(command.port, command.bridge, command.name, command.tunnel);
+    const tunnel = makeTunnel(command.port, command.bridge ?? -1, command.name, command.tunnel);
     for (const other of this.ports.values()) {
       if (other.op !== 'set-tunnel-port' || other.port === command.port || tunnel.state.port === 0) continue;
       const { protocol } = tunnel.encapsulation;
@@ -213,6 +227,13 @@ export class DesiredState {
     if (!Number.isInteger(mtu) || mtu < smallest || mtu > 65_535)
       throw new RangeError(`tunnel ${known.name}: path MTU ${mtu}, expected ${smallest} to 65535`);
     this.paths.setUplink(port, known.tunnel, mtu);
+  }
+
+  private checkBump(command: CommandOf<'set-bump-port'>): void {
+    this.checkId('port', command.port, this.limits.ports);
+    this.checkId('port', command.nicPort, this.limits.ports);
+    if (command.fds.length === 0 || command.nicFds.length === 0)
+      throw new Error(`uplink ${command.name}: no descriptors; open the TAP and the device first`);
   }
 
   private setProtection(id: number, state: ProtectionState): void {

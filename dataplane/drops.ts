@@ -27,6 +27,24 @@ export const DROP_REASONS = [
   { name: 'port-refused', sentence: 'A TAP or device refused the frame, for instance because its link is down.' },
   { name: 'port-queue-full', sentence: 'A TAP or device could not take more frames.' },
 
+  {
+    name: 'port-too-big',
+    sentence: 'The frame was larger than the MTU of the device behind an uplink of ovs-vswitchd.',
+  },
+  {
+    name: 'bump-large',
+    sentence: 'A tunnel packet to be sealed or opened came as a large frame for segmentation offload.',
+  },
+  {
+    name: 'bump-moved',
+    sentence:
+      'The peer is behind a NAT at another address than remote_ip; an uplink of ovs-vswitchd cannot reach it there.',
+  },
+  {
+    name: 'bump-fragment',
+    sentence: 'A fragment between the addresses of a tunnel was to leave; what it is a part of cannot be told.',
+  },
+
   // encapsulation
   { name: 'tunnel-type-unsupported', sentence: 'The tunnel port has a type that this engine cannot encapsulate.' },
   { name: 'encap-too-long', sentence: 'The frame with its tunnel headers is longer than an IP packet can be.' },

@@ -119,18 +119,18 @@ export class Engine {
   /**
    * Opens a TAP, creates it if need be: one descriptor for each worker, to be given back in set-tap-port. Throws NativeError.
    */
-  openTap(name: string, options: { persistent: boolean }): readonly number[] {
+  openTap(name: string, { persistent, plain = false }: { persistent: boolean; plain?: boolean }): readonly number[] {
     const { native } = this.options;
     const { offloads, workers } = this.shared;
-    const vnetHeader = usesVnetHeaders(offloads);
+    const vnetHeader = !plain && usesVnetHeaders(offloads);
     const fds: number[] = [];
     try {
       for (let worker = 0; worker < workers; worker++) {
         // Multi-queue also for one worker: a persistent TAP then opens again when the number of workers has changed.
-        fds.push(native.openTap(name, { kind: 'tap', multiQueue: true, vnetHeader, ...options }));
+        fds.push(native.openTap(name, { kind: 'tap', multiQueue: true, vnetHeader, persistent }));
       }
       // Off as well: a persistent TAP remembers.
-      offerOffloads(native, fds[0], offloads.tso);
+      offerOffloads(native, fds[0], !plain && offloads.tso);
     } catch (error) {
       for (const fd of fds) native.close(fd);
       throw error;

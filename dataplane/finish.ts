@@ -10,6 +10,11 @@ import type { WorkerState } from './worker-state.ts';
 export function finishBatch(state: WorkerState): void {
   countDrops(state, 0);
   state.observer?.after('finish', state);
+  reportSas(state);
+}
+
+/** What the SAs noticed in this batch goes to the main thread. */
+export function reportSas(state: WorkerState): void {
   if (state.inboundSas.events.count > 0) report(state, state.inboundSas.events, 'in');
   if (state.outboundSas.events.count > 0) report(state, state.outboundSas.events, 'out');
 }

@@ -20,6 +20,7 @@ import type { LocalPort, WorkerState } from './worker-state.ts';
 const NO_OUTPUT = DROP['no-output'];
 const PORT_REFUSED = DROP['port-refused'];
 const PORT_QUEUE_FULL = DROP['port-queue-full'];
+const PORT_TOO_BIG = DROP['port-too-big'];
 const NO_FREE_SLOT = DROP['no-free-slot'];
 
 const NO_ROW = -1;
@@ -37,6 +38,17 @@ export function forward(state: WorkerState): void {
     else if (batch.gso[row] > 0) giveLarge(state, row, output, false, received);
     else if (!give(state, row, output, false)) giveTunnel(state, row, output, received);
   }
+  writeGiven(state);
+}
+
+/** The frame of a row, which has no tunnel, is to leave through a TAP or device; writeGiven writes it. `received`: rows of the batch as read. */
+export function giveFrame(state: WorkerState, row: number, port: number, received: number): void {
+  if (state.batch.gso[row] > 0) giveLarge(state, row, port, false, received);
+  else give(state, row, port, false);
+}
+
+/** Writes what has been given to ports. */
+export function writeGiven(state: WorkerState): void {
   state.segmenter.cut();
   writeLocal(state);
 }
@@ -130,8 +142,7 @@ function takeRow(state: WorkerState, from: number, port: number, received: numbe
 /** Sends all rows that have a tunnel by now, so that those behind the batch can be used again. */
 function sendCopies(state: WorkerState, received: number): void {
   const { batch } = state;
-  state.segmenter.cut();
-  writeLocal(state);
+  writeGiven(state);
   transmit(state);
   countDrops(state, received);
   batch.count = received;
@@ -159,14 +170,18 @@ function writeTo(state: WorkerState, port: LocalPort): void {
   let written = 0;
   for (let j = 0; j < pieces.count; ) {
     const errno = pieces.errors[j];
-    const reason = errno === ERRNO.EAGAIN ? PORT_QUEUE_FULL : PORT_REFUSED;
     for (const end = j + pieces.group[j]; j < end; j++) {
       if (errno === 0) {
         counters.sent(port.port, batch.length[pieces.row[j]]);
         written++;
-      } else counters.dropped(reason, port.port);
+      } else counters.dropped(writeFailure(errno), port.port);
     }
   }
   counters.add(FRAMES_WRITTEN, written);
   list.count = 0;
+}
+
+function writeFailure(errno: number): number {
+  if (errno === ERRNO.EAGAIN) return PORT_QUEUE_FULL;
+  return errno === ERRNO.EMSGSIZE ? PORT_TOO_BIG : PORT_REFUSED;
 }

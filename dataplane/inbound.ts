@@ -161,7 +161,7 @@ function reportUnknownSpis(state: WorkerState): void {
 }
 
 /** One a batch will do: the peer goes on sending from there. */
-function reportMovedPeer(state: WorkerState): void {
+export function reportMovedPeer(state: WorkerState): void {
   const { batch, inboundSas, counters } = state;
   if (inboundSas.padded > 0) {
     counters.add(TFC_PADDED, inboundSas.padded);
@@ -243,11 +243,11 @@ function decapsulate(state: WorkerState): void {
       continue;
     }
     const port = tunnels.lookup(type, popped[POP_PORT], batch.pair[row], popped[POP_KEY]);
-    if (port < 0) {
+    const tunnel = port < 0 ? undefined : tunnels.tunnels[port];
+    if (tunnel === undefined || tunnel.bridge < 0) {
       batch.verdict[row] = NO_TUNNEL;
       continue;
     }
-    const tunnel = tunnels.tunnels[port]!;
     batch.tunnel[row] = port;
     batch.tunnelKey[row] = popped[POP_KEY];
     batch.keyPresent[row] = popped[POP_KEY_PRESENT];

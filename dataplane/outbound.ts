@@ -59,7 +59,8 @@ export function outbound(state: WorkerState, port: LocalPort): number {
   return read;
 }
 
-function readFrames(state: WorkerState, source: LocalPort): number {
+/** Step 1. Returns the frames read. */
+export function readFrames(state: WorkerState, source: LocalPort): number {
   const { arena, batch, counters } = state;
   const { hasVnetHeader } = source.frames;
   let capacity = arena.size.frameBytes;
@@ -248,7 +249,7 @@ function applyPolicy(state: WorkerState): void {
 }
 
 /** The tunnel would have sent ESP if there were an SA. */
-function want(state: WorkerState, protection: number): void {
+export function want(state: WorkerState, protection: number): void {
   const { wantedAt } = state.protections;
   if (state.protections.stateOf(protection) === PROTECTION_STATE.invalid) return;
   if (state.now - wantedAt[protection] < WANTED_INTERVAL_MS) return;

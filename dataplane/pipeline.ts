@@ -6,6 +6,8 @@
  */
 
 import { applyCommand } from './apply.ts';
+import { inward } from './bump/inward.ts';
+import { outward } from './bump/outward.ts';
 import { SLEEPS, TURNS } from './counters.ts';
 import { inbound } from './inbound.ts';
 import { outbound } from './outbound.ts';
@@ -47,7 +49,7 @@ export class Pipeline {
     let handled = 0;
     for (let i = 0; i < sources.length; i++) {
       if (hot[i] === 0) continue;
-      const read = outbound(state, sources[i]);
+      const read = handle(state, sources[i]);
       if (read === 0) {
         hot[i] = 0;
         if (sources[i].frames.failure !== undefined) return this.dropSource(sources[i]);
@@ -111,4 +113,11 @@ export class Pipeline {
     this.hot = new Uint8Array(this.sources.length + 1).fill(1);
     this.descriptorVersion++;
   }
+}
+
+/** One batch from a port: of a bridge, or of an uplink of somebody else's datapath. */
+function handle(state: WorkerState, source: LocalPort): number {
+  const bump = state.bumps[source.port];
+  if (bump === undefined) return outbound(state, source);
+  return source === bump.inside ? outward(state, bump) : inward(state, bump);
 }

@@ -7,6 +7,7 @@ import type { Native } from '../native-shims/types.ts';
 import { AddressPairs } from './address-pairs.ts';
 import { Arena } from './arena.ts';
 import { type AeadList, type Batch, FrameList } from './batch.ts';
+import { BumpFrames } from './bump/frames.ts';
 import type { EngineEvent } from './commands.ts';
 import { WorkerCounters } from './counters.ts';
 import { POP_RESULTS } from './encap/encapsulation.ts';
@@ -36,12 +37,23 @@ import type { ChecksumBatch } from './wire/checksum.ts';
 /** A TAP or device port of a bridge. */
 export interface LocalPort {
   readonly port: number;
+  /** -1: of none, it is an end of a bump. */
   readonly bridge: number;
   readonly frames: FramePort;
   /** Whether this worker reads it; every worker writes it. */
   readonly reads: boolean;
   /** Frames of the batch at hand that leave through it. */
   readonly list: FrameList;
+}
+
+/** An uplink of a real ovs-vswitchd: ovs-espd sits between its TAP and the NIC (bump/). */
+export interface Bump {
+  /** The TAP, where the datapath is. */
+  readonly inside: LocalPort;
+  /** The NIC. */
+  readonly outside: LocalPort;
+  /** Mark of what leaves through it, as int32. */
+  readonly mark: number;
 }
 
 /** Packets of the batch at hand that leave with one mark. */
@@ -107,6 +119,9 @@ export class WorkerState implements WorkerContext {
   readonly tunnels: TunnelTable;
   /** TAP and device ports by port id. */
   readonly localPorts: (LocalPort | undefined)[];
+  /** By the id of either of its ports. */
+  readonly bumps: (Bump | undefined)[];
+  readonly bumpFrames: BumpFrames;
   /** One for each mark; the tunnels' index into it is in senderOfPort. */
   senders: readonly Sender[] = [];
   readonly senderOfPort: Int32Array;
@@ -154,6 +169,8 @@ export class WorkerState implements WorkerContext {
     this.stt = new SttReassembly(this.arena.bytes, this.arena.reassembly, this.counters);
     this.tunnels = new TunnelTable(shared.limits.ports, this.pairs);
     this.localPorts = new Array<LocalPort | undefined>(shared.limits.ports).fill(undefined);
+    this.bumps = new Array<Bump | undefined>(shared.limits.ports).fill(undefined);
+    this.bumpFrames = new BumpFrames(shared.arena.rows);
     this.senderOfPort = new Int32Array(shared.limits.ports);
   }
 }

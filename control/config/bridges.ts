@@ -1,7 +1,8 @@
 /** Bridge, Port and Interface rows as bridges, ports that are no tunnels, and the rows of tunnels. */
 import type { TunnelType } from '../../dataplane/commands.ts';
 import { mapOf, numberOf, type Replica, type Row, textOf, textsOf } from '../ovsdb/database.ts';
-import type { BridgeState, PortState } from './desired-state.ts';
+import { readCompanion } from './companions.ts';
+import type { BridgeState, CompanionPort, PortState } from './desired-state.ts';
 import { type Issue, quote } from './issue.ts';
 import { BRIDGE_KEYS } from './keys.ts';
 import { OptionReader } from './option-reader.ts';
@@ -20,6 +21,7 @@ export interface TunnelRow {
 export interface BridgesRead {
   readonly bridges: readonly BridgeState[];
   readonly ports: readonly PortState[];
+  readonly companions: readonly CompanionPort[];
   readonly tunnelRows: readonly TunnelRow[];
   readonly issues: readonly Issue[];
 }
@@ -28,6 +30,7 @@ export interface BridgesRead {
 export function readBridges(replica: Replica, root: Row | undefined): BridgesRead {
   const bridges: BridgeState[] = [];
   const ports: PortState[] = [];
+  const companions: CompanionPort[] = [];
   const tunnelRows: TunnelRow[] = [];
   const issues: Issue[] = [];
   for (const [bridgeUuid, bridgeRow] of referred(replica, 'Bridge', root, 'bridges')) {
@@ -41,10 +44,12 @@ export function readBridges(replica: Replica, root: Row | undefined): BridgesRea
         const type = textOf(row, 'type') ?? '';
         if (index === 0 && isTunnelType(type)) tunnelRows.push({ type, row, place });
         else ports.push(readPort(row, place, index > 0));
+        const companion = readCompanion(uuid, row);
+        if (companion !== undefined) companions.push(companion);
       }
     }
   }
-  return { bridges, ports, tunnelRows, issues };
+  return { bridges, ports, companions, tunnelRows, issues };
 }
 
 /** The rows that a reference column names, sorted by their names. */

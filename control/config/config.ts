@@ -52,6 +52,7 @@ export function desiredState(replica: Replica, surroundings: ConfigSurroundings)
     nextCfg: nextCfgOf(root),
     bridges: read.bridges,
     ports: read.ports,
+    companions: read.companions,
     tunnels: joined.tunnels,
     connections: joined.connections,
     markPolicy,

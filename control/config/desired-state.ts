@@ -40,6 +40,19 @@ export interface PortState {
   readonly ofportRequest: number | undefined;
 }
 
+/** An Interface with `external_ids:espd`, where ovs-espd is the companion of a real ovs-vswitchd. */
+export interface CompanionPort {
+  readonly uuid: string;
+  /** Of the Interface, and of the TAP that ovs-espd makes for it. */
+  readonly name: string;
+  /** The device behind it; undefined when a setting is wrong. */
+  readonly nic: string | undefined;
+  /** Mark of what leaves through it, unsigned 32 bits. */
+  readonly mark: number;
+  /** What is wrong with it, one line. */
+  readonly reason: string | undefined;
+}
+
 /** Everything of `options:ipsec_*`, with defaults filled in. */
 export interface IpsecOptions {
   /** Undefined: the daemon's own default proposals. */
@@ -162,6 +175,7 @@ export interface DesiredState {
   readonly nextCfg: number;
   readonly bridges: readonly BridgeState[];
   readonly ports: readonly PortState[];
+  readonly companions: readonly CompanionPort[];
   readonly tunnels: readonly TunnelState[];
   readonly connections: readonly ConnectionState[];
   readonly markPolicy: MarkPolicy;

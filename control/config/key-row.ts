@@ -4,7 +4,7 @@ import type { TunnelType } from '../../dataplane/commands.ts';
 export interface OvsdbKey<T> {
   readonly table: 'Open_vSwitch' | 'Bridge' | 'Interface';
   /** A map column. */
-  readonly column: 'options' | 'other_config';
+  readonly column: 'options' | 'other_config' | 'external_ids';
   readonly key: string;
   readonly aliases?: readonly string[];
   /** Tunnel types that have it; undefined: all of them, or no matter of tunnels. */

@@ -10,6 +10,7 @@ import { IPSEC_KEYS } from './ipsec-keys.ts';
 import { type OvsdbKey, option } from './key-row.ts';
 import {
   datapathId,
+  deviceName,
   integer,
   macAddress,
   markMatch,
@@ -245,10 +246,41 @@ export const SWITCH_KEYS = {
   },
 } as const satisfies Record<string, OvsdbKey<unknown>>;
 
+function externalId<T>(key: string, row: Omit<OvsdbKey<T>, 'table' | 'column' | 'key'>): OvsdbKey<T> {
+  return { table: 'Interface', column: 'external_ids', key, ...row };
+}
+
+/** Interface.external_ids of a port through which ovs-espd sits between a real ovs-vswitchd and the network. */
+export const COMPANION_KEYS = {
+  attach: externalId('espd', {
+    parse: oneOf('uplink'),
+    expected: 'uplink',
+    example: 'uplink',
+    byDefault: 'the interface is none of ours',
+    documentation:
+      'The interface is a TAP that ovs-espd makes, a port of the physical bridge of a userspace datapath: what leaves through it goes to the NIC of `espd-nic`, tunnel packets as the IPsec policy says, everything else unchanged.',
+  }),
+  nic: externalId('espd-nic', {
+    parse: deviceName,
+    expected: 'the name of a network device, 1 to 15 characters',
+    example: 'eth0',
+    documentation: 'The NIC behind the interface. It must not be a port of OVS itself.',
+  }),
+  mark: externalId('espd-mark', {
+    parse: integer(0, 0xffff_ffff),
+    expected: '0 to 4294967295',
+    example: '1',
+    byDefault: '0',
+    documentation:
+      'Mark of what leaves through the interface, which ipsec_skb_mark is compared with; options:egress_pkt_mark of the tunnel comes first.',
+  }),
+} as const;
+
 /** All rows, for documents. */
 export const ALL_KEYS: readonly OvsdbKey<unknown>[] = [
   ...Object.values(SWITCH_KEYS),
   ...Object.values(BRIDGE_KEYS),
+  ...Object.values(COMPANION_KEYS),
   ...Object.values(TUNNEL_KEYS),
   ...Object.values(IPSEC_KEYS),
 ];

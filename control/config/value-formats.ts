@@ -112,3 +112,9 @@ export function identity(text: string): Identity | undefined {
   if (value.includes(':')) return undefined;
   return { type: value.includes('@') ? 'rfc822' : 'fqdn', value };
 }
+
+/** A name that Linux takes for a network device (dev_valid_name): 1 to 15 bytes without `/`, `:` and white space. */
+export function deviceName(text: string): string | undefined {
+  if (text === '.' || text === '..') return undefined;
+  return /^[!-.0-9;-~]{1,15}$/.test(text) ? text : undefined;
+}

@@ -3,9 +3,9 @@
  * The stages are the engine's own (dataplane/trace/); here a port gets its number and the steps their text.
  */
 import type { TraceOutcome, TraceRequest, TraceStep } from '../../dataplane/index.ts';
+import type { AttachedPort } from '../attach.ts';
 import { LOCAL_OFPORT } from '../ofports.ts';
 import type { StatusSources } from '../status.ts';
-import type { AttachedPort } from '../switch-attach.ts';
 import { CommandError } from '../unixctl/command.ts';
 import { parseFlow, parseHexPacket } from './flow.ts';
 

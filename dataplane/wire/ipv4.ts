@@ -28,6 +28,7 @@ export const IPV4_MAX_PAYLOAD = 65515;
 /** DF, and what says that a packet is a fragment: MF and the fragment offset. */
 export const IPV4_DONT_FRAGMENT = 0x4000;
 const FRAGMENT_MASK = 0x3fff;
+const FRAGMENT_OFFSET_MASK = 0x1fff;
 
 export const PROTOCOL_ICMP = 1;
 export const PROTOCOL_TCP = 6;
@@ -102,6 +103,20 @@ export function writeIpv4(
   writeInt32(bytes, offset + IPV4_SOURCE, source);
   writeInt32(bytes, offset + IPV4_DESTINATION, destination);
   writeUint16(bytes, offset + IPV4_CHECKSUM, checksumOf(sumBytes(bytes, offset, IPV4_HEADER_LENGTH, 0)));
+}
+
+/** Fragment offset in units of 8 bytes. */
+export function ipv4FragmentOffset(bytes: Uint8Array, offset: number): number {
+  return readUint16(bytes, offset + IPV4_FRAGMENT) & FRAGMENT_OFFSET_MASK;
+}
+
+/** Says of a header that stays otherwise as it is, options included, that `length` bytes of `protocol` follow it. */
+export function setIpv4Payload(bytes: Uint8Array, offset: number, length: number, protocol: number): void {
+  const header = (bytes[offset + IPV4_VERSION_IHL] & 0xf) << 2;
+  writeUint16(bytes, offset + IPV4_TOTAL_LENGTH, header + length);
+  bytes[offset + IPV4_PROTOCOL] = protocol;
+  writeUint16(bytes, offset + IPV4_CHECKSUM, 0);
+  writeUint16(bytes, offset + IPV4_CHECKSUM, checksumOf(sumBytes(bytes, offset, header, 0)));
 }
 
 /** A dotted-quad address as int32 in network order. Throws RangeError: this is for configuration, not packets. */

@@ -70,6 +70,12 @@ export function writeIpv6(
   }
 }
 
+/** Says of a header that stays otherwise as it is that `length` bytes of `protocol` follow it. */
+export function setIpv6Payload(bytes: Uint8Array, offset: number, length: number, protocol: number): void {
+  writeUint16(bytes, offset + IPV6_PAYLOAD_LENGTH, length);
+  bytes[offset + IPV6_NEXT_HEADER] = protocol;
+}
+
 /** The address as four words in network order. Throws RangeError; an address with a zone (%eth0) is none. */
 export function ipv6FromText(text: string): Int32Array {
   if (!isIPv6(text) || text.includes('%'))

@@ -1,0 +1,62 @@
+/**
+ * An attach: where frames enter and leave. switch-attach.ts makes ovs-espd the datapath, companion-attach.ts puts it between
+ * a real ovs-vswitchd and the network; the reconciler, the status commands and the report to OVSDB see no difference.
+ */
+import type { BridgeState, DesiredState, TunnelState } from './config/desired-state.ts';
+import type { LinkFacts } from './links.ts';
+import { INVALID_PROTECTION } from './protections.ts';
+import type { Underlay } from './underlay.ts';
+
+export interface AttachedBridge {
+  readonly id: number;
+  readonly state: BridgeState;
+}
+
+export interface AttachedPort {
+  readonly id: number;
+  readonly bridge: number;
+  readonly uuid: string;
+  readonly name: string;
+  readonly ofport: number;
+  /** What the engine was given; the port is replaced when it changes. */
+  readonly settings: string;
+  readonly device:
+    | { readonly kind: 'tap' | 'system'; readonly fds: readonly number[]; readonly facts: LinkFacts | undefined }
+    | { readonly kind: 'tunnel'; readonly egress: string | undefined; readonly uplinkMtu: number | undefined };
+}
+
+/** A port that could not be made, for Interface.error. */
+export interface PortFailure {
+  readonly uuid: string;
+  readonly reason: string;
+}
+
+/** Id of the protection of a connection key. */
+export type ProtectionOf = (connection: string) => number | undefined;
+
+export interface Attach {
+  bridges(): ReadonlyMap<string, AttachedBridge>;
+  /** By the UUID of the Interface row. */
+  ports(): ReadonlyMap<string, AttachedPort>;
+  failures(): ReadonlyMap<string, PortFailure>;
+  /**
+   * Makes everything what the configuration asks for, touching only what changed.
+   * @param underlay routes to all remotes of `desired`, and the devices
+   * @param ofportOf the ofport that the database has for an Interface, kept if it is free
+   */
+  apply(
+    desired: DesiredState,
+    underlay: Underlay,
+    protectionOf: ProtectionOf,
+    ofportOf: (uuid: string) => number | undefined,
+  ): Promise<void>;
+  /** Takes everything down, and with it the TAPs. */
+  removeAll(): Promise<void>;
+}
+
+/** A tunnel that wants IPsec always has a protection: fail closed, whatever the configuration says. */
+export function protectionOfTunnel(tunnel: TunnelState, protectionOf: ProtectionOf): number | undefined {
+  if (tunnel.wantsIpsec && tunnel.state === 'INVALID') return INVALID_PROTECTION;
+  const protection = tunnel.connection === undefined ? undefined : protectionOf(tunnel.connection);
+  return tunnel.wantsIpsec ? (protection ?? INVALID_PROTECTION) : protection;
+}

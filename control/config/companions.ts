@@ -1,0 +1,26 @@
+/**
+ * Interfaces with `external_ids:espd`: the places where ovs-espd sits between a real ovs-vswitchd and the network.
+ * They are what tells that this host has an ovs-vswitchd, and that ovs-espd is its companion and not the datapath.
+ */
+import { mapOf, type Row, textOf } from '../ovsdb/database.ts';
+import type { CompanionPort } from './desired-state.ts';
+import { COMPANION_KEYS } from './keys.ts';
+import { OptionReader } from './option-reader.ts';
+import { deviceName } from './value-formats.ts';
+
+/** Undefined: the interface is none of ours. One with a wrong setting has the reason instead of a NIC. */
+export function readCompanion(uuid: string, row: Row): CompanionPort | undefined {
+  const ids = mapOf(row, 'external_ids');
+  const { attach, nic, mark } = COMPANION_KEYS;
+  if (!ids.has(attach.key)) return undefined;
+  const name = textOf(row, 'name') ?? '';
+  const reader = new OptionReader(`interface ${name}`, `ovs-vsctl set interface ${name}`, ids);
+  if (deviceName(name) === undefined)
+    reader.refuseFor(`the name ${name} is too long for a device, expected at most 15 characters; choose another`);
+  reader.read(attach);
+  if (reader.take(nic) === undefined) reader.refuse(nic, undefined, nic.expected);
+  const device = reader.read(nic);
+  const markValue = reader.read(mark) ?? 0;
+  const reason = reader.fault;
+  return { uuid, name, nic: reason === undefined ? device : undefined, mark: markValue, reason };
+}

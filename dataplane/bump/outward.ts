@@ -1,0 +1,121 @@
+/**
+ * From a real ovs-vswitchd to the network: tunnel packets become ESP, pass, or are dropped, as the one policy table
+ * says; all other frames pass unchanged.
+ *
+ *     1. read       a batch of frames from the TAP that is the datapath's uplink
+ *     2. classify   which are tunnel packets, and of which tunnel
+ *     3. policy     plaintext, ESP or drop (policy.ts), with the tunnel's mark, else the uplink's
+ *     4. seal       ESP in transport mode over the batch (esp/)
+ *     5. rejoin     the frame's own headers in front of it
+ *     6. write      to the NIC
+ *
+ * inward.ts mirrors it. A fragment between the addresses of a tunnel is dropped: it can be neither told nor sealed, and
+ * a userspace datapath makes none of its tunnel packets.
+ */
+
+import { DROP } from '../drops.ts';
+import { sealBatch } from '../esp/seal.ts';
+import { putOnUdpEncapsulation } from '../esp/udp-encap.ts';
+import { readFrames, want } from '../outbound.ts';
+import { ESP, outboundVerdict, PLAINTEXT } from '../policy.ts';
+import { GRE } from '../tunnel-table.ts';
+import { PROTOCOL_GRE, PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/ipv4.ts';
+import { UDP_HEADER_LENGTH, udpDestinationPort } from '../wire/udp.ts';
+import type { Bump, LocalPort, WorkerState } from '../worker-state.ts';
+import { type BumpFrames, FRAME_KIND, IS_FRAGMENT, IS_IP, IS_NO_IP, locate, makeRoom } from './frames.ts';
+import { passOn } from './pass-on.ts';
+
+const BUMP_FRAGMENT = DROP['bump-fragment'];
+const BUMP_MOVED = DROP['bump-moved'];
+const BUMP_LARGE = DROP['bump-large'];
+
+/** Steps 1 to 6 for one batch. Returns the frames read. */
+export function outward(state: WorkerState, bump: Bump): number {
+  const read = readBump(state, bump.inside);
+  if (read === 0) return 0;
+  classify(state, state.bumpFrames);
+  applyPolicy(state, state.bumpFrames, bump.mark);
+  sealBatch(state.batch, state.aeadList, state.outboundSas);
+  keepToAddresses(state);
+  putOnUdpEncapsulation(state.batch, state.outboundSas, state.pairs, state.checksums, state.checksum);
+  passOn(state, bump.outside);
+  return read;
+}
+
+/** Step 1, of either direction. */
+export function readBump(state: WorkerState, source: LocalPort): number {
+  const { batch } = state;
+  const read = readFrames(state, source);
+  batch.sa.fill(-1, 0, read);
+  batch.protection.fill(-1, 0, read);
+  return read;
+}
+
+function classify(state: WorkerState, frames: BumpFrames): void {
+  const { batch } = state;
+  for (let row = 0; row < batch.count; row++) {
+    frames.kind[row] = FRAME_KIND.passes;
+    if (batch.verdict[row] !== 0) continue;
+    const located = locate(state, frames, row, true);
+    if (located === IS_IP) {
+      if (isTunnelPacket(state, row)) frames.kind[row] = FRAME_KIND.tunnel;
+    } else if (located === IS_FRAGMENT) {
+      if (batch.pair[row] >= 0) batch.verdict[row] = BUMP_FRAGMENT;
+    } else if (located !== IS_NO_IP) batch.verdict[row] = located;
+  }
+}
+
+/** Whether the IP payload of a row is a packet of a tunnel type in use; then its type and port are in the columns. */
+export function isTunnelPacket(state: WorkerState, row: number): boolean {
+  const { batch, tunnels } = state;
+  if (batch.protocol[row] === PROTOCOL_GRE) {
+    batch.tunnelType[row] = GRE;
+    batch.tunnelPort[row] = 0;
+    return true;
+  }
+  const protocol = batch.protocol[row];
+  if ((protocol !== PROTOCOL_UDP && protocol !== PROTOCOL_TCP) || batch.length[row] < UDP_HEADER_LENGTH) return false;
+  // UDP and TCP have their ports in the same place.
+  const port = udpDestinationPort(batch.arena, batch.offset[row]);
+  const type = tunnels.typeOfPort(protocol, port);
+  if (type < 0) return false;
+  batch.tunnelType[row] = type;
+  batch.tunnelPort[row] = port;
+  return true;
+}
+
+function applyPolicy(state: WorkerState, frames: BumpFrames, uplinkMark: number): void {
+  const { batch, protections, tunnels, markRule, counters } = state;
+  for (let row = 0; row < batch.count; row++) {
+    if (frames.kind[row] !== FRAME_KIND.tunnel || batch.verdict[row] !== 0) continue;
+    const port = tunnels.lookupAddresses(batch.tunnelType[row], batch.tunnelPort[row], batch.pair[row]);
+    const tunnel = port < 0 ? undefined : tunnels.tunnels[port];
+    const protection = tunnel === undefined ? -1 : tunnel.protection;
+    const sa = protection < 0 ? -1 : protections.outboundSa[protection];
+    const verdict = outboundVerdict(
+      protections.stateOf(protection),
+      sa >= 0,
+      tunnel?.egressMark ?? uplinkMark,
+      markRule,
+    );
+    batch.tunnel[row] = port;
+    batch.protection[row] = protection;
+    if (verdict === ESP && batch.gso[row] > 0) batch.verdict[row] = BUMP_LARGE;
+    else if (verdict === ESP) {
+      batch.sa[row] = sa;
+      makeRoom(batch, frames, row);
+    } else if (verdict !== PLAINTEXT) batch.verdict[row] = verdict;
+    if (protection >= 0 && sa < 0) want(state, protection);
+    if (port >= 0 && (verdict === ESP || verdict === PLAINTEXT)) counters.sent(port, batch.length[row]);
+  }
+}
+
+/** The addresses in the frame are the datapath's, so a peer that moved behind its NAT cannot be reached through it. */
+function keepToAddresses(state: WorkerState): void {
+  const { batch, outboundSas } = state;
+  for (let row = 0; row < batch.count; row++) {
+    const slot = batch.sa[row];
+    if (slot < 0 || batch.verdict[row] !== 0) continue;
+    if (outboundSas.path[slot] !== outboundSas.pair[slot]) batch.verdict[row] = BUMP_MOVED;
+  }
+}

@@ -1,0 +1,40 @@
+import { describe, expect, it } from 'vitest';
+import { readCompanion } from '../../../control/config/companions.ts';
+
+const read = (ids: Record<string, string>, name = 'up0') =>
+  readCompanion('u', { name, external_ids: new Map(Object.entries(ids)) });
+
+describe('an interface with external_ids:espd', () => {
+  it('is a companion port with its NIC and mark', () => {
+    expect(read({ espd: 'uplink', 'espd-nic': 'eth0', 'espd-mark': '0x1' })).toEqual({
+      uuid: 'u',
+      name: 'up0',
+      nic: 'eth0',
+      mark: 1,
+      reason: undefined,
+    });
+  });
+
+  it('is none of ours without the key, whatever else stands there', () => {
+    expect(read({ 'espd-nic': 'eth0' })).toBeUndefined();
+  });
+
+  it.each([
+    ['an unknown attach', { espd: 'bridge', 'espd-nic': 'eth0' }, /external_ids:espd is "bridge", expected uplink/],
+    ['no NIC', { espd: 'uplink' }, /external_ids:espd-nic is not set, expected the name of a network device/],
+    ['a NIC that is no name', { espd: 'uplink', 'espd-nic': 'eth0/1' }, /espd-nic is "eth0\/1"/],
+    [
+      'a mark out of range',
+      { espd: 'uplink', 'espd-nic': 'e', 'espd-mark': '4294967296' },
+      /espd-mark is "4294967296"/,
+    ],
+  ])('has no NIC and says why with %s', (_what, ids, reason) => {
+    const port = read(ids);
+    expect(port?.nic).toBeUndefined();
+    expect(port?.reason).toMatch(reason);
+  });
+
+  it('cannot have a name that no device can have', () => {
+    expect(read({ espd: 'uplink', 'espd-nic': 'eth0' }, 'a-name-of-16-char')?.reason).toMatch(/at most 15 characters/);
+  });
+});
