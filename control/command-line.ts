@@ -88,7 +88,7 @@ export const OPTIONS: readonly OptionRow[] = [
     argument: 'required',
     argumentName: 'NAME,...',
     group: 'Engine',
-    help: `which offloads to use: all (default), none, or some of ${OFFLOADS.map((row) => row.name).join(', ')}`,
+    help: `offloads: all (default), none, some of ${OFFLOADS.map((row) => row.name).join(', ')}`,
   },
   {
     name: 'metrics',

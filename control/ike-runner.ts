@@ -91,8 +91,9 @@ export class IkeRunner {
 
   #open(family: 4 | 6, port: number): void {
     const address = family === 6 ? '::' : '0.0.0.0';
-    const fd = this.#options.native.openUdpSocket({ family, address, port, packetInfo: true });
-    // ESP in UDP comes to the packet workers by raw sockets; here it would only be in the way of IKE.
+    // The packet workers have sockets of their own for ESP in UDP on port 4500; here it would only be in the way of IKE.
+    const reusePort = port === NAT_T_PORT;
+    const fd = this.#options.native.openUdpSocket({ family, address, port, packetInfo: true, reusePort });
     if (port === NAT_T_PORT) this.#options.native.attachFilter(fd, IKE_IN_UDP);
     const stop = this.#options.native.watchReadable(fd, () => this.#receive(fd, port));
     this.#sockets.set(`${family} ${port}`, { fd, stop });

@@ -226,7 +226,9 @@ export class Engine {
       stateOf: (worker) => [{ op: 'set-uplink', uplink: this.uplink[worker] }, ...this.desired.commands()],
     };
     if (this.options.workers > 0) return WorkerPool.start(native, this.shared, host);
-    const uplink = this.backend.uplink?.() ?? new MmsgUplink(native, this.shared.arena.rows);
+    const { arena, offloads } = this.shared;
+    const { rows } = arena;
+    const uplink = this.backend.uplink?.() ?? new MmsgUplink(native, rows, offloads['udp-gso']);
     const context: InlineContext = { native, shared: this.shared, uplink, clock: () => this.now(), memoryPorts };
     return this.options.makeRunner?.(context, host) ?? new InlineRunner(context, host);
   }
@@ -316,7 +318,8 @@ function offerOffloads(native: Native, fd: number, on: boolean): void {
 async function openBackend(options: EngineOptions): Promise<UplinkBackend> {
   const { workers, uplinkIo } = options;
   const log = (message: string): void => options.log?.(message);
-  if (uplinkIo === 'mmsg') return new MmsgBackend(options.native, Math.max(1, workers), log);
+  const { offloads = allOffloads(true) } = options;
+  if (uplinkIo === 'mmsg') return new MmsgBackend(options.native, Math.max(1, workers), log, offloads['udp-gro']);
   if (workers > 0)
     throw new Error(
       `uplink-io ${typeof uplinkIo === 'string' ? uplinkIo : 'given as a backend'} works on the main thread only; use --workers=0 or --uplink-io=mmsg`,

@@ -73,6 +73,7 @@ export class Pipeline {
     const ports = this.sources.length;
     hot.fill(0);
     for (let i = first; i < ready.length; i++) if (ready[i] !== 0) hot[Math.min(i - first, ports)] = 1;
+    if (this.state.uplink.holdsMore === true) hot[ports] = 1;
   }
 
   /** Marks every source. */

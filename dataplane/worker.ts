@@ -24,7 +24,7 @@ export default function runWorker(task: WorkerTask): void {
   const native = loadNative();
   const { port, eventFd, posted, worker } = task;
   const tell = (message: FromWorker): void => port.postMessage(message);
-  const uplink = new MmsgUplink(native, task.shared.arena.rows);
+  const uplink = new MmsgUplink(native, task.shared.arena.rows, task.shared.offloads['udp-gso']);
   const pipeline = new Pipeline({
     native,
     shared: task.shared,

@@ -31,7 +31,9 @@ export interface Addon {
     mark: number,
     receiveBuffer: number,
     sendBuffer: number,
-    segments: boolean,
+    joined: boolean,
+    receiveTos: boolean,
+    dontFragment: boolean,
   ): number;
   openPacketSocket(device: string, receiveBuffer: number, sendBuffer: number, vnetHeader: boolean): number;
   openSilentListener(family: number, address: string, port: number): number;
@@ -113,6 +115,7 @@ export interface Addon {
     tos: Int32Array,
     ttl: Int32Array,
     errors: Int32Array,
+    mark: number,
   ): number;
   receiveSegments(
     fd: number,
@@ -156,6 +159,7 @@ export interface Addon {
     count: number,
     to: Int32Array,
     sum: Int32Array,
+    into: Uint8Array,
   ): void;
   lockPidfile: Native['lockPidfile'];
   monotonicMs: Native['monotonicMs'];
@@ -230,7 +234,9 @@ export function faceOf(addon: Addon): Native {
         o.mark ?? NO_MARK,
         o.receiveBuffer ?? 0,
         o.sendBuffer ?? 0,
-        o.segments ?? false,
+        o.joined ?? false,
+        o.receiveTos ?? false,
+        o.dontFragment ?? false,
       ),
     openPacketSocket: (device, o) =>
       addon.openPacketSocket(device, o.receiveBuffer ?? 0, o.sendBuffer ?? 0, o.vnetHeader ?? false),
@@ -251,7 +257,7 @@ export function faceOf(addon: Addon): Native {
       addon.receiveBatch6(fd, protocol, c.arena, c.offset, c.length, first, count, capacity),
     sendBatch: (fd, c, first, count, to, toIndex, errors) =>
       addon.sendBatch(fd, c.arena, c.offset, c.length, first, count, to, toIndex, errors),
-    sendSegments: (fd, c, first, count, to, from) =>
+    sendSegments: (fd, c, first, count, to, from, mark = 0) =>
       addon.sendSegments(
         fd,
         c.arena,
@@ -266,6 +272,7 @@ export function faceOf(addon: Addon): Native {
         c.tos,
         c.ttl,
         c.errors,
+        mark,
       ),
     receiveSegments: (fd, c, first, count, capacity) =>
       addon.receiveSegments(fd, c.arena, c.offset, c.length, first, count, capacity, c.from, c.local, c.segment, c.tos),
@@ -309,7 +316,8 @@ export function faceOf(addon: Addon): Native {
       ),
     checksum: addon.checksum,
     checksumBatch: (c, sum, first, count) => addon.checksumBatch(c.arena, c.offset, c.length, first, count, sum),
-    copyBatch: (c, to, sum, first, count) => addon.copyBatch(c.arena, c.offset, c.length, first, count, to, sum),
+    copyBatch: (c, to, sum, first, count, into = c.arena) =>
+      addon.copyBatch(c.arena, c.offset, c.length, first, count, to, sum, into),
     lockPidfile: addon.lockPidfile,
     monotonicMs: addon.monotonicMs,
   };

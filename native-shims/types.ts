@@ -62,7 +62,7 @@ export interface SentSegments extends FrameColumns {
 export interface ReceivedSegments extends FrameColumns {
   /** Gets the bytes of each datagram in the row, of which the last may be shorter; 0: the row is one datagram. */
   readonly segment: Int32Array;
-  /** Gets the TOS or traffic class, if the socket was opened with `segments`; else 0. */
+  /** Gets the TOS or traffic class, if the socket was opened with `receiveTos`; else 0. */
   readonly tos: Int32Array;
   /** Slots of ADDRESS_SLOT bytes: sender of row i, and the address it was sent to (port 0; zeros without `packetInfo`). */
   readonly from: Uint8Array;
@@ -138,8 +138,8 @@ export interface Native {
   }): number;
   /**
    * UDP. `device`: SO_BINDTODEVICE. `packetInfo`: IP_PKTINFO, for receiveDatagrams and receiveSegments. `reusePort`:
-   * SO_REUSEPORT. `segments`: UDP_GRO and IP_RECVTOS; such a socket is for receiveSegments only, other calls can't tell
-   * joined datagrams apart.
+   * SO_REUSEPORT. `joined`: UDP_GRO; such a socket is for receiveSegments only, other calls can't tell joined datagrams
+   * apart. `receiveTos`: IP_RECVTOS, for receiveSegments. `dontFragment`: IP_PMTUDISC_DO; what is too big is EMSGSIZE.
    */
   openUdpSocket(options: {
     family: 4 | 6;
@@ -151,7 +151,9 @@ export interface Native {
     reusePort?: boolean;
     receiveBuffer?: number;
     sendBuffer?: number;
-    segments?: boolean;
+    joined?: boolean;
+    receiveTos?: boolean;
+    dontFragment?: boolean;
   }): number;
   /**
    * AF_PACKET/SOCK_RAW on one device, promiscuous, outgoing packets not seen. `vnetHeader`: PACKET_VNET_HDR, each frame
@@ -241,7 +243,8 @@ export interface Native {
 
   /**
    * sendmmsg with UDP_SEGMENT (Linux 4.18). `to` and `from` hold slots of ADDRESS_SLOT bytes; a slot of `from` that is zeros
-   * leaves the local address to the kernel. The socket must not have SO_NO_CHECK. Results as sendBatch.
+   * leaves the local address to the kernel. `mark`: SO_MARK of these packets, 0: as the socket has it. The socket must not
+   * have SO_NO_CHECK. Results as sendBatch.
    */
   sendSegments(
     fd: number,
@@ -250,8 +253,9 @@ export interface Native {
     count: number,
     to: Uint8Array,
     from: Uint8Array,
+    mark?: number,
   ): number;
-  /** recvmmsg on a socket opened with `segments`. As readFrames; what the kernel joined needs 65,535 bytes of capacity. */
+  /** recvmmsg on a UDP socket. As readFrames; what the kernel joined needs 65,535 bytes of capacity. */
   receiveSegments(fd: number, columns: ReceivedSegments, first: number, count: number, capacity: number): number;
 
   // --- datagrams of the control plane (IKE); copies
@@ -291,9 +295,16 @@ export interface Native {
 
   /**
    * Copies length[i] bytes from offset[i] to to[i] for rows first..first+count-1, in this order; sum[i] gets their RFC 1071
-   * sum, folded. The two ranges of a row must not overlap.
+   * sum, folded. The two ranges of a row must not overlap. `into`: another arena that is copied to.
    */
-  copyBatch(columns: FrameColumns, to: Int32Array, sum: Int32Array, first: number, count: number): void;
+  copyBatch(
+    columns: FrameColumns,
+    to: Int32Array,
+    sum: Int32Array,
+    first: number,
+    count: number,
+    into?: Uint8Array,
+  ): void;
 
   // --- process
   /** Opens or creates the file, writes `text`, takes an fcntl write lock on it and keeps it until exit. Throws EAGAIN/EACCES if held; then `holder` pid is in the error. */

@@ -19,6 +19,9 @@ const ALU_AND_K = 0x54;
 const ALU_RSH_K = 0x74;
 const ALU_MOD_K = 0x94;
 const ALU_XOR_X = 0xac;
+const ALU_ADD_K = 0x04;
+const LD_LENGTH = 0x80;
+const RET_A = 0x16;
 const TAX = 0x07;
 const JEQ_K = 0x15;
 const JGE_K = 0x35;
@@ -61,6 +64,7 @@ export function espFilter(worker: number, workers: number, family: Family = 4): 
 }
 
 const NAT_TRAVERSAL_PORT = 4500;
+const SPI_LENGTH = 4;
 /** UDP header and SPI. */
 const UDP_AND_SPI = 12;
 
@@ -91,6 +95,25 @@ export function espInUdpFilter(worker: number, workers: number, family: Family):
     op(JEQ_K, NAT_TRAVERSAL_PORT, 1, 0),
     op(RET_K, 0),
     ...steer,
+  ];
+}
+
+/**
+ * For SO_ATTACH_REUSEPORT_CBPF: which of the sockets of port 4500 gets a datagram, of what stands behind the UDP header.
+ * 0 is IKE's, 1 + n that of worker n; worker 0 also gets SPIs that name nobody, and what is too short for one.
+ */
+export function portShare(workers: number): readonly BpfInstruction[] {
+  return [
+    op(LD_LENGTH, 0),
+    op(JGE_K, SPI_LENGTH, 0, 6), // too short: worker 0
+    op(LD_W_ABS, 0),
+    op(JEQ_K, 0, 5, 0), // IKE
+    op(ALU_RSH_K, 26),
+    op(JGE_K, workers, 2, 0), // nobody's
+    op(ALU_ADD_K, 1),
+    op(RET_A, 0),
+    op(RET_K, 1),
+    op(RET_K, 0),
   ];
 }
 

@@ -2,13 +2,14 @@
  * Uplink backend `mmsg`, the worker's half: recvmmsg and sendmmsg over the raw sockets that mmsg.ts has opened.
  *
  * A raw IPv4 socket takes any number of packets in one call, and so does a raw IPv6 socket; a list with packets of both
- * families is sent in runs of one family.
+ * families is sent in runs of one family. ESP in UDP goes through sockets of its own (esp-in-udp.ts) where there are any.
  */
 
 import { ADDRESS_SLOT, type FrameColumns, type Native } from '../../native-shims/types.ts';
 import type { FrameList } from '../batch.ts';
 import { IPV4_DESTINATION } from '../wire/ipv4.ts';
 import { IPV6_ADDRESS_LENGTH, IPV6_DESTINATION } from '../wire/ipv6.ts';
+import { EspInUdp } from './esp-in-udp.ts';
 import { ERRNO, NO_DESCRIPTORS, type Uplink, type UplinkDescriptors } from './uplink.ts';
 
 const NO_SOCKET = -1;
@@ -22,24 +23,36 @@ const SIN6_ADDR = 8;
 export class MmsgUplink implements Uplink {
   private readonly native: Native;
   private receivers: UplinkDescriptors['receive'] = NO_DESCRIPTORS.receive;
+  private descriptorList: readonly number[] = [];
   private senders: UplinkDescriptors['send'] = NO_DESCRIPTORS.send;
   /** sendmmsg needs a destination address beside the header: one for each row of the list. */
   private readonly addresses: Uint8Array;
+  private readonly espInUdp: EspInUdp;
+  /** Whether ESP in UDP leaves through them as well. */
+  private readonly segments: boolean;
   private watches: (() => void)[] = [];
   private callback: (() => void) | undefined;
 
-  /** `capacity`: entries of the longest list that is sent. */
-  constructor(native: Native, capacity: number) {
+  /** `capacity`: entries of the longest list that is sent or received. `segments`: UDP_SEGMENT is used. */
+  constructor(native: Native, capacity: number, segments = true) {
     this.native = native;
+    this.segments = segments;
+    this.espInUdp = new EspInUdp(native, capacity);
     this.addresses = new Uint8Array(ADDRESS_SLOT * capacity);
   }
 
   descriptors(): readonly number[] {
-    return this.receivers.map((receiver) => receiver.fd);
+    return this.descriptorList;
+  }
+
+  get holdsMore(): boolean {
+    return this.espInUdp.holdsMore;
   }
 
   use(descriptors: UplinkDescriptors): void {
     this.receivers = descriptors.receive;
+    this.descriptorList = [...descriptors.receive, ...descriptors.espInUdp].map(({ fd }) => fd);
+    this.espInUdp.use(descriptors.espInUdp);
     this.senders = descriptors.send.map((sender) => ({ ...sender, mark: sender.mark | 0 }));
     if (this.callback !== undefined) this.watch(this.callback);
   }
@@ -54,24 +67,35 @@ export class MmsgUplink implements Uplink {
           ? this.native.receiveBatch(fd, columns, from, count - filled, capacity)
           : this.native.receiveBatch6(fd, protocol, columns, from, count - filled, capacity);
     }
+    if (filled < count) filled += this.espInUdp.receive(columns, first + filled, count - filled, capacity);
     return filled;
   }
 
   send(list: FrameList, mark: number): void {
     const { count } = list;
     for (let first = 0; first < count; ) {
+      const udp = this.udpSenderOf(list, first);
       const family = versionOf(list, first);
       let end = first;
-      while (end < count && versionOf(list, end) === family) this.writeAddress(list, end++, family);
-      this.sendRun(list, first, end, this.senderOf(family, mark));
+      do end++;
+      while (end < count && versionOf(list, end) === family && this.udpSenderOf(list, end) === udp);
+      if (udp !== NO_SOCKET) this.espInUdp.send(udp, list, first, end, mark);
+      else {
+        for (let j = first; j < end; j++) this.writeAddress(list, j, family);
+        this.sendRun(list, first, end, this.senderOf(family, mark));
+      }
       first = end;
     }
+  }
+
+  private udpSenderOf(list: FrameList, j: number): number {
+    return this.segments ? this.espInUdp.senderOf(list, j) : NO_SOCKET;
   }
 
   watch(callback: () => void): () => void {
     for (const stop of this.watches) stop();
     this.callback = callback;
-    this.watches = this.receivers.map(({ fd }) => this.native.watchReadable(fd, callback));
+    this.watches = this.descriptorList.map((fd) => this.native.watchReadable(fd, callback));
     return () => {
       for (const stop of this.watches) stop();
       this.watches = [];

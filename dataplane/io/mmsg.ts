@@ -1,7 +1,8 @@
 /**
  * Uplink backend `mmsg`, the main thread's half: raw sockets for each worker and address family. mmsg-uplink.ts uses them.
  *
- * In: a raw ESP socket, with NATs a raw UDP socket for port 4500 beside it; raw GRE and raw UDP sockets while a tunnel of that kind may come in as plaintext.
+ * In: a raw ESP socket, with NATs UDP sockets of port 4500 beside it (nat-sockets.ts; a raw one where they can't be had); raw GRE and raw UDP
+ * sockets while a tunnel of that kind may come in as plaintext.
  * Raw sockets get reassembled packets. Each worker's BPF filter takes its own (bpf.ts).
  * A UDP socket bound to each tunnel port, with a filter that drops all, keeps the kernel from
  * answering with ICMP port unreachable.
@@ -12,6 +13,7 @@
 import type { Native } from '../../native-shims/types.ts';
 import type { Family } from '../address-pairs.ts';
 import { DROP_ALL, espFilter, espInUdpFilter, greFilter, portFilter } from './bpf.ts';
+import { NatSockets } from './nat-sockets.ts';
 import {
   type FamilyDemand,
   IP_PROTOCOL,
@@ -44,10 +46,12 @@ export class MmsgBackend implements UplinkBackend {
   private readonly sockets: Readonly<Record<Family, readonly FamilySockets[]>>;
   /** Bound and silent UDP sockets, TCP sockets that listen to nothing, by family, protocol and port. */
   private readonly guards = new Map<string, number>();
+  private readonly nat: NatSockets;
   private replaced: number[] = [];
 
-  /** `workers`: sets of sockets, at least 1. */
-  constructor(native: Native, workers: number, log: Log) {
+  /** `workers`: sets of sockets, at least 1. `joins`: ESP in UDP is received with UDP_GRO. */
+  constructor(native: Native, workers: number, log: Log, joins = true) {
+    this.nat = new NatSockets(native, workers, joins, log);
     this.native = native;
     this.workers = workers;
     this.log = log;
@@ -86,6 +90,7 @@ export class MmsgBackend implements UplinkBackend {
     }
     for (const fd of this.guards.values()) if (fd !== NO_SOCKET) this.native.close(fd);
     this.guards.clear();
+    this.nat.close();
   }
 
   private descriptorsOf(worker: number): UplinkDescriptors {
@@ -93,6 +98,10 @@ export class MmsgBackend implements UplinkBackend {
     return {
       receive: sets.flatMap(({ family, receive }) => [...receive.values()].map((socket) => ({ family, ...socket }))),
       send: sets.flatMap(({ family, send }) => [...send].map(([mark, fd]) => ({ family, mark, fd }))),
+      espInUdp: sets.flatMap(({ family }) => {
+        const fd = this.nat.of(family)?.[worker];
+        return fd === undefined ? [] : [{ family, fd }];
+      }),
     };
   }
 
@@ -101,7 +110,7 @@ export class MmsgBackend implements UplinkBackend {
     const { workers } = this;
     const wanted = new Map<string, { protocol: number; filter: Parameters<Native['attachFilter']>[1] }>();
     if (demand.esp) wanted.set('esp', { protocol: IP_PROTOCOL.esp, filter: espFilter(worker, workers, family) });
-    if (demand.espInUdp)
+    if (demand.espInUdp && this.nat.open(family) === undefined)
       wanted.set('esp in udp', { protocol: IP_PROTOCOL.udp, filter: espInUdpFilter(worker, workers, family) });
     if (demand.gre) wanted.set('gre', { protocol: IP_PROTOCOL.gre, filter: greFilter(worker, workers, family) });
     for (const name of ['udp', 'tcp'] as const) {

@@ -17,6 +17,7 @@ export const IP_PROTOCOL = { tcp: 6, udp: 17, gre: 47, esp: 50, raw: 255 } as co
 export const ERRNO = {
   EPERM: 1,
   EAGAIN: 11,
+  EINVAL: 22,
   EMSGSIZE: 90,
   ENETDOWN: 100,
   ENETUNREACH: 101,
@@ -51,9 +52,11 @@ export interface UplinkDescriptors {
   /** `protocol` is that of the raw socket. */
   readonly receive: readonly { readonly family: Family; readonly protocol: number; readonly fd: number }[];
   readonly send: readonly { readonly family: Family; readonly mark: number; readonly fd: number }[];
+  /** UDP sockets of port 4500, in place of a raw one that receives ESP in UDP. */
+  readonly espInUdp: readonly { readonly family: Family; readonly fd: number }[];
 }
 
-export const NO_DESCRIPTORS: UplinkDescriptors = { receive: [], send: [] };
+export const NO_DESCRIPTORS: UplinkDescriptors = { receive: [], send: [], espInUdp: [] };
 
 /** Main thread. */
 export interface UplinkBackend {
@@ -68,6 +71,8 @@ export interface UplinkBackend {
 
 /** Packet worker. No method throws for a packet, blocks, or allocates. */
 export interface Uplink {
+  /** Something was received that receive() has not handed out yet, and that no poll will tell of. */
+  readonly holdsMore?: boolean;
   /** Descriptors to poll; empty where `watch` is the only way. */
   descriptors(): readonly number[];
   /** Takes over new descriptors. */

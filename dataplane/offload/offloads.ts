@@ -15,6 +15,8 @@ export const OFFLOADS = [
       'TAPs and devices hand over TCP and UDP in up to 64 KB with open checksums; the engine cuts and completes.',
   },
   { name: 'gro', sentence: 'TCP segments out of tunnels are joined, and written to a TAP in up to 64 KB.' },
+  { name: 'udp-gso', sentence: 'ESP in UDP leaves in messages of up to 64 packets, which the kernel or the NIC cuts.' },
+  { name: 'udp-gro', sentence: 'ESP in UDP that the kernel has joined is received as one message, and cut here.' },
 ] as const satisfies readonly OffloadRow[];
 
 export type OffloadName = (typeof OFFLOADS)[number]['name'];

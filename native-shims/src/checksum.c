@@ -92,34 +92,38 @@ static bool overlap(int32_t one, int32_t other, int32_t length) {
 }
 
 /* Row of copyBatch, checked; false and thrown if a range is outside the arena or copied onto itself. */
-static bool take_copy(struct arguments *a, const struct frames *frames, const struct column *to, size_t row, int32_t *from,
-                      int32_t *into, int32_t *length) {
+static bool take_copy(struct arguments *a, const struct frames *frames, const struct bytes *target, const struct column *to,
+                      size_t row, int32_t *from, int32_t *into, int32_t *length) {
   *from = read_row(&frames->offset, row);
   *length = read_row(&frames->length, row);
   *into = read_row(to, row);
   if (!is_within(frames->arena.length, *from, *length))
     throw_outside(a, "packet", row, *from, *length, frames->arena.length);
-  else if (!is_within(frames->arena.length, *into, *length))
-    throw_outside(a, "copy", row, *into, *length, frames->arena.length);
-  else if (overlap(*from, *into, *length))
+  else if (!is_within(target->length, *into, *length))
+    throw_outside(a, "copy", row, *into, *length, target->length);
+  else if (target->data == frames->arena.data && overlap(*from, *into, *length))
     throw_range(a, "row %zu copies %d bytes from %d onto themselves at %d", row, *length, *from, *into);
   return !a->failed;
 }
 
-/* copyBatch(arena, offset, length, first, count, to, sum) */
+/* copyBatch(arena, offset, length, first, count, to, sum, into); `into` is the arena or another one, not one that overlaps it */
 static napi_value copy_batch(napi_env env, napi_callback_info info) {
   struct arguments a;
   int32_t from, into, length;
-  if (!arguments_load(&a, env, info, "copyBatch", 7)) return NULL;
+  if (!arguments_load(&a, env, info, "copyBatch", 8)) return NULL;
   struct frames frames = take_frames(&a, 0);
   struct column to = take_rows_column(&a, 5, "to", frames.rows);
   struct column sum = take_rows_column(&a, 6, "sum", frames.rows);
+  struct bytes target = take_bytes(&a, 7, "into");
   if (a.failed) return NULL;
+  if (target.data != frames.arena.data && target.data < frames.arena.data + frames.arena.length &&
+      frames.arena.data < target.data + target.length)
+    return throw_range(&a, "into overlaps the arena");
   for (size_t row = frames.rows.first; row < frames.rows.end; row++)
-    if (!take_copy(&a, &frames, &to, row, &from, &into, &length)) return NULL;
+    if (!take_copy(&a, &frames, &target, &to, row, &from, &into, &length)) return NULL;
   for (size_t row = frames.rows.first; row < frames.rows.end; row++) {
-    if (!take_copy(&a, &frames, &to, row, &from, &into, &length)) return NULL;
-    write_row(&sum, row, length == 0 ? 0 : (int32_t)copy_bytes(frames.arena.data + into, frames.arena.data + from, (size_t)length));
+    if (!take_copy(&a, &frames, &target, &to, row, &from, &into, &length)) return NULL;
+    write_row(&sum, row, length == 0 ? 0 : (int32_t)copy_bytes(target.data + into, frames.arena.data + from, (size_t)length));
   }
   return NULL;
 }

@@ -21,7 +21,7 @@
 #define UNSET (-1)
 
 #define SENT_CONTROL \
-  (CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(uint16_t)) + 2 * CMSG_SPACE(sizeof(int)))
+  (CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(uint16_t)) + 3 * CMSG_SPACE(sizeof(int)))
 #define RECEIVED_CONTROL (CMSG_SPACE(sizeof(struct in6_pktinfo)) + 2 * CMSG_SPACE(sizeof(int)))
 
 union sent_control {
@@ -39,6 +39,7 @@ struct sent {
   struct frames frames;
   struct bytes to, from;
   struct column to_index, group, tos, ttl, errors;
+  uint32_t mark;
 };
 
 /* Appends a control message behind the `used` bytes there are. Returns the bytes used then. */
@@ -113,6 +114,7 @@ static size_t make_message(struct arguments *a, const struct sent *sent, size_t 
     used = add_control(control->bytes, used, is_v6 ? IPPROTO_IPV6 : IPPROTO_IP, is_v6 ? IPV6_TCLASS : IP_TOS, &tos, sizeof tos);
   if (ttl != UNSET)
     used = add_control(control->bytes, used, is_v6 ? IPPROTO_IPV6 : IPPROTO_IP, is_v6 ? IPV6_HOPLIMIT : IP_TTL, &ttl, sizeof ttl);
+  if (sent->mark != 0) used = add_control(control->bytes, used, SOL_SOCKET, SO_MARK, &sent->mark, sizeof sent->mark);
   if (rows > 1) {
     uint16_t segment = (uint16_t)parts[0].iov_len;
     used = add_control(control->bytes, used, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof segment);
@@ -122,7 +124,7 @@ static size_t make_message(struct arguments *a, const struct sent *sent, size_t 
   return rows;
 }
 
-/* sendSegments(fd, arena, offset, length, first, count, to, from, toIndex, group, tos, ttl, errors) */
+/* sendSegments(fd, arena, offset, length, first, count, to, from, toIndex, group, tos, ttl, errors, mark) */
 static napi_value send_segments(napi_env env, napi_callback_info info) {
   struct arguments a;
   struct sent sent;
@@ -131,7 +133,7 @@ static napi_value send_segments(napi_env env, napi_callback_info info) {
   union sent_control controls[MESSAGES];
   struct mmsghdr messages[MESSAGES];
   size_t rows_of[MESSAGES];
-  if (!arguments_load(&a, env, info, "sendSegments", 13)) return NULL;
+  if (!arguments_load(&a, env, info, "sendSegments", 14)) return NULL;
   int fd = take_descriptor(&a, 0);
   sent.frames = take_frames(&a, 1);
   sent.to = take_bytes(&a, 6, "to");
@@ -141,6 +143,7 @@ static napi_value send_segments(napi_env env, napi_callback_info info) {
   sent.tos = take_rows_column(&a, 10, "tos", sent.frames.rows);
   sent.ttl = take_rows_column(&a, 11, "ttl", sent.frames.rows);
   sent.errors = take_rows_column(&a, 12, "errors", sent.frames.rows);
+  sent.mark = (uint32_t)take_integer(&a, 13, "mark", 0, UINT32_MAX);
   if (a.failed) return NULL;
   if (sent.from.length < sent.to.length)
     return throw_range(&a, "from has %zu address slots, to has %zu", sent.from.length / ADDRESS_SLOT, sent.to.length / ADDRESS_SLOT);

@@ -97,12 +97,12 @@ static napi_value open_raw_socket(napi_env env, napi_callback_info info) {
   return number_result(&a, fd);
 }
 
-/* openUdpSocket(family, address, port, device, packetInfo, reusePort, mark, receiveBuffer, sendBuffer, segments) */
+/* openUdpSocket(family, address, port, device, packetInfo, reusePort, mark, receiveBuffer, sendBuffer, joined, receiveTos, dontFragment) */
 static napi_value open_udp_socket(napi_env env, napi_callback_info info) {
   struct arguments a;
   union address address;
   char device[IFNAMSIZ], endpoint[ADDRESS_TEXT_BYTES + 8];
-  if (!arguments_load(&a, env, info, "openUdpSocket", 10)) return NULL;
+  if (!arguments_load(&a, env, info, "openUdpSocket", 12)) return NULL;
   int family = take_family(&a, 0);
   take_address(&a, 1, "address", family, &address);
   set_port(&address, (uint16_t)take_integer(&a, 2, "port", 0, 65535));
@@ -111,7 +111,9 @@ static napi_value open_udp_socket(napi_env env, napi_callback_info info) {
   bool reuse_port = take_boolean(&a, 5, "reusePort");
   int64_t mark = take_integer(&a, 6, "mark", NO_MARK, UINT32_MAX);
   struct buffers buffers = take_buffers(&a, 7);
-  bool segments = take_boolean(&a, 9, "segments");
+  bool joined = take_boolean(&a, 9, "joined");
+  bool receive_tos = take_boolean(&a, 10, "receiveTos");
+  bool dont_fragment = take_boolean(&a, 11, "dontFragment");
   if (a.failed) return NULL;
   write_endpoint(&address, endpoint);
 
@@ -122,9 +124,12 @@ static napi_value open_udp_socket(napi_env env, napi_callback_info info) {
   if (packet_info && (family == AF_INET6 ? set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
                                          : set_option(fd, IPPROTO_IP, IP_PKTINFO, 1)) != 0)
     return give_up(&a, fd, "set PKTINFO on UDP socket");
-  if (segments && set_option(fd, IPPROTO_UDP, UDP_GRO, 1) != 0) return give_up(&a, fd, "set UDP_GRO on UDP socket");
-  if (segments && (family == AF_INET6 ? set_option(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1)
-                                      : set_option(fd, IPPROTO_IP, IP_RECVTOS, 1)) != 0)
+  if (joined && set_option(fd, IPPROTO_UDP, UDP_GRO, 1) != 0) return give_up(&a, fd, "set UDP_GRO on UDP socket");
+  if (dont_fragment && (family == AF_INET6 ? set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO)
+                                           : set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)) != 0)
+    return give_up(&a, fd, "set MTU_DISCOVER on UDP socket");
+  if (receive_tos && (family == AF_INET6 ? set_option(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1)
+                                         : set_option(fd, IPPROTO_IP, IP_RECVTOS, 1)) != 0)
     return give_up(&a, fd, "set RECVTOS on UDP socket");
   if (reuse_port && set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1) != 0) return give_up(&a, fd, "set SO_REUSEPORT on UDP socket");
   if (set_mark(fd, mark) != 0) return give_up(&a, fd, "set SO_MARK on UDP socket");

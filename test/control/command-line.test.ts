@@ -19,7 +19,7 @@ describe('the command line', () => {
       unixctl: `/var/run/openvswitch/ovs-espd.${process.pid}.ctl`,
       aead: 'native',
       uplinkIo: 'mmsg',
-      offloads: { tso: true, gro: true },
+      offloads: { tso: true, gro: true, 'udp-gso': true, 'udp-gro': true },
       noCleanup: false,
       ignored: [],
       tls: {},
@@ -110,10 +110,21 @@ describe('the command line', () => {
     [['--workers'], 'ovs-espd: --workers is not set, expected an argument; spell it --workers=N'],
     [['--workers=x'], 'ovs-espd: --workers is "x", expected 0 to 64; for instance --workers=2'],
     [['--workers=65'], 'ovs-espd: --workers is "65", expected 0 to 64; for instance --workers=2'],
+    [
+      ['--offload=gro,lro'],
+      'ovs-espd: --offload is "lro", expected all, none, or some of tso, gro, udp-gso, udp-gro; for instance --offload=tso',
+    ],
     [['--aead=rot13'], 'ovs-espd: --aead is "rot13", expected native or node or noble; spell it --aead=BACKEND'],
     [['a', 'b'], 'ovs-espd: DATABASE is "a b", expected at most one; see ovs-espd --help'],
   ])('refuses %j in one line', (args, message) => {
     expect(() => parseCommandLine(args, {})).toThrow(expect.objectContaining({ message }));
+  });
+
+  it('takes all offloads, none, or those that are named', () => {
+    const chosen = (word: string) => Object.entries(parse(`--offload=${word}`).offloads).filter(([, on]) => on);
+    expect(chosen('all').map(([name]) => name)).toEqual(['tso', 'gro', 'udp-gso', 'udp-gro']);
+    expect(chosen('none')).toEqual([]);
+    expect(chosen('udp-gro,tso').map(([name]) => name)).toEqual(['tso', 'udp-gro']);
   });
 
   it('names every option of its table in --help, and -V gives a version', () => {

@@ -93,7 +93,7 @@ function receiveAll(
 
 describe('sendSegments and receiveSegments', () => {
   it('send a group as one message, which arrives joined, with the size of its segments', () => {
-    const receiver = bound({ segments: true, packetInfo: true });
+    const receiver = bound({ joined: true, receiveTos: true, packetInfo: true });
     const sender = bound({});
     const sent = sentRows([1000, 1000, 1000, 700]);
     sent.group[0] = 4;
@@ -113,7 +113,7 @@ describe('sendSegments and receiveSegments', () => {
   });
 
   it('tell where a datagram is from, where to, and its TOS', () => {
-    const receiver = bound({ segments: true, packetInfo: true, address: '0.0.0.0' });
+    const receiver = bound({ joined: true, receiveTos: true, packetInfo: true, address: '0.0.0.0' });
     const sender = bound({ address: '0.0.0.0' });
     const sent = sentRows([10, 20]);
     sent.tos.set([0xb9, 3]);
@@ -137,7 +137,7 @@ describe('sendSegments and receiveSegments', () => {
   });
 
   it('work over IPv6, with source address and traffic class', () => {
-    const receiver = bound({ family: 6, address: '::', segments: true, packetInfo: true });
+    const receiver = bound({ family: 6, address: '::', joined: true, receiveTos: true, packetInfo: true });
     const sender = bound({ family: 6, address: '::' });
     const to = new Uint8Array(ADDRESS_SLOT);
     new Uint16Array(to.buffer)[0] = 10;
@@ -160,7 +160,7 @@ describe('sendSegments and receiveSegments', () => {
   });
 
   it('take any mix of groups and give every datagram as it was sent', () => {
-    const receiver = bound({ segments: true, receiveBuffer: 4 << 20 });
+    const receiver = bound({ joined: true, receiveTos: true, receiveBuffer: 4 << 20 });
     const sender = bound({ sendBuffer: 4 << 20 });
     const { to, from } = slotsTo(receiver.port);
     const group = fc.record({
@@ -191,7 +191,7 @@ describe('sendSegments and receiveSegments', () => {
   });
 
   it('report the errno of a refused message in each of its rows and go on behind it', () => {
-    const receiver = bound({ segments: true });
+    const receiver = bound({ joined: true, receiveTos: true });
     const sender = bound({});
     const sent = sentRows([1472, 1472, 8]);
     sent.group.set([2, 0, 1]);
@@ -206,7 +206,7 @@ describe('sendSegments and receiveSegments', () => {
 
   it('pass over an ICMP error that an earlier message has caused', () => {
     const nobody = bound({});
-    const sender = bound({ segments: true });
+    const sender = bound({ joined: true, receiveTos: true });
     const { to, from } = slotsTo(nobody.port);
     native.close(nobody.fd);
     opened = opened.filter((fd) => fd !== nobody.fd);
@@ -223,7 +223,7 @@ describe('sendSegments and receiveSegments', () => {
     ['a shorter row within a group', [3, 1, 1], [8, 7, 8]],
     ['an empty row in a group', [2, 1, 1], [8, 0, 8]],
   ])('%s: RangeError, and nothing is sent', (_, group, lengths) => {
-    const receiver = bound({ segments: true });
+    const receiver = bound({ joined: true, receiveTos: true });
     const sender = bound({});
     const sent = sentRows(lengths);
     sent.group.set(group);

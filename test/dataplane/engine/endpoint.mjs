@@ -124,7 +124,7 @@ process.on('SIGUSR2', () => {
 process.on('SIGHUP', () =>
   engine.runner.post(() => ({
     op: 'set-uplink',
-    uplink: { receive: [{ family: 4, protocol: 50, fd: 9999 }], send: [] },
+    uplink: { receive: [{ family: 4, protocol: 50, fd: 9999 }], send: [], espInUdp: [] },
   })),
 );
 // The threads end wherever they are, between any two instructions of JavaScript.

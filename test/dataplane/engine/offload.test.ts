@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Engine } from '../../../dataplane/engine.ts';
 import { MemoryPort, MemoryWire } from '../../../dataplane/io/memory.ts';
+import { allOffloads } from '../../../dataplane/offload/offloads.ts';
 import { loadNative } from '../../../native-shims/index.ts';
 import { ACK, FIN, type LargeFrame, PSH, segmentsOf, withVnetHeader } from '../offload/large-frames.ts';
 import { openPair, type Pair, type PairOptions, settle, TEST_LIMITS, tunnelSettings, until } from './pair.ts';
@@ -66,7 +67,7 @@ describe('an engine with offloads', () => {
     const [tso, gro] = [mode === 'tso' || mode === 'all', mode === 'gro' || mode === 'all'];
     const pair = await pairOf({
       vnetHeaders: [...(tso ? (['a'] as const) : []), ...(gro ? (['b'] as const) : [])],
-      offloads: { tso, gro },
+      offloads: { ...allOffloads(false), tso, gro },
     });
     for (let i = 0; i < 8; i++) {
       const part = { ...large, sequence: large.sequence + i * large.payload.length, id: 100 + i * 50 };

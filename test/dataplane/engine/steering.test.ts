@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { espFilter, espInUdpFilter, greFilter, IKE_IN_UDP, portFilter } from '../../../dataplane/io/bpf.ts';
+import { espFilter, espInUdpFilter, greFilter, IKE_IN_UDP, portFilter, portShare } from '../../../dataplane/io/bpf.ts';
 import { makeSpi, SpiAllocator, slotOfSpi, workerOfSpi } from '../../../dataplane/steering.ts';
 import { runFilter } from '../io/bpf-interpreter.ts';
 
@@ -181,6 +181,19 @@ describe('the filters of the workers', () => {
     },
   );
 
+  it('share port 4500: IKE to the first socket, ESP to that of the worker its SPI names', () => {
+    fc.assert(
+      fc.property(uint32, fc.integer({ min: 1, max: 64 }), (spi, workers) => {
+        const socketOf = (...payload: number[]) => runFilter(portShare(workers), Uint8Array.from(payload));
+        const named = workerOfSpi(spi) < workers ? workerOfSpi(spi) : 0;
+        const bytes = [spi >>> 24, (spi >>> 16) & 255, (spi >>> 8) & 255, spi & 255];
+        expect(socketOf(...bytes, 0, 0, 0, 1)).toBe(spi === 0 ? 0 : 1 + named);
+        expect(socketOf(0, 0, 0, 0, 1, 2, 3, 4)).toBe(0);
+        for (const short of [[], [0xff], [1, 2, 3]]) expect(socketOf(...short)).toBe(1);
+      }),
+    );
+  });
+
   it('let the IKE socket on port 4500 hear IKE only', () => {
     const datagram = (...payload: number[]): Uint8Array =>
       Uint8Array.of(1, 2, 0x11, 0x94, 0, 8 + payload.length, 0, 0, ...payload);
@@ -203,6 +216,6 @@ describe('the filters of the workers', () => {
   });
 
   it('refuse more UDP ports than a program can jump over', () => {
-    expect(() => portFilter([...Array(201).keys()], 0, 1)).toThrow(/201 different UDP tunnel ports/);
+    expect(() => portFilter([...Array(201).keys()], 0, 1)).toThrow(/201 different tunnel ports/);
   });
 });

@@ -48,6 +48,14 @@ export function runFilter(program: readonly BpfInstruction[], packet: Uint8Array
       case 0x02:
         memory[k] = a;
         break;
+      case 0x80:
+        a = packet.length;
+        break;
+      case 0x04:
+        a = (a + k) >>> 0;
+        break;
+      case 0x16:
+        return a;
       case 0x54:
         a = (a & k) >>> 0;
         break;
