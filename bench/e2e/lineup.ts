@@ -1,6 +1,6 @@
 /**
  * Who takes part, and how often. Lead contenders are measured in every round; the breadth (every encapsulation in every
- * protection, more workers) in every third. The same tunnel stands twice (A/A): how far its ratio to itself is from 1 is
+ * protection, no offloads, more workers) in every third. The same tunnel stands twice (A/A): how far its ratio to itself is from 1 is
  * the noise that any other ratio has to exceed.
  */
 import { availableParallelism } from 'node:os';
@@ -45,6 +45,7 @@ const breadth: readonly Peer[] = [
   ...PROTECTIONS.flatMap((protection) => TYPES.map((type) => ovsEspd({ type, protection }))).filter(
     ({ name }) => !lead.some((peer) => peer.name === name),
   ),
+  ovsEspd({ type: 'geneve', protection: 'raw ESP', args: ['--offload=none'] }),
   ovsEspd({ type: 'geneve', protection: 'raw ESP', workers: Math.max(2, availableParallelism()) }),
 ];
 

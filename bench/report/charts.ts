@@ -10,6 +10,8 @@ const FRAME_HEIGHT = 120;
 const LABEL_WIDTH = 270;
 const LINES_HEIGHT = 420;
 const GAP = { barGap: '10%', barCategoryGap: '25%' } as const;
+/** With more points than this a line has no marks on it. */
+const MOST_SYMBOLS = 40;
 const WHISKER = '#333';
 /** Distinct for readers who see colours differently (Okabe and Ito). */
 const COLOURS = ['#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00', '#f0e442', '#000000'];
@@ -99,6 +101,7 @@ function lines({ title, xTitle, yTitle, series, logarithmicX = false, logarithmi
       type: 'line',
       name,
       ...STILL,
+      showSymbol: points.length <= MOST_SYMBOLS,
       symbolSize: 5,
       data: points.map(([x, y]) => [x, y]),
     })),

@@ -27,7 +27,7 @@ export type Environment = {
 
 /** How to ask the programs of the contenders and of the traffic for their version. */
 const VERSIONS: readonly (readonly [name: string, command: string, args: readonly string[], pattern: RegExp])[] = [
-  ['strongSwan', 'swanctl', ['--version'], /strongSwan swanctl ([\d.]+)/],
+  ['strongSwan', 'swanctl', ['--version'], /strongSwan ([\d.]+)/],
   ['wireguard-go', 'wireguard-go', ['--version'], /v?([\d.]{4,})/],
   ['Open vSwitch', 'ovs-vswitchd', ['--version'], /\) ([\d.]+)/],
   ['iperf3', 'iperf3', ['--version'], /iperf ([\d.]+)/],

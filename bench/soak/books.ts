@@ -22,12 +22,14 @@ export type KernelBooks = {
   readonly tapReceived: number;
   /** Packets that raw sockets had no room for. */
   readonly socketDropped: number;
+  /** Datagrams that the UDP sockets of whoever uses the tunnel had no room for: after the tunnel, so in no equation. */
+  readonly udpDropped: number;
 };
 
 /** Both of one host. */
 export type HostBooks = { readonly daemon: DaemonBooks; readonly kernel: KernelBooks };
 
-const KERNEL_COUNTERS = ['tapSent', 'tapSendDropped', 'tapReceived', 'socketDropped'] as const;
+const KERNEL_COUNTERS = ['tapSent', 'tapSendDropped', 'tapReceived', 'socketDropped', 'udpDropped'] as const;
 const WORKER_COUNTERS = ['framesRead', 'packetsReceived', 'packetsSent', 'framesWritten'] as const;
 
 /** Parses `coverage/show`. @throws if it has no line of a worker. */
@@ -55,8 +57,16 @@ export function parseRawDrops(text: string): number {
   return rows.reduce((sum, line) => sum + Number(line.trim().split(/\s+/).at(-1)), 0);
 }
 
+/** RcvbufErrors of the line that follows the head of UDP in /proc/net/snmp. */
+export function parseUdpDrops(text: string): number {
+  const [head, row] = text.split('\n').filter((line) => line.startsWith('Udp:'));
+  const column = head?.split(' ').indexOf('RcvbufErrors') ?? -1;
+  if (column < 0 || row === undefined) throw new Error('/proc/net/snmp has no RcvbufErrors of UDP');
+  return Number(row.split(' ')[column]);
+}
+
 /** The statistics of `ip -s -j link show DEVICE`, for a TAP. */
-export function parseLink(json: string): Omit<KernelBooks, 'socketDropped'> {
+export function parseLink(json: string): Omit<KernelBooks, 'socketDropped' | 'udpDropped'> {
   type Side = { packets: number; dropped: number };
   const [link] = JSON.parse(json) as { stats64?: { rx: Side; tx: Side } }[];
   if (link?.stats64 === undefined) throw new Error('ip -s -j link show gave no statistics');
@@ -120,11 +130,13 @@ export function balances(a: HostBooks, b: HostBooks): Balance[] {
   return [...hostBalances('a', a), wire('a to b', a, b), wire('b to a', b, a), ...hostBalances('b', b)];
 }
 
-/** Growth of a series between its middle and its end, as a share of the middle: medians of its third and last fifths. */
+/**
+ * Growth of a series: by how much its peak in the second half exceeds that in the first, as a share. A garbage collector
+ * makes memory rise and fall; only what it cannot take back moves the peak.
+ */
 export function growth(values: readonly number[]): number {
-  const fifth = Math.floor(values.length / 5);
-  if (fifth === 0) return Number.NaN;
-  const middleOf = (part: readonly number[]) => [...part].sort((x, y) => x - y)[part.length >> 1]!;
-  const middle = middleOf(values.slice(2 * fifth, 3 * fifth));
-  return (middleOf(values.slice(-fifth)) - middle) / middle;
+  const half = values.length >> 1;
+  if (half === 0) return Number.NaN;
+  const first = Math.max(...values.slice(0, half));
+  return (Math.max(...values.slice(half)) - first) / first;
 }

@@ -20,7 +20,7 @@ import { markdownTable } from '../report/markdown.ts';
 import { RESULTS, writeReport } from '../report/write.ts';
 import { residentOf } from '../scale/daemon.ts';
 import { iperf, parseUdp, udpWords } from '../traffic/iperf.ts';
-import { balances, type HostBooks, parseCoverage, parseLink, parseRawDrops, since } from './books.ts';
+import { balances, type HostBooks, parseCoverage, parseLink, parseRawDrops, parseUdpDrops, since } from './books.ts';
 import { type MemorySample, memoryGrew, soakPage, vanished } from './report.ts';
 
 const TYPES = ['gre', 'geneve', 'vxlan', 'stt'] as const;
@@ -61,7 +61,9 @@ async function booksOf({ host, daemon }: Side): Promise<HostBooks> {
   const coverage = parseCoverage(await daemon.appctl('coverage/show'));
   const link = await ip(host.namespace, '-s', '-j', 'link', 'show', BRIDGE);
   const raw = await host.exec('cat', ['/proc/net/raw', '/proc/net/raw6']);
-  return { daemon: coverage, kernel: { ...parseLink(link.stdout), socketDropped: parseRawDrops(raw.stdout) } };
+  const snmp = await host.exec('cat', ['/proc/net/snmp']);
+  const sockets = { socketDropped: parseRawDrops(raw.stdout), udpDropped: parseUdpDrops(snmp.stdout) };
+  return { daemon: coverage, kernel: { ...parseLink(link.stdout), ...sockets } };
 }
 
 const rest = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));

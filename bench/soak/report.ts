@@ -24,7 +24,7 @@ export type SoakResults = {
   readonly balances: readonly Balance[];
 };
 
-/** More than this in the second half of the run counts as growth. */
+/** A peak in the second half of the run that is higher by more than this counts as growth. */
 const MOST_GROWTH = 0.05;
 
 const growthOf = ({ memory }: SoakResults, side: 'a' | 'b') => growth(memory.map((sample) => sample[side]));
@@ -49,6 +49,9 @@ function dropRows({ a, b }: SoakResults): string[][] {
     ).flatMap(([name, { daemon, kernel }]) => [
       ...Object.entries(daemon.drops).map(([reason, count]) => [name, reason, String(count)]),
       ...(kernel.tapSendDropped > 0 ? [[name, 'queue of the TAP full (kernel)', String(kernel.tapSendDropped)]] : []),
+      ...(kernel.udpDropped > 0
+        ? [[name, 'UDP socket of the traffic generator full (kernel), behind the tunnel', String(kernel.udpDropped)]]
+        : []),
       ...(kernel.socketDropped > 0 ? [[name, 'raw socket full (kernel)', String(kernel.socketDropped)]] : []),
     ]),
   ];
@@ -66,7 +69,7 @@ export function soakPage(results: SoakResults): Page {
     command,
     summary: [
       `${what}; ${load.megabits} Mbit/s of UDP with ${load.size} bytes for ${load.seconds} s from a to b, wire-honest: ${number(load.kilopackets)} thousand packets a second arrived, ${number(100 * load.loss)} % were lost.`,
-      `Memory: between the middle of the run and its end the daemon on a grew by ${percent('a')}, that on b by ${percent('b')}: **${memoryGrew(results) ? 'it grows' : 'flat'}**.`,
+      `Memory: the peak in the second half of the run was ${percent('a')} above that in the first for the daemon on a, ${percent('b')} for that on b: **${memoryGrew(results) ? 'it grows' : 'flat'}**.`,
       `Packets that no counter explains: **${vanished(results) ? 'there are some, see the books' : 'none'}**.`,
     ],
     sections: [
