@@ -1,5 +1,6 @@
 /** Charts as SVG text, drawn by Apache ECharts on the server side: no browser, no script in the page. */
 import * as echarts from 'echarts';
+import { escapeHtml } from './escape.ts';
 import type { BarChart, Chart, LineChart } from './page.ts';
 
 const WIDTH = 920;
@@ -115,7 +116,9 @@ export function toSvg(chart: Chart): string {
   const instance = echarts.init(null, null, { renderer: 'svg', ssr: true, width: WIDTH, height });
   try {
     instance.setOption(chart.kind === 'bars' ? bars(chart) : lines(chart));
-    return instance.renderToSVGString();
+    // Rules for a pointer that hovers, of which the page has no need, and a name for those who do not see it.
+    const svg = instance.renderToSVGString().replace(/<style[\s\S]*?<\/style>\n?/, '');
+    return svg.replace(/^<svg/, `<svg role="img" aria-label="${escapeHtml(chart.title)}"`);
   } finally {
     instance.dispose();
   }

@@ -1,6 +1,7 @@
 /** A report as one web page with its charts inside: no script, no other file, nothing from the network. */
 import { toSvg } from './charts.ts';
 import { environmentLine } from './environment.ts';
+import { escapeHtml } from './escape.ts';
 import type { Page, Section, Table } from './page.ts';
 
 const STYLE = `
@@ -11,13 +12,6 @@ td:first-child, th:first-child { text-align: left; }
 pre { background: #f4f4f4; padding: .6em 1em; overflow-x: auto; }
 figure { margin: 1.5em 0; } svg { max-width: 100%; height: auto; } .machine { color: #555; }
 `;
-
-const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
-
-/** Text that is safe between tags and in attributes. */
-export function escapeHtml(text: string): string {
-  return text.replaceAll(/[&<>"]/g, (character) => ENTITIES[character] ?? character);
-}
 
 const paragraphs = (texts: readonly string[]) => texts.map((text) => `<p>${inline(text)}</p>`);
 

@@ -89,7 +89,8 @@ describe('the web page', () => {
 describe('a chart', () => {
   it('of bars draws a bar for what was measured, its whisker, and the names, escaped', () => {
     const svg = toSvg(bars);
-    expect(svg).toMatch(/^<svg [^>]*>/);
+    expect(svg).toMatch(/^<svg role="img" aria-label="Rates &amp; &lt;limits&gt;" [^>]*>/);
+    expect(svg).not.toContain('<style');
     for (const text of ['ours', 'theirs', 'Rates &amp; &lt;limits&gt;', '>2.50<']) expect(svg).toContain(text);
     // Without a value there is no bar: with one there is one more filled path.
     const count = (chart: Chart) => toSvg(chart).match(/fill="#0072b2"/g)?.length ?? 0;
