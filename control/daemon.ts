@@ -21,12 +21,13 @@ import type { ReadOnlyServer } from './http/read-only-server.ts';
 import { httpServers } from './http/servers.ts';
 import type { IkeRunner } from './ike-runner.ts';
 import { systemLinks } from './links.ts';
-import { modelOf, type StatusModel } from './model/model.ts';
+import { modelOf, type StatusModel, statusLine } from './model/model.ts';
 import { type Database, mapOf, numberOf, type Row } from './ovsdb/database.ts';
 import { openDatabase } from './ovsdb/open.ts';
 import { systemTimers } from './ovsdb/timers.ts';
 import type { PacketCapture } from './pcap/packet-capture.ts';
 import { Pidfile } from './pidfile.ts';
+import { ServiceManager } from './service-manager.ts';
 import type { StatusSources } from './status.ts';
 import { readUnderlay } from './underlay.ts';
 import { CommandError } from './unixctl/command.ts';
@@ -55,6 +56,7 @@ export class Daemon {
   readonly #core: Core;
   readonly #unixctl: UnixctlServer;
   readonly #servers: readonly ReadOnlyServer[];
+  readonly #manager: ServiceManager;
   readonly #startedAtMs = Date.now();
   readonly #pidfile: Pidfile | undefined;
   readonly #statistics: NodeJS.Timeout;
@@ -108,11 +110,11 @@ export class Daemon {
       onChange: () => {},
       onBug: (error) => daemon?.fail(error),
     });
-    daemon = new Daemon(options, vlog, core, pidfile);
+    daemon = new Daemon(options, native, vlog, core, pidfile);
     return daemon;
   }
 
-  private constructor(options: CommandLine, vlog: Vlog, core: Core, pidfile: Pidfile | undefined) {
+  private constructor(options: CommandLine, native: Native, vlog: Vlog, core: Core, pidfile: Pidfile | undefined) {
     this.#options = options;
     this.#vlog = vlog;
     this.#core = core;
@@ -133,6 +135,19 @@ export class Daemon {
     });
     this.#credentialWatcher = new CredentialWatcher(systemTimers, () => {
       this.#rereadCredentials().catch((error: unknown) => this.fail(error));
+    });
+    this.#manager = new ServiceManager({
+      ...{ native, environment: process.env, pid: process.pid },
+      // On the main thread there is nothing but this timer to prove: whoever runs it runs the packets too.
+      pulse: () =>
+        options.workers === 0
+          ? []
+          : core.engine
+              .counters()
+              .workers()
+              .map(({ turns, sleeps }) => turns + sleeps),
+      status: () => statusLine(this.model()),
+      warn: (message) => vlog.logger('main').warn(message),
     });
     this.#statistics = setInterval(() => void this.#writeStatistics(), STATISTICS_MS);
   }
@@ -156,6 +171,7 @@ export class Daemon {
     });
     database.on('disconnected', (reason) => log.warn(reason));
     database.start();
+    this.#manager.ready();
     log.info(
       `${PROGRAM} ${VERSION} started, database ${database.name}, ${this.#options.workers} packet workers, AEAD ${this.#options.aead}`,
     );
@@ -277,6 +293,7 @@ export class Daemon {
 
   async #end({ cleanup, why }: StopOptions): Promise<void> {
     this.#vlog.logger('main').info(`ending (${why})`);
+    this.#manager.stopping();
     clearInterval(this.#statistics);
     this.#credentialWatcher.close();
     await this.#core.stop(cleanup && !this.#options.noCleanup);

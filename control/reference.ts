@@ -4,10 +4,10 @@
  */
 import { fileURLToPath } from 'node:url';
 import { COUNTER_MEANINGS } from '../ike/index.ts';
-import { OPTIONS } from './command-line.ts';
 import { DAEMON_COMMANDS } from './commands.ts';
 import { ALL_KEYS } from './config/keys.ts';
 import { METRICS } from './metrics/metrics.ts';
+import { OPTIONS } from './options.ts';
 
 const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
 

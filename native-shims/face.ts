@@ -162,6 +162,7 @@ export interface Addon {
     into: Uint8Array,
   ): void;
   lockPidfile: Native['lockPidfile'];
+  sendNotification: Native['sendNotification'];
   monotonicMs: Native['monotonicMs'];
 }
 
@@ -319,6 +320,7 @@ export function faceOf(addon: Addon): Native {
     copyBatch: (c, to, sum, first, count, into = c.arena) =>
       addon.copyBatch(c.arena, c.offset, c.length, first, count, to, sum, into),
     lockPidfile: addon.lockPidfile,
+    sendNotification: addon.sendNotification,
     monotonicMs: addon.monotonicMs,
   };
 }

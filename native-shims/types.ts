@@ -309,6 +309,8 @@ export interface Native {
   // --- process
   /** Opens or creates the file, writes `text`, takes an fcntl write lock on it and keeps it until exit. Throws EAGAIN/EACCES if held; then `holder` pid is in the error. */
   lockPidfile(path: string, text: string): number;
+  /** Sends a text of up to 1023 bytes to a Unix datagram socket, as sd_notify(3) does; a path that begins with @ is abstract. Does not wait. */
+  sendNotification(path: string, text: string): void;
   /** Milliseconds of CLOCK_MONOTONIC. */
   monotonicMs(): number;
 }

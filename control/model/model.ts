@@ -74,6 +74,21 @@ export function modelOf({ status, engine, ikeCounters, news, startedAtMs, nowMs 
   };
 }
 
+/** The state in one line, for `systemctl status`. */
+export function statusLine({ isConfigured, tunnels }: StatusModel): string {
+  if (!isConfigured) return 'waiting for the database';
+  const count = (row: PolicyRowId): number => tunnels.filter(({ policyRow }) => policyRow === row).length;
+  const rows = {
+    up: 'with an SA',
+    down: 'dropping for want of an SA',
+    'never-up': 'without an SA yet',
+    invalid: 'INVALID',
+  };
+  const parts = Object.entries(rows).map(([row, text]) => [count(row as PolicyRowId), text] as const);
+  const told = parts.filter(([number]) => number > 0).map(([number, text]) => `${number} ${text}`);
+  return [`${tunnels.length} tunnel${tunnels.length === 1 ? '' : 's'}`, ...told].join(', ');
+}
+
 function modelTunnel(tunnel: TunnelState, index: IndexedStatus): ModelTunnel {
   const { certificates, customOptions, pskSet, ...view } = tunnelView(tunnel, index);
   const { protections, children } = index.sources;
