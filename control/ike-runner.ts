@@ -18,7 +18,7 @@ import type {
   JournalLine,
   UdpPath,
 } from '../ike/index.ts';
-import type { Native } from '../native-shims/index.ts';
+import type { Native, ReceivedDatagram } from '../native-shims/index.ts';
 import { NativeError } from '../native-shims/index.ts';
 import type { Timers } from './ovsdb/timers.ts';
 import type { Logger } from './vlog.ts';
@@ -28,8 +28,11 @@ export const NAT_T_PORT = 4500;
 const NON_ESP_MARKER_BYTES = 4;
 /** RFC 3948 §2.3. */
 const KEEPALIVE = Uint8Array.of(0xff);
-/** Datagrams taken from a socket in one turn of the event loop, so that a flood cannot starve the rest. */
-const DATAGRAMS_PER_TURN = 64;
+/** In one turn of the event loop datagrams are taken in such portions, for so long: a flood, or dear key exchanges, cannot starve the rest. */
+const DATAGRAMS_AT_ONCE = 8;
+const TURN_MS = 10;
+/** Bytes: requests of a few thousand peers at once. */
+const RECEIVE_BUFFER = 4 << 20;
 
 /** Who carries out what a negotiation decided. */
 export interface ChildSaSink {
@@ -93,23 +96,38 @@ export class IkeRunner {
     const address = family === 6 ? '::' : '0.0.0.0';
     // The packet workers have sockets of their own for ESP in UDP on port 4500; here it would only be in the way of IKE.
     const reusePort = port === NAT_T_PORT;
-    const fd = this.#options.native.openUdpSocket({ family, address, port, packetInfo: true, reusePort });
+    const fd = this.#options.native.openUdpSocket({
+      family,
+      address,
+      port,
+      packetInfo: true,
+      reusePort,
+      receiveBuffer: RECEIVE_BUFFER,
+    });
     if (port === NAT_T_PORT) this.#options.native.attachFilter(fd, IKE_IN_UDP);
     const stop = this.#options.native.watchReadable(fd, () => this.#receive(fd, port));
     this.#sockets.set(`${family} ${port}`, { fd, stop });
   }
 
   #receive(fd: number, port: number): void {
-    for (const datagram of this.#options.native.receiveDatagrams(fd, DATAGRAMS_PER_TURN)) {
-      const data = port === NAT_T_PORT ? withoutMarker(datagram.data) : datagram.data;
-      if (data === undefined) {
-        this.#count('ike-4500-not-ike');
-        continue;
-      }
-      const local = { address: datagram.local, port };
-      this.#carryOut(this.#options.engine.input(this.now(), { local, remote: datagram.remote, data }));
-    }
+    const untilMs = this.now() + TURN_MS;
+    do {
+      const datagrams = this.#options.native.receiveDatagrams(fd, DATAGRAMS_AT_ONCE);
+      for (const datagram of datagrams) this.#input(datagram, port);
+      if (datagrams.length < DATAGRAMS_AT_ONCE) break;
+    } while (this.now() < untilMs);
+    // What is left keeps the socket readable: it is taken in the next turn.
     this.#schedule();
+  }
+
+  #input(datagram: ReceivedDatagram, port: number): void {
+    const data = port === NAT_T_PORT ? withoutMarker(datagram.data) : datagram.data;
+    if (data === undefined) {
+      this.#count('ike-4500-not-ike');
+      return;
+    }
+    const local = { address: datagram.local, port };
+    this.#carryOut(this.#options.engine.input(this.now(), { local, remote: datagram.remote, data }));
   }
 
   /** Milliseconds of the monotonic clock that the engine is run by. */

@@ -9,13 +9,11 @@
  */
 
 import { ChildSlots } from './child-slots.ts';
-import { redundantOf } from './collisions.ts';
 import type { EngineContext } from './context.ts';
 import { identityText, localIdentity, remoteIdentity } from './identity.ts';
 import { backOffMs } from './lifetimes.ts';
 import { crossed, finishRetiring, REDUNDANT_MS, reinstate, retire, retireOneOf } from './retirement.ts';
 import type { Child } from './sa/child-sa.ts';
-import type { ChildKeys } from './sa/child-table.ts';
 import type { IkeSa } from './sa/ike-sa.ts';
 import type { EndKind } from './sa/ike-sa-parts.ts';
 import { superviseLife } from './sa/sa-life.ts';
@@ -28,8 +26,6 @@ import type { ChildConfig, Connection, ConnectionStatus } from './types.ts';
 
 /** The peer made the IKE SA: it gets this long to set up its children before we set up what is missing. */
 const HOLD_MS = 1000;
-/** A redundant child is deleted when the other one is surely up at both ends. */
-const TWIN_MS = 1000;
 /** An IKE SA that lived this long was a success: the back-off starts anew. */
 const STABLE_MS = 60_000;
 /** A peer that fails over and over in the same way is reported this often. */
@@ -104,6 +100,18 @@ export class ConnectionState {
   }
 
   #begin(): void {
+    const nowMs = this.context.nowMs();
+    const atMs = this.context.starts.reserve(nowMs);
+    if (atMs <= nowMs) this.#start();
+    else {
+      this.#retry = this.context.timers.at(atMs, () => {
+        this.#retry = undefined;
+        if (!this.#removed && this.#slots.due().length > 0 && this.usableSa() === undefined) this.#start();
+      });
+    }
+  }
+
+  #start(): void {
     this.#attemptAtMs = this.context.nowMs();
     this.#sas.add(initiateIkeSa(this.context, this));
   }
@@ -191,28 +199,6 @@ export class ConnectionState {
     return others.findLast(
       (other) => other !== child && other.usable && other.ikeSa === child.ikeSa && other.id !== child.replaces,
     );
-  }
-
-  /**
-   * Installs a child that we initiated and that is not the successor of another. If the peer set up the same one
-   * while our request was on its way, one of the two stays, chosen as in a rekeying. The peer may not know that they
-   * crossed, so the other is deleted here, whoever made it.
-   */
-  installCreated(child: Child, keys: ChildKeys): void {
-    const { children, timers } = this.context;
-    const rival = this.rivalOf(child);
-    const ours = rival !== undefined && redundantOf(child.nonces, rival.nonces) === 'ours';
-    children.install(child, keys, ours ? 'when-seen' : 'now');
-    this.childUp(child);
-    if (rival === undefined) return;
-    this.context.count('collisions: child creation');
-    const loser = ours ? child : rival;
-    timers.at(this.context.nowMs() + TWIN_MS, () => this.deleteTwin(loser, 'both ends set it up at once'));
-  }
-
-  /** Deletes a redundant child, unless the other one has gone meanwhile. */
-  deleteTwin(child: Child, reason: string): void {
-    if (this.rivalOf(child) !== undefined) this.deleteChild(child, reason);
   }
 
   childUp(child: Child): void {

@@ -9,6 +9,7 @@ import type { Journal } from './journal.ts';
 import type { ChildTable } from './sa/child-table.ts';
 import type { IkeSa } from './sa/ike-sa.ts';
 import type { Answering } from './sa/task.ts';
+import type { StartGate } from './start-gate.ts';
 import type { TimerQueue } from './timers.ts';
 import type { EngineHost, EngineSettings, IkeAction, LogLevel } from './types.ts';
 import type { ExchangeName } from './wire/names.ts';
@@ -23,6 +24,7 @@ export interface EngineContext {
   /** The responder's side of each protected exchange (tasks/answers.ts). */
   readonly answers: Readonly<Partial<Record<ExchangeName, Answering>>>;
   readonly journal: Journal;
+  readonly starts: StartGate;
   /** The connections between two addresses, in the order in which they were set. */
   connectionsBetween(local: string, remote: string): readonly ConnectionState[];
   nowMs(): number;

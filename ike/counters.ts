@@ -28,6 +28,8 @@ export const COUNTER_MEANINGS = {
   'dropped: message id beyond window': 'a request ahead of the window of 1',
   'dropped: unprotected': 'an exchange that must be protected but is not',
   'dropped: half-open limit': 'an IKE_SA_INIT request while as many IKE SAs are half open as are allowed',
+  'dropped: half-open limit of a source': 'the same, of its source address alone',
+  'dropped: too many strangers': 'an IKE_SA_INIT request that would have been refused, while too many are',
   'dropped: wrong cookie': 'an IKE_SA_INIT request whose COOKIE is not ours; answered with a fresh one',
   'refused: no connection': 'an IKE_SA_INIT request between addresses without a connection',
   'refused: no proposal chosen': 'nothing in common between the proposals of both sides',

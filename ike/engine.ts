@@ -16,6 +16,7 @@ import { ChildTable } from './sa/child-table.ts';
 import type { IkeSa } from './sa/ike-sa.ts';
 import { notify } from './sa/notify.ts';
 import { followPacket } from './sa/peer-path.ts';
+import { StartGate } from './start-gate.ts';
 import { ANSWERS } from './tasks/answers.ts';
 import { rekeyChild } from './tasks/child-rekey.ts';
 import { sayGoodbye } from './tasks/delete.ts';
@@ -58,6 +59,7 @@ class Engine implements IkeEngine, EngineContext {
   readonly answers = ANSWERS;
   readonly children: ChildTable;
   readonly journal = new Journal();
+  readonly starts = new StartGate();
   readonly #connections = new Map<string, ConnectionState>();
   readonly #counters = new Counters();
   readonly #halfOpen: HalfOpen;

@@ -5,6 +5,7 @@
  */
 
 import { createHash } from 'node:crypto';
+import { Allowance } from './allowance.ts';
 import type { ConnectionState } from './connection.ts';
 import type { EngineContext } from './context.ts';
 import { type CookieJar, createCookieJar } from './crypto/cookie.ts';
@@ -13,6 +14,7 @@ import { type Choice, choose, proposalsText } from './negotiation.ts';
 import type { IkeSa } from './sa/ike-sa.ts';
 import { find, findNotify, notify } from './sa/notify.ts';
 import { answerIkeInit } from './tasks/ike-init.ts';
+import { canonicalAddress } from './traffic-selectors.ts';
 import type { Datagram } from './types.ts';
 import { emitMessage, type ParsedMessage } from './wire/message.ts';
 import { NOTIFY } from './wire/names.ts';
@@ -23,12 +25,20 @@ import { findRuleViolation } from './wire/rules.ts';
 
 /** A peer has this long to authenticate. */
 const HALF_OPEN_MS = 30_000;
+/** Of one address. */
+const PER_SOURCE = 64;
+/** Error answers to requests that nobody authenticated: at once, and a second. More would make us somebody's loudspeaker. */
+const REFUSALS_AT_ONCE = 100;
+const REFUSALS_A_SECOND = 50;
 
 export class HalfOpen {
   readonly #context: EngineContext;
   readonly #cookies: CookieJar;
   /** By digest of the request: several IKE SAs may begin with one SPI of the initiator (RFC 7296 §2.1). */
   readonly #byRequest = new Map<string, IkeSa>();
+  /** How many of those have each address as source. */
+  readonly #bySource = new Map<string, number>();
+  readonly #refusals = new Allowance(REFUSALS_AT_ONCE, REFUSALS_A_SECOND);
   #waiting = 0;
 
   constructor(context: EngineContext) {
@@ -91,12 +101,18 @@ export class HalfOpen {
       context.count('dropped: half-open limit');
       return;
     }
+    const source = canonicalAddress(datagram.remote.address);
+    if ((this.#bySource.get(source) ?? 0) >= (context.settings.halfOpenPerSource ?? PER_SOURCE)) {
+      context.logRarely('half-open source', 'warn', candidates[0].name, `${source} has too many IKE SAs half open`);
+      context.count('dropped: half-open limit of a source');
+      return;
+    }
     if (this.#waiting >= context.settings.cookieThreshold) {
       const subject = { nonce: ni, address: datagram.remote.address, initiatorSpi: header.initiatorSpi };
       const cookie = findNotify(payloads, NOTIFY.COOKIE);
       if (cookie === undefined || !this.#cookies.verify(context.nowMs(), subject, cookie.data)) {
         context.count(cookie === undefined ? 'sent: cookies' : 'dropped: wrong cookie');
-        this.#refuse(datagram, message, notify(NOTIFY.COOKIE, this.#cookies.make(context.nowMs(), subject)));
+        this.#answer(datagram, message, notify(NOTIFY.COOKIE, this.#cookies.make(context.nowMs(), subject)));
         return;
       }
     }
@@ -137,7 +153,7 @@ export class HalfOpen {
       context.count('dropped: bad-ke');
       return;
     }
-    this.#admit(sa, digest);
+    this.#admit(sa, digest, source);
   }
 
   #choose(candidates: readonly ConnectionState[], offered: readonly Proposal[], keGroup: number): Choice | undefined {
@@ -149,10 +165,11 @@ export class HalfOpen {
     return undefined;
   }
 
-  #admit(sa: IkeSa, digest: string): void {
+  #admit(sa: IkeSa, digest: string, source: string): void {
     const context = this.#context;
     this.#byRequest.set(digest, sa);
     this.#waiting += 1;
+    this.#bySource.set(source, (this.#bySource.get(source) ?? 0) + 1);
     const timer = context.timers.at(context.nowMs() + HALF_OPEN_MS, () => {
       context.count('expired: half-open');
       sa.end('lost', 'the peer did not authenticate in time');
@@ -163,11 +180,20 @@ export class HalfOpen {
       context.timers.cancel(timer);
       this.#byRequest.delete(digest);
       this.#waiting -= 1;
+      const others = (this.#bySource.get(source) ?? 1) - 1;
+      if (others > 0) this.#bySource.set(source, others);
+      else this.#bySource.delete(source);
     };
   }
 
+  /** An error, to whoever sent this: not more often than anybody needs it. */
+  #refuse(datagram: Datagram, message: ParsedMessage, error: NotifyPayload): void {
+    if (this.#refusals.take(this.#context.nowMs())) this.#answer(datagram, message, error);
+    else this.#context.count('dropped: too many strangers');
+  }
+
   /** An unprotected response with one notify; no state is kept. */
-  #refuse(datagram: Datagram, message: ParsedMessage, payload: NotifyPayload): void {
+  #answer(datagram: Datagram, message: ParsedMessage, payload: NotifyPayload): void {
     const { header } = message;
     const data = emitMessage({ ...header, initiatorFlag: false, responseFlag: true }, [payload]);
     this.#context.count('sent: messages');

@@ -133,6 +133,11 @@ export interface EngineSettings {
   /** Half-open IKE SAs as responder beyond which COOKIE is asked (RFC 7296 §2.6), and beyond which none is accepted. */
   readonly cookieThreshold: number;
   readonly halfOpenLimit: number;
+  /**
+   * Half-open IKE SAs that one address may have. More than cookieThreshold: so many anyone can begin in the name of a peer,
+   * and the peer itself, who can answer a COOKIE, has to come through beside them. Default: 64.
+   */
+  readonly halfOpenPerSource?: number;
   /** Between keepalives of an end that is behind a NAT, in ms (RFC 3948 §4). Default: 20 s. */
   readonly keepaliveMs?: number;
   /** The largest IP packet that an IKE message is sent in before it is fragmented (RFC 7383 §2.5.1). Default: 1280. */

@@ -45,7 +45,9 @@ export function createCookieJar(random: RandomSource, periodMs = 60_000): Cookie
   const rotate = (nowMs: number): Secret => {
     if (current === undefined || nowMs >= rotateAtMs) {
       // After a pause of more than a period even the last secret is too old.
-      previous = nowMs < rotateAtMs + periodMs ? current : undefined;
+      const kept = nowMs < rotateAtMs + periodMs ? current : undefined;
+      for (const old of [previous, current]) if (old !== kept) old?.key.fill(0);
+      previous = kept;
       current = { version: ((current?.version ?? 0) + 1) & 0xff, key: random(SECRET_BYTES) };
       rotateAtMs = nowMs + periodMs;
     }

@@ -10,6 +10,7 @@ import type { IkeSa } from '../sa/ike-sa.ts';
 import { find, notify } from '../sa/notify.ts';
 import { invalidSyntax } from '../sa/request-checks.ts';
 import type { Answer, InitiatorTask, Outcome } from '../sa/task.ts';
+import { installCreated } from '../twins.ts';
 import type { ChildConfig } from '../types.ts';
 import { NOTIFY } from '../wire/names.ts';
 import type { Payload } from '../wire/payloads.ts';
@@ -65,7 +66,7 @@ export class ChildCreate implements InitiatorTask {
     const result = offer.accept(payloads, this.#nonce, find(payloads, 'NONCE')?.data ?? new Uint8Array(0));
     if (result.ok) {
       this.#connection.markPending(this.config, false);
-      this.#connection.installCreated(result.child, result.keys);
+      installCreated(this.#connection, result.child, result.keys);
       forgetIfDeleted(sa, result.child, this.deletedSpis);
       return 'done';
     }

@@ -12,6 +12,7 @@ import type { IkeSa } from '../sa/ike-sa.ts';
 import { childNotify, find, findNotify, notify, readSpi, writeSpi } from '../sa/notify.ts';
 import { invalidSyntax } from '../sa/request-checks.ts';
 import type { Answer, InitiatorTask, Outcome } from '../sa/task.ts';
+import { deleteTwin } from '../twins.ts';
 import { NOTIFY } from '../wire/names.ts';
 import type { NotifyPayload, Payload } from '../wire/payloads.ts';
 import { answerChild } from './child-answer.ts';
@@ -87,9 +88,9 @@ export class ChildRekey implements InitiatorTask {
     context.children.install(child, result.keys, 'now');
     connection?.childUp(child);
     if (rival !== undefined) {
-      context.timers.at(context.nowMs() + PEER_DELETES_MS, () =>
-        connection?.deleteTwin(rival, 'the peer left it over'),
-      );
+      context.timers.at(context.nowMs() + PEER_DELETES_MS, () => {
+        if (connection !== undefined) deleteTwin(connection, rival, 'the peer left it over');
+      });
     }
     if (old.state === 'gone') return;
     old.state = 'rekeyed';

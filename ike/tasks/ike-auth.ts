@@ -13,6 +13,7 @@ import { find, findError, findNotify, notify } from '../sa/notify.ts';
 import { invalidSyntax } from '../sa/request-checks.ts';
 import { heedAuthLifetime } from '../sa/sa-life.ts';
 import type { Answer, InitiatorTask, Outcome } from '../sa/task.ts';
+import { installCreated } from '../twins.ts';
 import { NOTIFY, notifyName } from '../wire/names.ts';
 import type { Payload } from '../wire/payloads.ts';
 import { certificateRequests, mayBePeer, mayBeUs, ourProof, peerProblem, refusalHint } from './authentication.ts';
@@ -103,7 +104,7 @@ export class IkeAuth implements InitiatorTask {
     const result = offer.accept(payloads, ni, nr);
     this.#connection.markPending(config, false);
     if (result.ok) {
-      this.#connection.installCreated(result.child, result.keys);
+      installCreated(this.#connection, result.child, result.keys);
       return;
     }
     if (result.deleteAtPeer) {

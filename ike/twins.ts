@@ -1,0 +1,31 @@
+/** The same child twice, because both ends set it up at once: which one stays, and when the other goes (collisions.ts says why). */
+
+import { redundantOf } from './collisions.ts';
+import type { ConnectionState } from './connection.ts';
+import type { Child } from './sa/child-sa.ts';
+import type { ChildKeys } from './sa/child-table.ts';
+
+/** A redundant child is deleted when the other one is surely up at both ends. */
+const TWIN_MS = 1000;
+
+/**
+ * Installs a child that we initiated and that is not the successor of another. If the peer set up the same one
+ * while our request was on its way, one of the two stays, chosen as in a rekeying. The peer may not know that they
+ * crossed, so the other is deleted here, whoever made it.
+ */
+export function installCreated(connection: ConnectionState, child: Child, keys: ChildKeys): void {
+  const { children, timers } = connection.context;
+  const rival = connection.rivalOf(child);
+  const ours = rival !== undefined && redundantOf(child.nonces, rival.nonces) === 'ours';
+  children.install(child, keys, ours ? 'when-seen' : 'now');
+  connection.childUp(child);
+  if (rival === undefined) return;
+  connection.context.count('collisions: child creation');
+  const loser = ours ? child : rival;
+  timers.at(connection.context.nowMs() + TWIN_MS, () => deleteTwin(connection, loser, 'both ends set it up at once'));
+}
+
+/** Deletes a redundant child, unless the other one has gone meanwhile. */
+export function deleteTwin(connection: ConnectionState, child: Child, reason: string): void {
+  if (connection.rivalOf(child) !== undefined) connection.deleteChild(child, reason);
+}
