@@ -13,7 +13,7 @@ export type PingResult = {
   readonly output: string;
 };
 
-/** Pings `target` from a namespace. Loss is a result, not an error; a ping that cannot run at all is one. */
+/** Pings `target` from a namespace; `pingAll` is for tests that want every answer. Loss is a result, not an error; a ping that cannot run at all is one. */
 export async function ping(
   namespace: string,
   target: string,
@@ -45,6 +45,22 @@ export async function waitForPing(namespace: string, target: string, ms = 15_000
   await until(
     `an answer of ${target} to ping from ${namespace}`,
     async () => (await ping(namespace, target, options)).received > 0,
+    ms,
+  );
+}
+
+/**
+ * Pings until all of `count` are answered, at most `ms`. ping waits for the last answers no longer than two round trips
+ * if others have come, so on a busy machine a run can miss one that is only late; a size that never passes still fails.
+ */
+export async function pingAll(
+  namespace: string,
+  target: string,
+  { count = 3, size = 56, ms = 10_000 }: { count?: number; size?: number; ms?: number } = {},
+): Promise<void> {
+  await until(
+    `${count} answers of ${target} to pings of ${size} bytes from ${namespace}`,
+    async () => (await ping(namespace, target, { count, size, interval: 0.02 })).received === count,
     ms,
   );
 }
