@@ -1,8 +1,9 @@
 /**
  * X.509 certificates (RFC 5280 §4) as plain data: what the checks of chain.ts, names.ts and peer.ts look at.
  *
- * OpenSSL (through Node) has to accept the bytes first; extensions are read with @peculiar/asn1-x509 then. A certificate
- * comes from a hostile peer as well as from a file: sizes are bounded, and whatever does not parse is refused in words.
+ * OpenSSL (through Node) has to accept the bytes first; extensions are read with @peculiar/asn1-x509 then, which takes some
+ * hundred times as long: so what a peer sends is only opened, and not read until a key that we trust has signed it
+ * (chain.ts). Sizes are bounded, and whatever does not parse is refused in words.
  */
 
 import { createHash, type KeyObject, X509Certificate } from 'node:crypto';
@@ -45,20 +46,24 @@ const UNDERSTOOD: ReadonlySet<string> = new Set([
 /** Bits of keyUsage (RFC 5280 §4.2.1.3), the first bit of the BIT STRING being 1. */
 export const KEY_USAGE = { digitalSignature: 1, nonRepudiation: 2, keyCertSign: 32, crlSign: 64 } as const;
 
-export interface Certificate {
+/** A certificate that OpenSSL took, of which nothing else is known yet. */
+export interface OpenedCertificate {
   readonly der: Uint8Array;
   readonly x509: X509Certificate;
   readonly publicKey: KeyObject;
   /** SHA-256 of the DER, hex. */
   readonly fingerprint: string;
+  /** For messages: printable, of bounded length. */
+  readonly subject: string;
+  readonly issuer: string;
+}
+
+export interface Certificate extends OpenedCertificate {
   /** SHA-1 of SubjectPublicKeyInfo: how CERTREQ names an authority (RFC 7296 §3.7). */
   readonly keyHash: Uint8Array;
   /** Distinguished names in a form in which equal names are equal texts (RFC 5280 §7.1). */
   readonly subjectName: string;
   readonly issuerName: string;
-  /** For messages: printable, of bounded length. */
-  readonly subject: string;
-  readonly issuer: string;
   readonly commonNames: readonly string[];
   /** subjectAltName. */
   readonly dnsNames: readonly string[];
@@ -86,23 +91,45 @@ export class CertificateError extends Error {
   override readonly name = 'CertificateError';
 }
 
-/** Reads one certificate in DER. @throws CertificateError */
-export function parseCertificate(der: Uint8Array): Certificate {
+/** Opens one certificate in DER. @throws CertificateError */
+export function openCertificate(der: Uint8Array): OpenedCertificate {
   if (der.length > BYTES_LIMIT) {
     throw new CertificateError(`a certificate has ${der.length} bytes, expected at most ${BYTES_LIMIT}`);
   }
+  const x509 = inWords(() => new X509Certificate(der));
+  if (x509.raw.length !== der.length) throw new CertificateError('there is something behind the certificate');
+  return {
+    der: der.slice(),
+    x509,
+    publicKey: inWords(() => x509.publicKey),
+    fingerprint: createHash('sha256').update(der).digest('hex'),
+    subject: printable(x509.subject),
+    issuer: printable(x509.issuer),
+  };
+}
+
+/** Reads one certificate in DER. @throws CertificateError */
+export function parseCertificate(der: Uint8Array): Certificate {
+  return readCertificate(openCertificate(der));
+}
+
+/** @throws CertificateError */
+export function readCertificate(opened: OpenedCertificate): Certificate {
+  return inWords(() => read(opened));
+}
+
+/** The words of OpenSSL and of the ASN.1 library say nothing to operators, and may quote what the peer sent. */
+function inWords<T>(parse: () => T): T {
   try {
-    return read(der.slice());
+    return parse();
   } catch (error) {
     if (error instanceof CertificateError) throw error;
-    // The words of OpenSSL and of the ASN.1 library say nothing to operators, and may quote what the peer sent.
     throw new CertificateError('not a valid X.509 certificate in DER');
   }
 }
 
-function read(der: Uint8Array): Certificate {
-  const x509 = new X509Certificate(der);
-  if (x509.raw.length !== der.length) throw new CertificateError('there is something behind the certificate');
+function read(opened: OpenedCertificate): Certificate {
+  const { der } = opened;
   const asn1 = AsnConvert.parse(der, Asn1Certificate);
   const { tbsCertificate: tbs } = asn1;
   if (tbs.signature.algorithm !== asn1.signatureAlgorithm.algorithm) {
@@ -125,15 +152,10 @@ function read(der: Uint8Array): Certificate {
   const issuerName = canonicalName(tbs.issuer);
   const spki = AsnConvert.serialize(tbs.subjectPublicKeyInfo);
   return {
-    der,
-    x509,
-    publicKey: x509.publicKey,
-    fingerprint: createHash('sha256').update(der).digest('hex'),
+    ...opened,
     keyHash: Uint8Array.from(createHash('sha1').update(new Uint8Array(spki)).digest()),
     subjectName,
     issuerName,
-    subject: printable(x509.subject),
-    issuer: printable(x509.issuer),
     commonNames: commonNames(tbs.subject),
     dnsNames: few.flatMap(({ dNSName }) => (dNSName === undefined ? [] : [dNSName])),
     emails: few.flatMap(({ rfc822Name }) => (rfc822Name === undefined ? [] : [rfc822Name])),

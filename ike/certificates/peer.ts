@@ -8,8 +8,14 @@
  */
 
 import type { IdPayload } from '../wire/payloads.ts';
-import { type Certificate, CertificateError, KEY_USAGE, parseCertificate } from './certificate.ts';
-import { chainProblem } from './chain.ts';
+import {
+  type Certificate,
+  CertificateError,
+  KEY_USAGE,
+  type OpenedCertificate,
+  openCertificate,
+} from './certificate.ts';
+import { type ChainAnswer, findChain } from './chain.ts';
 import { proves, speaksFor } from './names.ts';
 import type { RevocationList } from './revocation.ts';
 import { ownProblem } from './validity.ts';
@@ -67,55 +73,50 @@ export interface PeerClaim {
 }
 
 /** The peer's certificate if it is to be believed, else why not, as a sentence. */
-export function judgeCertificates(
-  claim: PeerClaim,
-): { readonly certificate: Certificate } | { readonly problem: string } {
+export function judgeCertificates(claim: PeerClaim): ChainAnswer {
   const { certificates, trust } = claim;
   if (certificates.length > CERTIFICATES_LIMIT) {
     return { problem: `peer sent ${certificates.length} certificates, expected at most ${CERTIFICATES_LIMIT}` };
   }
-  let sent: readonly Certificate[];
+  const answer = trust.kind === 'pinned' ? judgePinned(claim, trust.certificate) : judgeByAuthorities(claim, trust);
+  if ('problem' in answer || proves(answer.certificate, claim.id)) return answer;
+  return { problem: `peer's identity is not confirmed by its certificate ${answer.certificate.subject}` };
+}
+
+const refused = (why: string): { readonly problem: string } => ({ problem: `peer's certificate is refused: ${why}` });
+
+/** The bytes themselves are compared: whatever another certificate says of itself does not matter. */
+function judgePinned({ certificates: [sent], nowMs }: PeerClaim, certificate: Certificate): ChainAnswer {
+  if (sent !== undefined && !Buffer.from(sent).equals(certificate.der)) {
+    return { problem: `peer sent another certificate than the one in remote_cert (${certificate.subject})` };
+  }
+  const problem = ownProblem(certificate, nowMs);
+  return problem === undefined ? { certificate } : refused(problem);
+}
+
+function judgeByAuthorities(
+  { certificates, name, nowMs }: PeerClaim,
+  { authorities, revocationLists }: Extract<Trust, { kind: 'authorities' }>,
+): ChainAnswer {
+  let sent: readonly OpenedCertificate[];
   try {
-    sent = trust.kind === 'pinned' ? [] : certificates.map(parseCertificate);
+    sent = certificates.map(openCertificate);
   } catch (error) {
     if (!(error instanceof CertificateError)) throw error;
     return { problem: `peer sent a certificate that cannot be read: ${error.message}` };
   }
-  const certificate = trust.kind === 'pinned' ? trust.certificate : sent[0];
-  if (certificate === undefined) return { problem: 'peer sent no X.509 certificate' };
-  const problem =
-    (trust.kind === 'pinned'
-      ? (pinProblem(trust.certificate, certificates[0]) ?? refused(ownProblem(certificate, claim.nowMs)))
-      : authorityProblem(claim, trust, sent)) ?? identityProblem(claim, certificate);
-  return problem === undefined ? { certificate } : { problem };
-}
-
-const refused = (why: string | undefined): string | undefined =>
-  why === undefined ? undefined : `peer's certificate is refused: ${why}`;
-
-/** The bytes themselves are compared: whatever another certificate says of itself does not matter. */
-function pinProblem(pinned: Certificate, sent: Uint8Array | undefined): string | undefined {
-  if (sent === undefined || Buffer.from(sent).equals(pinned.der)) return undefined;
-  return `peer sent another certificate than the one in remote_cert (${pinned.subject})`;
-}
-
-function authorityProblem(
-  { name, nowMs }: PeerClaim,
-  { authorities, revocationLists }: Extract<Trust, { kind: 'authorities' }>,
-  [certificate, ...intermediates]: readonly Certificate[],
-): string | undefined {
-  if (!speaksFor(certificate, name)) {
-    const own = [...new Set([...certificate.commonNames, ...certificate.dnsNames])].slice(0, 4).map(quoted).join(', ');
-    return `peer's certificate is for ${own === '' ? 'no name' : own}, expected remote_name ${quoted(name)}`;
-  }
-  return refused(
-    usageProblem(certificate) ?? chainProblem({ certificate, intermediates, authorities, revocationLists, nowMs }),
-  );
-}
-
-function identityProblem({ id }: PeerClaim, certificate: Certificate): string | undefined {
-  if (proves(certificate, id)) return undefined;
-  return `peer's identity is not confirmed by its certificate ${certificate.subject}`;
+  const [own, ...intermediates] = sent;
+  if (own === undefined) return { problem: 'peer sent no X.509 certificate' };
+  const answer = findChain({ certificate: own, intermediates, authorities, revocationLists, nowMs });
+  if ('problem' in answer) return refused(answer.problem);
+  const { certificate } = answer;
+  const usage = usageProblem(certificate);
+  if (usage !== undefined) return refused(usage);
+  if (speaksFor(certificate, name)) return answer;
+  const names = [...new Set([...certificate.commonNames, ...certificate.dnsNames])].slice(0, 4).map(quoted).join(', ');
+  return {
+    problem: `peer's certificate is for ${names === '' ? 'no name' : names}, expected remote_name ${quoted(name)}`,
+  };
 }
 
 /** Names come out of the peer's certificate, so they may hold anything. */

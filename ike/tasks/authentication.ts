@@ -8,6 +8,7 @@
 
 import { mayName, proves } from '../certificates/names.ts';
 import { judgeCertificates } from '../certificates/peer.ts';
+import { ownProblem } from '../certificates/validity.ts';
 import type { ConnectionState } from '../connection.ts';
 import { pskAuth, signedOctets, verifyPskAuth } from '../crypto/auth-psk.ts';
 import {
@@ -173,8 +174,10 @@ function certificateProblem(
 }
 
 /** What to look at when the peer answered AUTHENTICATION_FAILED. */
-export function refusalHint({ authentication }: Connection): string {
+export function refusalHint({ authentication }: Connection, nowMs: number): string {
   if (authentication.method === 'psk') return SAME_PSK;
   const [own] = authentication.certificates;
+  const problem = ownProblem(own, nowMs);
+  if (problem !== undefined) return `our own ${problem}`;
   return `does it trust our certificate ${own.subject}, issued by ${own.issuer}, and expect that name? Its log says why`;
 }

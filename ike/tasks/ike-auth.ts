@@ -75,7 +75,7 @@ export class IkeAuth implements InitiatorTask {
       const name = error === undefined ? 'without AUTH' : notifyName(error.notify);
       const refused =
         error?.notify === NOTIFY.AUTHENTICATION_FAILED
-          ? `peer refused our authentication (${name}): ${refusalHint(connection.config)}`
+          ? `peer refused our authentication (${name}): ${refusalHint(connection.config, sa.context.host.dateMs())}`
           : `peer refused IKE_AUTH (${name})`;
       sa.end('failed', refused);
       return 'done';

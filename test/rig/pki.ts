@@ -22,6 +22,8 @@ export interface Issued {
 
 export interface IssueChoices {
   readonly key?: KeyKind;
+  /** The same key as another certificate's. */
+  readonly keyOf?: Issued;
   /** Lines of an OpenSSL extension section; default: those of ovs-pki for the kind of certificate. */
   readonly extensions?: readonly string[];
   /** The whole subject; default: `/C=US/O=Open vSwitch/CN=NAME`. */
@@ -80,10 +82,10 @@ export class Pki {
   }
 
   #issue(issuer: Issued | undefined, name: string, choices: IssueChoices): Issued {
-    const { key = 'p256', extensions = [], days = 3650, digest = 'sha256', subject } = choices;
+    const { key = 'p256', keyOf, extensions = [], days = 3650, digest = 'sha256', subject } = choices;
     const base = this.path(`${name.replace(/\W/g, '_')}-${this.#files++}`);
     const paths = { keyPath: `${base}-privkey.pem`, certificatePath: `${base}-cert.pem` };
-    writeFileSync(paths.keyPath, makeKey(key), { mode: 0o600 });
+    writeFileSync(paths.keyPath, keyOf === undefined ? makeKey(key) : readFileSync(keyOf.keyPath), { mode: 0o600 });
     writeFileSync(`${base}.ext`, `${extensions.join('\n')}\n`);
     const subjectText = subject ?? `/C=US/O=Open vSwitch/CN=${name}`;
     this.openssl('req', '-new', '-utf8', '-key', paths.keyPath, '-subj', subjectText, '-out', `${base}.csr`);

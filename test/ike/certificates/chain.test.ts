@@ -6,8 +6,13 @@ import { AsnConvert } from '@peculiar/asn1-schema';
 import { Certificate as Asn1Certificate } from '@peculiar/asn1-x509';
 import * as fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
-import { CertificateError, parseCertificate } from '../../../ike/certificates/certificate.ts';
-import { chainProblem } from '../../../ike/certificates/chain.ts';
+import {
+  CertificateError,
+  canonicalNameOf,
+  openCertificate,
+  parseCertificate,
+} from '../../../ike/certificates/certificate.ts';
+import { findChain } from '../../../ike/certificates/chain.ts';
 import { judgeCertificates, type Trust } from '../../../ike/certificates/peer.ts';
 import { parseRevocationList } from '../../../ike/certificates/revocation.ts';
 import { idPayload } from '../../../ike/identity.ts';
@@ -37,13 +42,14 @@ interface Question {
 const derOf = (path: string) => Buffer.from(readFileSync(path, 'utf8').replace(/-----.*-----|\s/g, ''), 'base64');
 
 function problem({ leaf, sent = [], trusted = [root], crls, atMs = now }: Question): string | undefined {
-  return chainProblem({
+  const answer = findChain({
     certificate: parsed(leaf),
     intermediates: sent.map(parsed),
     authorities: trusted.map(parsed),
     revocationLists: crls?.map((path) => parseRevocationList(derOf(path))),
     nowMs: atMs,
   });
+  return 'problem' in answer ? answer.problem : undefined;
 }
 
 /** OpenSSL's verdict of the same: undefined, or its words. */
@@ -187,6 +193,42 @@ describe('a chain of certificates', () => {
     );
   });
 
+  it('is found beside certificates of the same authority that have expired', () => {
+    const old = pki.authority('renewing', { days: 1 });
+    const fresh = pki.authority('renewing', { keyOf: old });
+    const leaf = pki.signed(old, 'leaf');
+    const atMs = now + 2 * DAY;
+    expect(problem({ leaf, trusted: [old], atMs })).toMatch(/CN=renewing expired at/);
+    for (const trusted of [
+      [old, fresh],
+      [fresh, old],
+    ]) {
+      expect(problem({ leaf, trusted, atMs })).toBeUndefined();
+    }
+  });
+
+  it('is not read before a trusted key has signed it: a stranger costs us a few signatures', () => {
+    const names = Array.from({ length: 900 }, (_, index) => `DNS:h${index}`).join(',');
+    const stranger = pki.authority('root');
+    const costly = pki.signed(stranger, 'costly', { extensions: [`subjectAltName=${names}`] });
+    const opened = openCertificate(costly.der);
+    let reads = 0;
+    const watched = new Proxy(opened, {
+      ownKeys: (target) => {
+        // Reading copies what was opened into a whole certificate.
+        reads += 1;
+        return Reflect.ownKeys(target);
+      },
+    });
+    const question = { intermediates: [], revocationLists: undefined, nowMs: now };
+    expect(findChain({ ...question, certificate: watched, authorities: [parsed(root)] })).toHaveProperty('problem');
+    expect(reads).toBe(0);
+    expect(findChain({ ...question, certificate: watched, authorities: [parsed(stranger)] })).toHaveProperty(
+      'certificate',
+    );
+    expect(reads).toBe(1);
+  });
+
   it('ends at once if the certificate itself is trusted', () => {
     const own = pki.selfSigned('own');
     expect(problem({ leaf: own, trusted: [own] })).toBeUndefined();
@@ -259,7 +301,7 @@ describe('the bytes of a certificate', () => {
           const certificate = parseCertificate(changed);
           // What still parses is another certificate, for which nobody vouches.
           const question = { certificate, intermediates: [], authorities: [parsed(root)], revocationLists: undefined };
-          expect(chainProblem({ ...question, nowMs: now })).toBeDefined();
+          expect(findChain({ ...question, nowMs: now })).toHaveProperty('problem');
         } catch (error) {
           if (!(error instanceof CertificateError)) throw error;
         }
@@ -271,6 +313,19 @@ describe('the bytes of a certificate', () => {
         expect(() => parseCertificate(bytes)).toThrow(CertificateError);
       }),
     );
+  });
+
+  it('never throw as a distinguished name, whatever a peer calls itself', () => {
+    const der = subjectDer(near);
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), fc.nat(der.length - 1), fc.nat(255), (bytes, at, value) => {
+        expect(() => canonicalNameOf(bytes)).not.toThrow();
+        const changed = der.slice();
+        changed[at] = value;
+        expect(() => canonicalNameOf(changed)).not.toThrow();
+      }),
+    );
+    expect(canonicalNameOf(der)).toBe(parsed(near).subjectName);
   });
 
   it('are refused when nested deeper than any certificate is', () => {

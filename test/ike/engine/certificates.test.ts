@@ -127,6 +127,7 @@ describe('certificates', () => {
     connect(pair, signsAs(hostA, 'host_b'), signsAs(hostB, 'host_a'));
     pair.world.run(5000);
     expect(reasons(pair).b).toMatch(/certificate .*CN=host_a expired at 20/);
+    expect(reasons(pair).a).toMatch(/AUTHENTICATION_FAILED\): our own certificate .*CN=host_a expired at 20/);
     expect(pair.b.installed.size).toBe(0);
   });
 
