@@ -153,6 +153,7 @@ export class WorkerState implements WorkerContext {
     this.memoryPorts = context.memoryPorts;
     this.checksum = native.checksumBatch;
     this.arena = new Arena(shared.arena, usesVnetHeaders(shared.offloads));
+    native.keepFromForks(this.arena.bytes);
     this.batch = this.arena.batch;
     this.aeadList = this.arena.aead;
     this.checksums = new FrameList(this.arena.bytes, shared.arena.rows);

@@ -14,6 +14,7 @@
         "src/checksum.c",
         "src/datagram.c",
         "src/error.c",
+        "src/memory.c",
         "src/notify.c",
         "src/pidlock.c",
         "src/poll.c",

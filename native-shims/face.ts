@@ -163,6 +163,7 @@ export interface Addon {
   ): void;
   lockPidfile: Native['lockPidfile'];
   sendNotification: Native['sendNotification'];
+  keepFromForks: Native['keepFromForks'];
   monotonicMs: Native['monotonicMs'];
 }
 
@@ -321,6 +322,7 @@ export function faceOf(addon: Addon): Native {
       addon.copyBatch(c.arena, c.offset, c.length, first, count, to, sum, into),
     lockPidfile: addon.lockPidfile,
     sendNotification: addon.sendNotification,
+    keepFromForks: addon.keepFromForks,
     monotonicMs: addon.monotonicMs,
   };
 }

@@ -311,6 +311,11 @@ export interface Native {
   lockPidfile(path: string, text: string): number;
   /** Sends a text of up to 1023 bytes to a Unix datagram socket, as sd_notify(3) does; a path that begins with @ is abstract. Does not wait. */
   sendNotification(path: string, text: string): void;
+  /**
+   * MADV_DONTFORK: a process that this one starts does not get these pages, so starting one costs whoever writes them
+   * nothing. For large buffers that live as long as the process; between fork and exec nobody may touch them.
+   */
+  keepFromForks(bytes: Uint8Array): void;
   /** Milliseconds of CLOCK_MONOTONIC. */
   monotonicMs(): number;
 }

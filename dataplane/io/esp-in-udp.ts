@@ -108,6 +108,7 @@ export class EspInUdp {
     this.sockets = sockets;
     if (sockets.length === 0 || this.staged !== undefined) return;
     const staging = new Uint8Array(MESSAGES * MESSAGE_BYTES);
+    this.native.keepFromForks(staging);
     this.staged = {
       arena: staging,
       offset: Int32Array.from({ length: MESSAGES }, (_, row) => row * MESSAGE_BYTES),
