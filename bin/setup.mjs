@@ -30,6 +30,8 @@ const PROGRAMS = [
   { command: 'ovsdb-server', package: 'openvswitch-switch', modes: ['test', 'bench'] },
   { command: 'wireguard-go', package: 'wireguard-go', modes: ['bench'] },
   { command: 'wg', package: 'wireguard-tools', modes: ['bench'] },
+  { command: 'ovn-northd', package: 'ovn-central', modes: ['test'] },
+  { command: 'ovn-controller', package: 'ovn-host', modes: ['test'] },
   { command: 'openssl', package: 'openssl', modes: ['test'] },
   { command: 'ovs-pki', package: 'openvswitch-pki', modes: ['test'] },
   { command: 'swanctl', package: 'strongswan-swanctl', modes: ['test', 'bench'] },
