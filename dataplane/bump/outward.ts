@@ -13,12 +13,13 @@
  * a userspace datapath makes none of its tunnel packets.
  */
 
+import { TUNNEL_TYPES } from '../batch.ts';
 import { DROP } from '../drops.ts';
 import { sealBatch } from '../esp/seal.ts';
 import { putOnUdpEncapsulation } from '../esp/udp-encap.ts';
 import { readFrames, want } from '../outbound.ts';
 import { ESP, outboundVerdict, PLAINTEXT } from '../policy.ts';
-import { GRE } from '../tunnel-table.ts';
+import { GRE, popperOf } from '../tunnel-table.ts';
 import { PROTOCOL_GRE, PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/ipv4.ts';
 import { UDP_HEADER_LENGTH, udpDestinationPort } from '../wire/udp.ts';
 import type { Bump, LocalPort, WorkerState } from '../worker-state.ts';
@@ -65,7 +66,10 @@ function classify(state: WorkerState, frames: BumpFrames): void {
   }
 }
 
-/** Whether the IP payload of a row is a packet of a tunnel type in use; then its type and port are in the columns. */
+/**
+ * Whether the IP payload of a row is a tunnel packet; then its type and port are in the columns. The types' own ports count
+ * also while no tunnel is configured: the datapath may hear of a new tunnel, and use it, before we do.
+ */
 export function isTunnelPacket(state: WorkerState, row: number): boolean {
   const { batch, tunnels } = state;
   if (batch.protocol[row] === PROTOCOL_GRE) {
@@ -77,11 +81,20 @@ export function isTunnelPacket(state: WorkerState, row: number): boolean {
   if ((protocol !== PROTOCOL_UDP && protocol !== PROTOCOL_TCP) || batch.length[row] < UDP_HEADER_LENGTH) return false;
   // UDP and TCP have their ports in the same place.
   const port = udpDestinationPort(batch.arena, batch.offset[row]);
-  const type = tunnels.typeOfPort(protocol, port);
+  let type = tunnels.typeOfPort(protocol, port);
+  if (type < 0) type = defaultTypeOf(protocol, port);
   if (type < 0) return false;
   batch.tunnelType[row] = type;
   batch.tunnelPort[row] = port;
   return true;
+}
+
+function defaultTypeOf(protocol: number, port: number): number {
+  for (let type = 0; type < TUNNEL_TYPES.length; type++) {
+    const encapsulation = popperOf(type);
+    if (encapsulation.defaultPort === port && encapsulation.protocol === protocol) return type;
+  }
+  return -1;
 }
 
 function applyPolicy(state: WorkerState, frames: BumpFrames, uplinkMark: number): void {

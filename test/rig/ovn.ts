@@ -96,11 +96,10 @@ export async function startChassis(
   const words = Object.entries(settings).map(([key, value]) => `other_config:${key}=${value}`);
   await ovsdb.vsctl(['--no-wait', 'set', 'Open_vSwitch', '.', ...words]);
   const espd = await startEspd(rig, host, { database: ovsdb.remote, directory: ovsdb.directory });
-  await ovsdb.vsctl('--no-wait add-br br-phy -- set bridge br-phy datapath_type=netdev');
+  await startVswitchd(rig, host, ovsdb);
+  await ovsdb.vsctl('--timeout=10 add-br br-phy -- set bridge br-phy datapath_type=netdev');
   const uplink = `external_ids:espd=uplink external_ids:espd-nic=${host.device}`;
-  await ovsdb.vsctl(`--no-wait add-port br-phy up0 -- set interface up0 ${uplink}`);
-  const vswitchd = await startVswitchd(rig, host, ovsdb);
-  await vswitchd.waitUntil('the physical bridge', () => ip(host.namespace, 'link', 'show', 'br-phy'));
+  await ovsdb.vsctl(`--timeout=10 add-port br-phy up0 -- set interface up0 ${uplink}`);
   await ip(host.namespace, 'address', 'add', address, 'dev', 'br-phy');
   await ip(host.namespace, 'link', 'set', 'br-phy', 'up');
   const ids = [

@@ -186,6 +186,21 @@ describe('a tunnel packet of a protected tunnel', () => {
     expect(await cross(unmarked.a.inside, unmarked.a.outside, frame)).toEqual(frame);
   });
 
+  it.each([
+    ['Geneve', ipv4Frame(17, udp(6081))],
+    ['VXLAN', ipv4Frame(17, udp(4789))],
+    ['STT', ipv4Frame(6, udp(7471))],
+    ['GRE', ipv4Frame(47, [0, 0, 0x65, 0x58, 1, 2])],
+  ])('is kept back by its mark also when it is %s of a tunnel that we have not heard of yet', async (_type, frame) => {
+    const drop = { value: 0, mask: 1 };
+    const { a } = await openEnds({ type: 'geneve', drop });
+    await a.side.engine.apply({ op: 'remove-port', port: TUNNEL });
+    expect(await cross(a.inside, a.outside, frame)).toBeUndefined();
+    expect(a.side.drops()['policy-mark']).toBe(1);
+    await a.side.engine.apply({ op: 'set-mark-policy', drop: undefined, uplinkMark: 0 });
+    expect(await cross(a.inside, a.outside, frame)).toEqual(frame);
+  });
+
   it('is not let in when it comes in the clear', async () => {
     const { b, protect } = await openEnds({ protection: 'never-up' });
     await protect();
