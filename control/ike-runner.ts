@@ -29,7 +29,7 @@ const NON_ESP_MARKER_BYTES = 4;
 /** RFC 3948 §2.3. */
 const KEEPALIVE = Uint8Array.of(0xff);
 /** In one turn of the event loop datagrams are taken in such portions, for so long: a flood, or dear key exchanges, cannot starve the rest. */
-const DATAGRAMS_AT_ONCE = 8;
+const DATAGRAMS_AT_ONCE = 2;
 const TURN_MS = 10;
 /** Bytes: requests of a few thousand peers at once. */
 const RECEIVE_BUFFER = 4 << 20;

@@ -69,9 +69,8 @@ const SCALAR_TRIES = 128;
 const UNCOMPRESSED_POINT = 0x04;
 
 const X25519_BYTES = 32;
-/** DER in front of a raw key: PKCS #8 and SubjectPublicKeyInfo of id-X25519 (RFC 8410 §3, §7). */
-const X25519_PKCS8 = Buffer.from('302e020100300506032b656e04220420', 'hex');
-const X25519_SPKI = Buffer.from('302a300506032b656e032100', 'hex');
+/** RFC 8037 §2. */
+const X25519_JWK = { kty: 'OKP', crv: 'X25519' } as const;
 
 /**
  * Private exponents are twice the larger strength estimate of RFC 3526 §8 (160, 210, 240 bits), rounded up to bytes:
@@ -190,17 +189,22 @@ function setScalar(attempt: () => void): void {
 function x25519(): GroupRow {
   const group = GROUP.CURVE_25519;
   const create = (random: RandomSource): KeyExchange => {
-    const der = Buffer.concat([X25519_PKCS8, random(X25519_BYTES)]);
-    const privateKey = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
-    der.fill(0);
-    const spki = createPublicKey(privateKey).export({ format: 'der', type: 'spki' });
+    // As JWK, whose raw keys OpenSSL takes as they are: decoding PKCS #8 would cost five times the key exchange itself.
+    // Its own x is not looked at. The text stays in memory until it is collected, as the key object does.
+    const scalar = Buffer.from(random(X25519_BYTES));
+    const privateKey = createPrivateKey({
+      key: { ...X25519_JWK, x: '', d: scalar.toString('base64url') },
+      format: 'jwk',
+    });
+    scalar.fill(0);
+    const { x } = createPublicKey(privateKey).export({ format: 'jwk' });
     return {
       group,
-      publicValue: Uint8Array.from(spki.subarray(X25519_SPKI.length)),
+      publicValue: Uint8Array.from(Buffer.from(x ?? '', 'base64url')),
       computeShared(peerPublic) {
         checkLength(group, peerPublic, X25519_BYTES);
-        const key = Buffer.concat([X25519_SPKI, peerPublic]);
-        const publicKey = createPublicKey({ key, format: 'der', type: 'spki' });
+        const theirs = { ...X25519_JWK, x: Buffer.from(peerPublic).toString('base64url') };
+        const publicKey = createPublicKey({ key: theirs, format: 'jwk' });
         let shared: Uint8Array;
         try {
           shared = Uint8Array.from(diffieHellman({ privateKey, publicKey }));
