@@ -2,7 +2,7 @@
  * End to end: ovs-espd in every encapsulation and protection beside strongSwan's kernel-libipsec, wireguard-go, kernel
  * VXLAN and OVS's userspace datapath, interleaved in one run; JSON, Markdown and a web page with charts.
  *
- *     node dist/bench/e2e/main.js [--rounds=6] [--seconds=2] [--only=geneve,libipsec,tcp-1,wire-honest] [--resume]
+ *     node dist/bench/e2e/main.js [--rounds=5] [--seconds=2] [--only=geneve,libipsec,tcp-1,wire-honest] [--resume]
  *                                 [--out=FOLDER]
  *
  * --only confines the run: ids of measurements (tcp-1, udp-64, latency-idle, or tcp, udp, latency), columns, parts of
@@ -28,7 +28,7 @@ const NAME = 'e2e';
 const PROGRAMS = ['ip', 'ethtool', 'iperf3', 'tcpdump', 'ping'];
 
 const OPTIONS = {
-  rounds: { type: 'string', default: '6' },
+  rounds: { type: 'string', default: '5' },
   seconds: { type: 'string', default: '2' },
   only: { type: 'string', default: '' },
   out: { type: 'string', default: RESULTS },

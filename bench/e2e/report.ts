@@ -88,7 +88,7 @@ function udpSection(results: Results, measurement: Measurement): Section[] {
     [column],
     [
       ['received, kpackets/s', (name) => interval(estimateOf(results, name, id, column))],
-      ['Gbit/s of payload', (name) => gigabits(estimateOf(results, name, id, column))],
+      ['Gbit/s of IP packets', (name) => gigabits(estimateOf(results, name, id, column))],
       ['÷ kernel-libipsec', (name) => interval(ratio(blocked(name), blocked(BASELINES.libipsec)), '×')],
       ['offered, kpackets/s', (name) => interval(estimateOf(results, name, id, column, 'offered'))],
       ['lost', loss],

@@ -16,6 +16,8 @@ import type { Column, Results } from './results.ts';
 /** A sample that lost more of its time to the hypervisor than this is thrown away. */
 const MOST_STEAL = 0.01;
 const BACKGROUND_MS = 300;
+/** Contenders that are built at the same time; what they wait for is mostly each other's answers. */
+const BUILDERS = 3;
 /** A contender that failed this often is not asked again. */
 const MOST_FAILURES = 2;
 
@@ -113,15 +115,19 @@ export async function runSession(
     return `${value.toPrecision(3)} ${measurement.unit}`;
   };
   try {
-    for (const peer of wanted) {
-      try {
-        standing.set(peer.name, await stand(peer));
-        progress.step(`${peer.name} stands`);
-      } catch (error) {
-        skip(peer.name, undefined, firstLine(error));
-        progress.step(`${peer.name} left out`);
+    const waiting = [...wanted];
+    const standNext = async () => {
+      for (let peer = waiting.shift(); peer !== undefined; peer = waiting.shift()) {
+        try {
+          standing.set(peer.name, await stand(peer));
+          progress.step(`${peer.name} stands`);
+        } catch (error) {
+          skip(peer.name, undefined, firstLine(error));
+          progress.step(`${peer.name} left out`);
+        }
       }
-    }
+    };
+    await Promise.all(Array.from({ length: BUILDERS }, standNext));
     for (const { name, cells } of blocks) {
       results.background.push(await backgroundLoad(BACKGROUND_MS));
       for (const cell of cells) {
