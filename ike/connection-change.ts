@@ -9,7 +9,7 @@ import { isSupported } from './crypto/transforms.ts';
 import { identityProblem, localIdentity, remoteIdentity, sameIdentity } from './identity.ts';
 import { groupsOf, proposalsText } from './negotiation.ts';
 import { OUTDATED_MS, outdate, outdateChild } from './retirement.ts';
-import { modeOf } from './sa/child-sa.ts';
+import { type Child, modeOf } from './sa/child-sa.ts';
 import { equal, sameAddress } from './traffic-selectors.ts';
 import type { ChildConfig, Connection, ProposalConfig, TrafficSelector } from './types.ts';
 import { transformName } from './wire/names.ts';
@@ -61,6 +61,16 @@ export function applyConfiguration(state: ConnectionState, next: Connection): vo
     else if (!sameChild(child.config, config) || !protection) outdateChild(state, child);
   }
   state.reconcile();
+}
+
+/** A child has come up that was asked for some time ago: the configuration may be another one by now. */
+export function replaceIfOutdated(state: ConnectionState, child: Child): void {
+  const config = state.config.children.find(({ name }) => name === child.config.name);
+  if (config === undefined) state.deleteChild(child, 'its tunnel was removed');
+  else if (!sameChild(child.config, config)) {
+    outdateChild(state, child);
+    state.reconcile();
+  }
 }
 
 /**

@@ -104,13 +104,12 @@ export function narrow(
 }
 
 /** How a proposal fits a configured child, best first. */
-export type Fit = 'exact' | 'ours-within-theirs' | 'theirs-within-ours' | 'overlap';
+export type Fit = 'exact' | 'ours-within-theirs' | 'theirs-within-ours';
 
 const FIT_RANK: Readonly<Record<Fit, number>> = {
-  exact: 3,
-  'ours-within-theirs': 2,
-  'theirs-within-ours': 1,
-  overlap: 0,
+  exact: 2,
+  'ours-within-theirs': 1,
+  'theirs-within-ours': 0,
 };
 
 export interface Narrowed<C extends Pick<ChildConfig, 'tsLocal' | 'tsRemote'>> {
@@ -122,7 +121,8 @@ export interface Narrowed<C extends Pick<ChildConfig, 'tsLocal' | 'tsRemote'>> {
 
 /**
  * The configured child that the peer's selectors fit best, and the selectors to answer with; undefined if none
- * overlaps (TS_UNACCEPTABLE). `theirs` are the selectors of the peer's end (TSi of its request), `ours` of this end.
+ * fits (TS_UNACCEPTABLE). Selectors that only overlap fit neither end: two UDP tunnels of different ports do, each in one
+ * direction, and an SA for what they have in common would serve nobody. `theirs` are the selectors of the peer's end (TSi of its request), `ours` of this end.
  * The first of equally good children is taken.
  */
 export function chooseChild<C extends Pick<ChildConfig, 'tsLocal' | 'tsRemote'>>(
@@ -137,13 +137,8 @@ export function chooseChild<C extends Pick<ChildConfig, 'tsLocal' | 'tsRemote'>>
     if (tsRemote.length === 0 || tsLocal.length === 0) continue;
     const allOfOurs = covers(tsRemote, child.tsRemote) && covers(tsLocal, child.tsLocal);
     const allOfTheirs = covers(tsRemote, theirs) && covers(tsLocal, ours);
-    const fit: Fit = allOfOurs
-      ? allOfTheirs
-        ? 'exact'
-        : 'ours-within-theirs'
-      : allOfTheirs
-        ? 'theirs-within-ours'
-        : 'overlap';
+    if (!allOfOurs && !allOfTheirs) continue;
+    const fit: Fit = !allOfOurs ? 'theirs-within-ours' : allOfTheirs ? 'exact' : 'ours-within-theirs';
     if (best === undefined || FIT_RANK[fit] > FIT_RANK[best.fit]) best = { child, fit, tsLocal, tsRemote };
   }
   return best;

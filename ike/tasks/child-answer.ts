@@ -121,7 +121,7 @@ export function answerChild(sa: IkeSa, payloads: readonly Payload[], terms: Answ
   if (exchange === 'invalid') return refuse(NOTIFY.INVALID_SYNTAX, "peer's key exchange value is not valid");
 
   // 5. The child.
-  if (narrowed.fit === 'theirs-within-ours' || narrowed.fit === 'overlap') {
+  if (narrowed.fit === 'theirs-within-ours') {
     const [narrow, whole] = [
       selectorPairText(narrowed.tsLocal, narrowed.tsRemote),
       selectorPairText(config.tsLocal, config.tsRemote),

@@ -5,6 +5,7 @@
 
 import { refusalOf } from '../collisions.ts';
 import type { ConnectionState } from '../connection.ts';
+import { replaceIfOutdated } from '../connection-change.ts';
 import type { Child } from '../sa/child-sa.ts';
 import type { IkeSa } from '../sa/ike-sa.ts';
 import { find, notify } from '../sa/notify.ts';
@@ -68,6 +69,7 @@ export class ChildCreate implements InitiatorTask {
       this.#connection.markPending(this.config, false);
       installCreated(this.#connection, result.child, result.keys);
       forgetIfDeleted(sa, result.child, this.deletedSpis);
+      replaceIfOutdated(this.#connection, result.child);
       return 'done';
     }
     this.#refused(sa, offer, result);

@@ -6,6 +6,7 @@
  */
 
 import type { ConnectionState } from '../connection.ts';
+import { replaceIfOutdated } from '../connection-change.ts';
 import { idPayload, idPayloadText, localIdentity, remoteIdentity } from '../identity.ts';
 import { allows } from '../negotiation.ts';
 import type { IkeSa } from '../sa/ike-sa.ts';
@@ -105,6 +106,7 @@ export class IkeAuth implements InitiatorTask {
     this.#connection.markPending(config, false);
     if (result.ok) {
       installCreated(this.#connection, result.child, result.keys);
+      replaceIfOutdated(this.#connection, result.child);
       return;
     }
     if (result.deleteAtPeer) {

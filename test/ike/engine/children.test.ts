@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { A, B, connectionOf, greChild, udpChildren } from '../simulation/tunnels.ts';
 import { TEST_SETTINGS } from '../simulation/world.ts';
-import { connect, connectedPair, conversation, faultsOf, makePair, secondsUntil } from './pair.ts';
+import { connect, connectedPair, conversation, faultsOf, headerOf, makePair, secondsUntil } from './pair.ts';
 import { tamper } from './tamper.ts';
 
 const UDP = ['tun-in', 'tun-out'];
@@ -55,6 +55,25 @@ describe('several children under one IKE SA', () => {
     pair.world.run(10_000);
     expect(conversation(pair.world).filter((line) => line === 'B CREATE_CHILD_SA')).toEqual([]);
     expect(faultsOf(pair, ['gre', ...UDP])).toEqual([]);
+  });
+
+  it('that come up after their tunnel was removed are deleted at the peer too', () => {
+    const pair = connectedPair({}, {}, { children: [greChild(B, A, 'wait'), ...udpChildren(B, A, 'wait')] });
+    // Answers get lost, so that a request is outstanding when the tunnel goes.
+    let requests = 0;
+    pair.world.pass = (sent) => {
+      const { exchange, responseFlag } = headerOf(sent);
+      if (exchange === 'CREATE_CHILD_SA') requests += responseFlag ? 0 : 1;
+      return exchange !== 'CREATE_CHILD_SA' || !responseFlag;
+    };
+    pair.a.set(connectionOf(A, B, { children: [greChild(A, B), ...udpChildren(A, B)] }));
+    secondsUntil(pair.world, () => requests > 0 && pair.b.installed.size === 2, 5);
+    pair.a.set(connectionOf(A, B));
+    pair.world.pass = () => true;
+    pair.world.run(60_000);
+    for (const host of [pair.a, pair.b])
+      expect([...host.installed.values()].map(({ sa }) => sa.child)).toEqual(['gre']);
+    expect(faultsOf(pair)).toEqual([]);
   });
 
   it('that both ends set up at once end as one, without a moment in which nothing sends', () => {

@@ -110,6 +110,12 @@ describe('traffic selectors', () => {
     });
   });
 
+  it('do not match the other direction of a tunnel with another port, although the two overlap', () => {
+    const theirOut = { theirs: [udp(B)], ours: [udp(A, 7002)] };
+    expect(intersect(theirOut.ours[0]!, udpChildren(A, B)[1]!.tsLocal[0]!)).toBeDefined();
+    expect(chooseChild(udpChildren(A, B), theirOut.theirs, theirOut.ours)).toBeUndefined();
+  });
+
   it('do not match another host, protocol or port', () => {
     const children = udpChildren(A, B);
     expect(chooseChild(children, [udp('10.0.0.9')], [udp(A, 6081)])).toBeUndefined();
