@@ -90,7 +90,8 @@ export class Core {
     if (keylog !== undefined) {
       this.#log.warn(`every key of IKE and ESP is written to ${options.keylog}: whoever reads it reads all traffic`);
     }
-    this.protections = new Protections(`${runDirectory}/${PROGRAM}.protected`);
+    const { limits } = options.engine;
+    this.protections = new Protections(`${runDirectory}/${PROGRAM}.protected`, limits?.protections);
     this.children = new ChildSaInstaller({
       apply: (command) => {
         engine.apply(command).catch(options.onBug);
@@ -130,7 +131,7 @@ export class Core {
       timers,
     });
     const taps = new OwnedTaps(`${runDirectory}/${PROGRAM}.taps`);
-    const surroundings = { engine, native, taps, links: options.links, log: logger('bridge') };
+    const surroundings = { engine, native, taps, links: options.links, log: logger('bridge'), limits };
     this.#switch = new SwitchAttach(surroundings);
     this.#companion = new CompanionAttach(surroundings);
     this.#attach = this.#switch;

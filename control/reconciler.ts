@@ -12,7 +12,7 @@ import type { DesiredState, IpsecAuth, TunnelState } from './config/desired-stat
 import { formatIssue } from './config/issue.ts';
 import { type ConnectionPlan, planConnections } from './connections.ts';
 import type { IkeRunner } from './ike-runner.ts';
-import type { Protections, ProtectionTarget } from './protections.ts';
+import type { Protections, WantedProtection } from './protections.ts';
 import type { Underlay } from './underlay.ts';
 import type { Logger } from './vlog.ts';
 
@@ -60,13 +60,18 @@ export class Reconciler {
     ofportOf: (uuid: string) => number | undefined,
   ): Promise<void> {
     const { protections } = this.#options;
+    const tunnelsChange = this.#desired !== undefined && tunnelsText(this.#desired) !== tunnelsText(desired);
     this.#desired = desired;
     this.#tellIssues(desired);
     this.#countVersions(desired);
-    await this.#setMark(desired.markPolicy.drop);
-    const commands = protections.set(targets(desired), rememberedKeys(desired));
+    // A new rule with old marks, or the other way round, may let pass what neither configuration does.
+    const { drop } = desired.markPolicy;
+    await this.#setMark(tunnelsChange && this.#marksDiffer(drop) ? DROP_ALL : drop);
+    const asking = new Set(desired.tunnels.filter((tunnel) => tunnel.wantsIpsec).map((tunnel) => tunnel.name));
+    const commands = protections.set(targets(desired), asking, rememberedKeys(desired));
     await this.#run(commands.filter((command) => command.op === 'set-protection'));
     await attach.apply(desired, underlay, (key) => protections.get(key)?.id, ofportOf);
+    await this.#setMark(drop);
     this.#setConnections(planConnections(desired.connections));
     await this.#run(commands.filter((command) => command.op === 'remove-protection'));
   }
@@ -98,10 +103,13 @@ export class Reconciler {
   }
 
   async #setMark(drop: MarkMatch | undefined): Promise<void> {
-    const text = JSON.stringify(drop ?? null);
-    if (text === this.#mark) return;
-    this.#mark = text;
+    if (!this.#marksDiffer(drop)) return;
+    this.#mark = markText(drop);
     await this.#options.engine.apply({ op: 'set-mark-policy', drop, uplinkMark: 0 });
+  }
+
+  #marksDiffer(drop: MarkMatch | undefined): boolean {
+    return markText(drop) !== this.#mark;
   }
 
   /** The IKE engine compares: a connection that did not change keeps its SAs. */
@@ -150,8 +158,25 @@ export class Reconciler {
   }
 }
 
-function targets(desired: DesiredState): Map<string, ProtectionTarget> {
-  return new Map(desired.connections.map(({ key, type, local, remote, port }) => [key, { type, local, remote, port }]));
+/** `ipsec_skb_mark` under which no tunnel packet leaves in the clear. */
+const DROP_ALL: MarkMatch = { value: 0, mask: 0 };
+
+const markText = (drop: MarkMatch | undefined): string => JSON.stringify(drop ?? null);
+
+/** What decides over a tunnel's packets beside the rule: its type, addresses, mark and protection. */
+function tunnelsText(desired: DesiredState): string {
+  return JSON.stringify(
+    desired.tunnels.map(({ uuid, state, settings, connection }) => [uuid, state, settings, connection]),
+  );
+}
+
+function targets(desired: DesiredState): Map<string, WantedProtection> {
+  return new Map(
+    desired.connections.map(({ key, type, local, remote, port, tunnels }) => [
+      key,
+      { type, local, remote, port, tunnels },
+    ]),
+  );
 }
 
 /** Keys of tunnels that are INVALID now. One whose very addresses are wrong might have had any key. */

@@ -5,8 +5,8 @@
  * Touches only what changed since the last call. TAPs are persistent: addresses put on them outlive the daemon,
  * and they go away with their row or by `exit`. What the database is told about it is in `writeBack`.
  */
-import type { Engine, TunnelSettings } from '../dataplane/index.ts';
-import { familyOf, SMALLEST_PATH_MTU, tunnelOverhead } from '../dataplane/index.ts';
+import type { Engine, EngineLimits, TunnelSettings } from '../dataplane/index.ts';
+import { DEFAULT_LIMITS, familyOf, SMALLEST_PATH_MTU, tunnelOverhead } from '../dataplane/index.ts';
 import type { Native } from '../native-shims/index.ts';
 import {
   type Attach,
@@ -17,6 +17,7 @@ import {
   protectionOfTunnel,
 } from './attach.ts';
 import type { BridgeState, DesiredState, PortState, TunnelState } from './config/desired-state.ts';
+import { Ids } from './ids.ts';
 import type { Links } from './links.ts';
 import { innerMtu } from './mtu.ts';
 import { LOCAL_OFPORT, OfportTable } from './ofports.ts';
@@ -30,6 +31,8 @@ export interface SwitchAttachOptions {
   readonly taps: OwnedTaps;
   readonly links: Links;
   readonly log: Logger;
+  /** Of the engine, where they are not the default. */
+  readonly limits?: EngineLimits | undefined;
 }
 
 export class SwitchAttach implements Attach {
@@ -38,11 +41,14 @@ export class SwitchAttach implements Attach {
   readonly #ports = new Map<string, AttachedPort>();
   readonly #failures = new Map<string, PortFailure>();
   readonly #ofports = new OfportTable();
-  #nextBridge = 0;
-  #nextPort = 0;
+  readonly #bridgeIds: Ids;
+  readonly #portIds: Ids;
 
   constructor(options: SwitchAttachOptions) {
     this.#options = options;
+    const { bridges, ports } = options.limits ?? DEFAULT_LIMITS;
+    this.#bridgeIds = new Ids(0, bridges);
+    this.#portIds = new Ids(0, ports);
   }
 
   bridges(): ReadonlyMap<string, AttachedBridge> {
@@ -73,8 +79,9 @@ export class SwitchAttach implements Attach {
     await this.#removeGone(desired);
     for (const bridge of desired.bridges) await this.#setBridge(bridge);
     for (const port of desired.ports) await this.#setDevicePort(port, ofportOf(port.uuid));
-    for (const tunnel of desired.tunnels)
-      await this.#setTunnelPort(tunnel, underlay, protectionOf, ofportOf(tunnel.uuid));
+    await this.#setTunnelPorts(desired.tunnels, (tunnel) =>
+      this.#setTunnelPort(tunnel, underlay, protectionOf, ofportOf(tunnel.uuid)),
+    );
     for (const bridge of desired.bridges) await this.#setMtus(bridge, desired, underlay);
     await this.#options.taps.removeUnused(new Set(this.#tapNames()), this.#options.native, this.#options.links);
   }
@@ -92,6 +99,7 @@ export class SwitchAttach implements Attach {
       if (bridges.has(uuid)) continue;
       this.#bridges.delete(uuid);
       await this.#options.engine.apply({ op: 'remove-bridge', bridge: bridge.id });
+      this.#bridgeIds.release(bridge.id);
       this.#options.log.info(`bridge ${bridge.state.name}: removed`);
     }
   }
@@ -102,7 +110,7 @@ export class SwitchAttach implements Attach {
       this.#bridges.set(state.uuid, { ...known, state });
       return;
     }
-    const id = known?.id ?? this.#nextBridge++;
+    const id = known?.id ?? this.#bridgeIds.take('bridges');
     this.#bridges.set(state.uuid, { id, state });
     const { name, ageingMs, fdbSize } = state;
     await this.#options.engine.apply({ op: 'set-bridge', bridge: id, name, ageingMs, fdbSize });
@@ -137,19 +145,20 @@ export class SwitchAttach implements Attach {
     settings: string,
     formerOfport: number | undefined,
   ): Promise<void> {
-    const { engine, taps, links } = this.#options;
+    const { engine, native, taps, links } = this.#options;
     const system = port.kind === 'system';
     // Noted before it exists, so that a crash in between leaves no TAP that nobody owns.
     if (!system) taps.add(port.name);
     const fds = system ? engine.openDevice(port.name) : engine.openTap(port.name, { persistent: true });
-    const id = this.#nextPort++;
-    await engine.apply({
-      op: system ? 'set-device-port' : 'set-tap-port',
-      port: id,
-      bridge: bridge.id,
-      name: port.name,
-      fds,
-    });
+    const op = system ? 'set-device-port' : 'set-tap-port';
+    let id: number;
+    try {
+      id = this.#portIds.take('ports');
+      await engine.apply({ op, port: id, bridge: bridge.id, name: port.name, fds });
+    } catch (error) {
+      for (const fd of fds) native.close(fd);
+      throw error;
+    }
     const ofport =
       port.kind === 'local' ? LOCAL_OFPORT : this.#ofports.take(bridge.id, port.ofportRequest ?? formerOfport);
     const device = { kind: system ? 'system' : 'tap', fds, facts: await links.linkFacts(port.name) } as const;
@@ -166,33 +175,56 @@ export class SwitchAttach implements Attach {
     if (mac !== undefined && facts !== undefined && facts.mac !== mac) await links.setLink(port.name, { mac });
   }
 
+  /** One that cannot be set may only have been in the way of, or behind, another: it is tried again after the others. */
+  async #setTunnelPorts(
+    tunnels: readonly TunnelState[],
+    set: (tunnel: TunnelState) => Promise<string | undefined>,
+  ): Promise<void> {
+    let failed = new Map<TunnelState, string>();
+    let left = tunnels;
+    do {
+      failed = new Map();
+      for (const tunnel of left) {
+        const reason = await set(tunnel);
+        if (reason !== undefined) failed.set(tunnel, reason);
+      }
+      if (failed.size === left.length) break;
+      left = [...failed.keys()];
+    } while (left.length > 0);
+    for (const [{ uuid, name }, reason] of failed) this.#fail(uuid, name, reason);
+  }
+
+  /** Gives the reason when the engine cannot have such a port beside the others; then there is none. */
   async #setTunnelPort(
     tunnel: TunnelState,
     underlay: Underlay,
     protectionOf: ProtectionOf,
     formerOfport: number | undefined,
-  ): Promise<void> {
+  ): Promise<string | undefined> {
     const bridge = this.#bridges.get(tunnel.bridgeUuid);
-    if (bridge === undefined) return;
+    if (bridge === undefined) return undefined;
     const known = this.#ports.get(tunnel.uuid);
     if (tunnel.settings === undefined) {
       if (known !== undefined) await this.#removePort(known);
       this.#failures.set(tunnel.uuid, { uuid: tunnel.uuid, reason: tunnel.reason ?? 'invalid' });
-      return;
+      return undefined;
     }
-    this.#failures.delete(tunnel.uuid);
     const protection = protectionOfTunnel(tunnel, protectionOf);
     const engineTunnel: TunnelSettings = { ...tunnel.settings, protection };
     const settings = JSON.stringify(engineTunnel);
-    if (known?.settings === settings) return this.#setUplink(known, underlay, tunnel.settings.remote);
-    const id = known?.id ?? this.#nextPort++;
-    await this.#options.engine.apply({
-      op: 'set-tunnel-port',
-      port: id,
-      bridge: bridge.id,
-      name: tunnel.name,
-      tunnel: engineTunnel,
-    });
+    if (known?.settings === settings) {
+      await this.#setUplink(known, underlay, tunnel.settings.remote);
+      return undefined;
+    }
+    let id: number;
+    try {
+      id = await this.#setEnginePort(known?.id, bridge.id, tunnel.name, engineTunnel);
+    } catch (error) {
+      // The engine can't do it beside the others: then the port must not go on as it was before.
+      if (known !== undefined) await this.#removePort(known);
+      return error instanceof Error ? error.message : String(error);
+    }
+    this.#failures.delete(tunnel.uuid);
     const ofport = known?.ofport ?? this.#ofports.take(bridge.id, tunnel.ofportRequest ?? formerOfport);
     const attached: AttachedPort = {
       id,
@@ -207,6 +239,27 @@ export class SwitchAttach implements Attach {
     await this.#setUplink(attached, underlay, tunnel.settings.remote);
     if (known === undefined)
       this.#options.log.info(`bridge ${bridge.state.name}: added interface ${tunnel.name} on port ${ofport}`);
+    return undefined;
+  }
+
+  /** Rejects with one line, with nothing left of a new port, when the engine can't. */
+  async #setEnginePort(
+    known: number | undefined,
+    bridge: number,
+    name: string,
+    tunnel: TunnelSettings,
+  ): Promise<number> {
+    const port = known ?? this.#portIds.take('ports');
+    try {
+      await this.#options.engine.apply({ op: 'set-tunnel-port', port, bridge, name, tunnel });
+    } catch (error) {
+      if (known === undefined) {
+        await this.#options.engine.apply({ op: 'remove-port', port });
+        this.#portIds.release(port);
+      }
+      throw error;
+    }
+    return port;
   }
 
   /** Where a tunnel's packets leave, and what the engine is told of it: how large they may be. */
@@ -246,6 +299,7 @@ export class SwitchAttach implements Attach {
     const taps = port.device.kind === 'tap' ? port.device.fds : [];
     for (const fd of taps) this.#options.native.setTapPersistent(fd, false);
     await this.#options.engine.apply({ op: 'remove-port', port: port.id });
+    this.#portIds.release(port.id);
     if (port.device.kind === 'tap') this.#options.taps.remove(port.name);
     this.#options.log.info(`removed interface ${port.name} (port ${port.ofport})`);
   }

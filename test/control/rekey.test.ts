@@ -97,8 +97,9 @@ class Control {
 
   static async over(side: Side, remote: string, directory: string): Promise<Control> {
     const protections = new Protections(join(directory, side.address));
-    const target = { type: 'gre', local: side.address, remote, port: 0 } as const;
-    for (const command of protections.set(new Map([['gre', target]]), () => true)) await side.engine.apply(command);
+    const target = { type: 'gre', local: side.address, remote, port: 0, tunnels: ['tun'] } as const;
+    const commands = protections.set(new Map([['gre', target]]), new Set(['tun']), () => true);
+    for (const command of commands) await side.engine.apply(command);
     const protection = protections.get('gre')!.id;
     const tunnel = { ...tunnelSettings('gre', side.address, remote), protection };
     await side.engine.apply({ op: 'set-tunnel-port', port: TUNNEL_PORT, bridge: BRIDGE, name: 'tun', tunnel });

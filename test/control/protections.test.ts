@@ -1,0 +1,90 @@
+/** What was ever protected is remembered on disk, by tunnel and by SPD row, until IPsec is taken out of the configuration. */
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Protections, type WantedProtection } from '../../control/protections.ts';
+
+describe('the protections', () => {
+  let directory: string;
+  let path: string;
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), 'espd-protections-'));
+    path = join(directory, 'ovs-espd.protected');
+  });
+  afterEach(() => rmSync(directory, { recursive: true, force: true }));
+
+  const row = (...tunnels: string[]): WantedProtection => ({
+    type: 'gre',
+    local: '10.0.0.1',
+    remote: '10.0.0.2',
+    port: 0,
+    tunnels,
+  });
+
+  function set(protections: Protections, rows: Record<string, WantedProtection>, alsoAsking: readonly string[] = []) {
+    const asking = new Set([...Object.values(rows).flatMap(({ tunnels }) => tunnels), ...alsoAsking]);
+    return protections.set(new Map(Object.entries(rows)), asking, () => false);
+  }
+
+  it('begin never up, become protected with the first SA, and are so again after a restart', () => {
+    const first = new Protections(path);
+    expect(set(first, { k: row('tun') })).toEqual([{ op: 'set-protection', protection: 1, state: 'never-up' }]);
+    expect(first.markProtected(1)).toEqual([{ op: 'set-protection', protection: 1, state: 'protected' }]);
+    expect(first.markProtected(1)).toEqual([]);
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    expect(set(new Protections(path), { k: row('tun') })).toMatchObject([{ state: 'protected' }]);
+  });
+
+  it('follow their tunnel to other addresses, and are shared by those who share its SA', () => {
+    const protections = new Protections(path);
+    set(protections, { k: row('a', 'b') });
+    protections.markProtected(1);
+    expect(set(protections, { l: row('a'), m: row('b'), n: row('c') })).toMatchObject([
+      { op: 'remove-protection', protection: 1 },
+      { op: 'set-protection', protection: 2, state: 'protected' },
+      { op: 'set-protection', protection: 3, state: 'protected' },
+      { op: 'set-protection', protection: 4, state: 'never-up' },
+    ]);
+  });
+
+  it('close a row that was never up when a protected tunnel joins it', () => {
+    const protections = new Protections(path);
+    set(protections, { k: row('a'), l: row('b') });
+    protections.markProtected(1);
+    expect(set(protections, { l: row('a', 'b') })).toContainEqual({
+      op: 'set-protection',
+      protection: 2,
+      state: 'protected',
+    });
+  });
+
+  it('are remembered while the tunnel is INVALID, and forgotten with its IPsec', () => {
+    const protections = new Protections(path);
+    set(protections, { k: row('tun') });
+    protections.markProtected(1);
+    set(protections, {}, ['tun']);
+    expect(set(protections, { l: row('tun') })).toMatchObject([{ state: 'protected' }]);
+    set(protections, {});
+    expect(readFileSync(path, 'utf8')).toBe('{"protected":[],"tunnels":[]}\n');
+    expect(set(protections, { l: row('tun') })).toMatchObject([{ state: 'never-up' }]);
+  });
+
+  it('read the file of the first version, which has no names, and refuse one that is none', () => {
+    writeFileSync(path, '{"protected":["k"]}');
+    expect(set(new Protections(path), { k: row('tun') })).toMatchObject([{ state: 'protected' }]);
+    for (const text of ['', '[]', '{"protected":[1]}', '{"protected":[],"tunnels":"x"}']) {
+      writeFileSync(path, text);
+      expect(() => new Protections(path)).toThrow(/ovs-espd\.protected lists the tunnels that must never/);
+    }
+  });
+
+  it('give the number of one that went only after the engine has forgotten it', () => {
+    const protections = new Protections(path, 3);
+    set(protections, { k: row('a'), l: row('b') });
+    expect(set(protections, { l: row('b') })).toEqual([{ op: 'remove-protection', protection: 1 }]);
+    expect(set(protections, { l: row('b'), m: row('c') })).toEqual([
+      { op: 'set-protection', protection: 1, state: 'never-up' },
+    ]);
+  });
+});
