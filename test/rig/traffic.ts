@@ -56,11 +56,16 @@ export async function waitForPing(namespace: string, target: string, ms = 15_000
 export async function pingAll(
   namespace: string,
   target: string,
-  { count = 3, size = 56, ms = 10_000 }: { count?: number; size?: number; ms?: number } = {},
+  {
+    count = 3,
+    size = 56,
+    ms = 10_000,
+    dontFragment = false,
+  }: { count?: number; size?: number; ms?: number; dontFragment?: boolean } = {},
 ): Promise<void> {
   await until(
     `${count} answers of ${target} to pings of ${size} bytes from ${namespace}`,
-    async () => (await ping(namespace, target, { count, size, interval: 0.02 })).received === count,
+    async () => (await ping(namespace, target, { count, size, interval: 0.02, dontFragment })).received === count,
     ms,
   );
 }
