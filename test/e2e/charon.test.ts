@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Charon, startCharon } from '../rig/charon.ts';
 import { childNames } from '../rig/charon-conf.ts';
 import { type Espd, fileConfig, startEspd } from '../rig/espd.ts';
-import { createLan, type Lan } from '../rig/namespace.ts';
+import { createLan, ip, type Lan } from '../rig/namespace.ts';
 import { until } from '../rig/process.ts';
 import { createRig, type Rig } from '../rig/rig.ts';
 import { obstacle, PSK } from './two-hosts.ts';
@@ -73,6 +73,27 @@ describe.skipIf(reason !== '')(`IKEv2 with strongSwan's charon${reason}`, { time
       await expectSameSas(espd, charon);
     });
   }
+
+  it.each([
+    ['over IPv6', 6, {}, {}, 'TRANSPORT'],
+    ['over IPv6 in UDP', 6, { ipsec_encapsulation: 'yes' }, {}, 'TRANSPORT'],
+    ['in tunnel mode', 4, { ipsec_type: 'tunnel' }, { child: { mode: 'tunnel' } }, 'TUNNEL'],
+    ['over IPv6 in tunnel mode', 6, { ipsec_type: 'tunnel' }, { child: { mode: 'tunnel' } }, 'TUNNEL'],
+  ] as const)('negotiates a vxlan tunnel %s', async (_, family, options, theirOptions, mode) => {
+    for (const [index, host] of [lan.a, lan.b].entries())
+      await ip(host.namespace, 'address', 'add', `fd00:1::${index + 1}/64`, 'dev', host.device, 'nodad');
+    const [ours, charons] = family === 6 ? ['fd00:1::1', 'fd00:1::2'] : [lan.a.address, lan.b.address];
+    const charon = await startCharon(rig, { ...lan.b, address: charons }, [
+      { name: 'tun', type: 'vxlan', remote: ours, psk: PSK, ...theirOptions },
+    ]);
+    const espd = await startOurs('vxlan', { local_ip: ours, remote_ip: charons, ...options });
+    await espd.waitForTunnel('tun');
+    for (const name of childNames({ name: 'tun', type: 'vxlan' }))
+      expect((await charon.waitForChild(name)).mode).toBe(mode);
+    await expectSameSas(espd, charon);
+    const [sa] = await charon.listSas();
+    expect(sa?.children.map((child) => child.state)).toEqual(['INSTALLED', 'INSTALLED']);
+  });
 
   it('follows a rekey of the child and of the IKE SA that charon starts', async () => {
     const charon = await startCharon(rig, lan.b, theirs('gre'));
