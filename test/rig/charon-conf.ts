@@ -19,6 +19,9 @@ const KERNEL_PLUGINS = {
 /** What becomes of negotiated SAs. */
 export type CharonKernel = keyof typeof KERNEL_PLUGINS;
 
+/** The mark of charon's own packets with kernel-libipsec: the routes into its TUN, the peer's address among them, pass them over. */
+const UNTUNNELED = '0x42';
+
 /** How OVS's tunnels look to IKE: the protocol, and the UDP port if there is one. */
 const SELECTORS = { gre: undefined, vxlan: 4789, geneve: 6081 } as const;
 
@@ -127,7 +130,10 @@ charon {
   plugins {
     vici { socket = unix://${join(directory, 'vici.sock')} }
     openssl { load_legacy = no }
-    kernel-netlink { set_proto_port_transport_sa = yes }
+    kernel-netlink { set_proto_port_transport_sa = yes
+      ${kernel === 'libipsec' ? `fwmark = !${UNTUNNELED}` : ''} }
+    kernel-libipsec { allow_peer_ts = yes }
+    socket-default { ${kernel === 'libipsec' ? `fwmark = ${UNTUNNELED}` : ''} }
   }
 }
 swanctl { load = pem pkcs1 pkcs8 x509 openssl }
