@@ -1,6 +1,6 @@
 /** Whether two ways to authenticate are the same, and if not, who is affected: we, or our trust in the peer. */
 
-import { timingSafeEqual } from 'node:crypto';
+import { type KeyObject, timingSafeEqual } from 'node:crypto';
 import type { Certificate } from './certificates/certificate.ts';
 import type { Trust } from './certificates/peer.ts';
 import { keyProblem } from './certificates/validity.ts';
@@ -40,6 +40,16 @@ export function authenticationChange(a: Authentication, b: Authentication): 'non
   return sameKey && sameCertificates(a.certificates, b.certificates) ? 'none' : 'ours';
 }
 
+/** Keys and certificates that were found to belong together: thousands of connections share one pair. */
+const pairs = new WeakMap<KeyObject, Certificate>();
+
+function belongTogether(privateKey: KeyObject, certificate: Certificate): boolean {
+  if (pairs.get(privateKey) === certificate) return true;
+  if (!certificate.x509.checkPrivateKey(privateKey)) return false;
+  pairs.set(privateKey, certificate);
+  return true;
+}
+
 /** What is wrong with how a connection authenticates; control says the same in its own words, with file names. */
 export function authenticationProblem(authentication: Authentication): string | undefined {
   if (authentication.method === 'psk') {
@@ -48,7 +58,7 @@ export function authenticationProblem(authentication: Authentication): string | 
   const { certificates, privateKey, peerName, trust } = authentication;
   const key = keyProblem(privateKey);
   if (key !== undefined) return `the private key ${key}`;
-  if (!certificates[0].x509.checkPrivateKey(privateKey)) {
+  if (!belongTogether(privateKey, certificates[0])) {
     return `the private key is not that of certificate ${certificates[0].subject}`;
   }
   if (peerName === '') return "the name in the peer's certificate is empty; set options:remote_name";
