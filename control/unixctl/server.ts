@@ -15,8 +15,8 @@ import { type Command, type CommandContext, CommandError, type CommandReply, Com
 const REQUEST_LIMIT = 256 * 1024;
 const DEPTH_LIMIT = 8;
 const CONNECTION_LIMIT = 64;
-/** As OVS: owner and group. */
-const SOCKET_MODE = 0o770;
+/** Owner and group may write, which is what connecting needs; nobody executes a socket. */
+const SOCKET_MODE = 0o660;
 /** sun_path, without the terminating zero. */
 const PATH_LIMIT = 107;
 
@@ -76,7 +76,7 @@ export class UnixctlServer {
       // The pid in the name is ours, so whatever has that name was left by a process that is no more.
       removeIfThere(path);
       // The socket must not be open to others between bind and chmod.
-      const former = process.umask(0o007);
+      const former = process.umask(0o117);
       try {
         this.#server.listen(path);
       } finally {

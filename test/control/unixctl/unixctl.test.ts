@@ -106,7 +106,7 @@ function exchange(text: string, count: number): Promise<{ readonly values: unkno
 
 describe('the control socket', () => {
   it('lies at its path for owner and group only', () => {
-    expect(statSync(path).mode & 0o777).toBe(0o770);
+    expect(statSync(path).mode & 0o777).toBe(0o660);
   });
 
   it('answers a command with its text', async () => {
