@@ -45,6 +45,8 @@ export interface CommandLine {
   readonly noCleanup: boolean;
   /** Where Prometheus may ask; undefined: nowhere. */
   readonly metrics: ListenAddress | undefined;
+  /** Where the live page is shown; undefined: nowhere. */
+  readonly http: ListenAddress | undefined;
   readonly tls: { readonly privateKey?: string; readonly certificate?: string; readonly caCert?: string };
   /** One line for each option that was given and has no effect. */
   readonly ignored: readonly string[];
@@ -94,6 +96,7 @@ export function parseCommandLine(
     offloads: offloadsOf(last('offload') ?? 'all'),
     noCleanup: given.has('no-cleanup'),
     metrics: listenOf('--metrics', last('metrics')),
+    http: listenOf('--http', last('http')),
     tls: {
       ...tlsFile('private-key', 'privateKey'),
       ...tlsFile('certificate', 'certificate'),

@@ -8,6 +8,7 @@ import { DROP_REASONS } from '../dataplane/index.ts';
 import type { DesiredState } from './config/desired-state.ts';
 import type { IkeRunner } from './ike-runner.ts';
 import { connectionsOf, ikeLog, ikeShow } from './ike-show.ts';
+import type { StatusModel } from './model/model.ts';
 import type { PacketCapture } from './pcap/packet-capture.ts';
 import { PCAP_MOST_ARGUMENTS, PCAP_USAGE, readCaptureRequest } from './pcap/pcap-command.ts';
 import { childViews, indexStatus, policyLines, type StatusSources, tunnelViews } from './status.ts';
@@ -18,6 +19,8 @@ import { type Command, CommandError } from './unixctl/command.ts';
 /** What the commands may ask of the daemon. */
 export interface CommandTarget {
   status(): StatusSources;
+  /** The state as one object, also before the database has been read. */
+  model(): StatusModel;
   ikeCounters(): Readonly<Record<string, number>>;
   ike(): Pick<IkeRunner, 'status' | 'load' | 'journalOf' | 'now'>;
   pcap(): PacketCapture;
@@ -113,6 +116,14 @@ export const DAEMON_COMMANDS: readonly DaemonCommand[] = [
     max: 0,
     help: 'every counter above zero: drops by reason, events of IKE, work of the packet workers',
     run: (target) => coverage(target),
+  },
+  {
+    name: 'status/json',
+    usage: '',
+    min: 0,
+    max: 0,
+    help: 'the state as one JSON object, as the live page and `ovs-espd top` show it',
+    run: (target) => JSON.stringify(target.model()),
   },
   {
     name: 'trace',

@@ -7,6 +7,7 @@
 import { spawn } from 'node:child_process';
 import { type CommandLine, parseCommandLine } from './command-line.ts';
 import { Daemon } from './daemon.ts';
+import { top } from './top.ts';
 import { PROGRAM } from './version.ts';
 
 /** Set in the process that stays behind after --detach. */
@@ -14,6 +15,10 @@ const DETACHED = 'OVS_ESPD_DETACHED';
 
 export async function run(argv: readonly string[]): Promise<void> {
   try {
+    if (argv[0] === 'top') {
+      await top(argv.slice(1), process.env);
+      return;
+    }
     const options = parseCommandLine(argv, process.env);
     if (options.kind === 'text') {
       process.stdout.write(options.text);

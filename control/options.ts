@@ -102,6 +102,13 @@ export const OPTIONS: readonly OptionRow[] = [
     help: 'metrics for Prometheus (ADDR default: 127.0.0.1)',
   },
   {
+    name: 'http',
+    argument: 'required',
+    argumentName: '[ADDR:]PORT',
+    group: 'Observing',
+    help: 'live page, read only (ADDR default: 127.0.0.1)',
+  },
+  {
     name: 'keylog',
     argument: 'required',
     argumentName: 'DIR',

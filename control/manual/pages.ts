@@ -36,12 +36,13 @@ export function daemonPage(): Page {
     ...{ name: PROGRAM, section: 8, version: VERSION },
     sections: [
       { title: 'NAME', paragraphs: [`${PROGRAM} - IPsec for Open vSwitch tunnels in userspace`] },
-      { title: 'SYNOPSIS', paragraphs: [`\`${PROGRAM}\` [OPTIONS] [DATABASE]`] },
+      { title: 'SYNOPSIS', paragraphs: [`\`${PROGRAM}\` [OPTIONS] [DATABASE]`, `\`${PROGRAM}\` top [\`--once\`]`] },
       {
         title: 'DESCRIPTION',
         paragraphs: [
           `\`${PROGRAM}\` protects GRE, Geneve and VXLAN tunnels of Open vSwitch with IPsec where the kernel cannot: it reads the settings that ovs-monitor-ipsec reads, speaks IKEv2 itself, and encapsulates and seals packets in its own threads. It is the datapath of the bridges in the database, and holds the lock of ovs-vswitchd(8) for it; while another process has that lock, it waits.`,
           'DATABASE is `unix:`PATH, `tcp:`HOST:PORT or `ssl:`HOST:PORT of an ovsdb-server(1), or `file:`PATH, a JSON file (see ovs-espd.conf(5)). The default is the socket of Open vSwitch.',
+          `\`${PROGRAM} top\` shows in the terminal what a running daemon does, each second; it finds it by its pidfile in OVS_RUNDIR.`,
           'A tunnel that has once been protected sends and accepts no plaintext any more, also after a crash and a restart of the daemon; `other_config:ipsec_skb_mark` decides what may pass before.',
         ],
       },
