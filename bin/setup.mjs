@@ -1,7 +1,7 @@
 /**
  * Sets up what a command of package.json needs, says beforehand what it installs, then runs the command.
  *
- * Plain JavaScript without a dependency, because it runs before `npm ci`. Modes: build, start, test, bench, simulate, leak.
+ * Plain JavaScript without a dependency, because it runs before `npm ci`. Modes: build, start, test, bench, simulate, leak, fuzz.
  * Debian packages are installed only as root, on Debian or Ubuntu, and not with NO_INSTALL=1; what stays
  * missing is named, and the tests that need it report themselves as skipped.
  */
@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const ADDON = join(ROOT, 'native-shims/build/Release/ovs_espd_native.node');
-const MODES = ['build', 'start', 'test', 'bench', 'simulate', 'leak'];
+const MODES = ['build', 'start', 'test', 'bench', 'simulate', 'leak', 'fuzz'];
 
 /** Programs by what needs them: the command looked for, the Debian package that brings it, and the modes that use it. */
 const PROGRAMS = [
@@ -266,3 +266,4 @@ if (mode === 'test') runTests(rest);
 if (mode === 'bench') run(process.execPath, ['dist/bench/main.js', ...rest]);
 if (mode === 'simulate') run(process.execPath, ['dist/test/ike/simulation/main.js', ...rest]);
 if (mode === 'leak') run(process.execPath, ['dist/test/leak/main.js', ...rest]);
+if (mode === 'fuzz') run(process.execPath, ['dist/test/fuzz/main.js', ...rest]);

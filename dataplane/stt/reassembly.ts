@@ -49,8 +49,12 @@ const GROWING = 1;
 const WHOLE = 2;
 
 export class SttReassembly {
-  /** Frames that are not free. */
+  /** Slots that are not free. */
   active = 0;
+  /** Segments taken, those of them given up, and frames that became whole, since the beginning. */
+  accepted = 0;
+  givenUp = 0;
+  completed = 0;
 
   private readonly bytes: Uint8Array;
   private readonly region: number;
@@ -105,12 +109,14 @@ export class SttReassembly {
     const to = this.frameStart(slot) + at;
     this.bytes.copyWithin(to, from, from + length);
     this.segments[slot]++;
+    this.accepted++;
     // Congestion that one segment has met is met by the frame (RFC 3168 §5.3).
     if (this.segments[slot] === 1) this.tos[slot] = tos;
     else if ((tos & ECN_MASK) === ECN_CE) this.tos[slot] |= ECN_CE;
     const first = slot * STT_RANGES;
     if (this.rangeCount[slot] !== 1 || this.rangeStart[first] !== 0 || this.rangeEnd[first] !== total) return STT_HELD;
     this.state[slot] = WHOLE;
+    this.completed += this.segments[slot] - 1;
     return slot;
   }
 
@@ -246,6 +252,7 @@ export class SttReassembly {
   }
 
   private giveUp(slot: number, reason: number): void {
+    this.givenUp += this.segments[slot];
     this.counters.dropped(reason, this.port[slot], this.segments[slot]);
     this.free(slot);
   }
