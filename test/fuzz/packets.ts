@@ -249,7 +249,7 @@ export class Packets {
           ],
           ip,
         );
-    } else if (random.once(2)) {
+    } else if (random.below(2) === 0) {
       frame.set([0x86, 0xdd], at);
       if (rest >= 40)
         frame.set(
