@@ -22,7 +22,7 @@ import type {
 } from './database.ts';
 import { FileDatabaseError, type FileTables, parseFileRows } from './file-rows.ts';
 import { defaultValue } from './schema.ts';
-import { SWITCH_SCHEMA } from './switch-columns.ts';
+import { COLUMNS, SWITCH_SCHEMA } from './switch-columns.ts';
 import { failedTransaction } from './transaction.ts';
 
 /** How often the file is looked at, in ms. Polling also sees editors that replace the file, and network disks. */
@@ -236,7 +236,19 @@ export class FileDatabase extends EventEmitter<DatabaseEvents> implements Databa
   }
 }
 
+/**
+ * Tables that differ in a column that a server would be asked to monitor. What the daemon only writes (statistics, link
+ * states) is no change: it would reconcile, write them anew, and so on for as long as packets flow.
+ */
 function changedTables(before: Tables, after: Tables): Set<string> {
   const names = new Set([...before.keys(), ...after.keys()]);
-  return new Set([...names].filter((name) => !isDeepStrictEqual(before.get(name), after.get(name))));
+  return new Set([...names].filter((name) => !isDeepStrictEqual(monitored(name, before), monitored(name, after))));
+}
+
+function monitored(table: string, tables: Tables): Map<string, Row> {
+  const columns = new Set(COLUMNS[table] ?? []);
+  const rows = [...(tables.get(table) ?? [])].map(
+    ([uuid, row]) => [uuid, Object.fromEntries(Object.entries(row).filter(([name]) => columns.has(name)))] as const,
+  );
+  return new Map(rows);
 }

@@ -123,6 +123,17 @@ describe('FileDatabase', () => {
     expect(textOf(row, 'type')).toBe('gre');
   });
 
+  it('calls what is only written no change, as a server does not send it back', async () => {
+    await begin();
+    const [uuid] = rowOf(database.replica(), 'Interface', 'tun');
+    const changes: ReadonlySet<string>[] = [];
+    database.on('changed', (tables) => changes.push(tables));
+    const statistics = new Map([['rx_packets', 1]]);
+    await database.transact([{ op: 'update', table: 'Interface', uuid, row: { statistics, link_state: 'up' } }]);
+    expect(changes).toEqual([]);
+    expect(database.replica().get('Interface')!.get(uuid)!.statistics).toEqual(statistics);
+  });
+
   it('takes all of a transaction or nothing', async () => {
     await begin();
     const [uuid] = rowOf(database.replica(), 'Interface', 'tun');
