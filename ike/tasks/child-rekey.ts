@@ -7,6 +7,7 @@
  */
 
 import { redundantOf, refusalOf } from '../collisions.ts';
+import { replaceIfOutdated } from '../connection-change.ts';
 import type { Child } from '../sa/child-sa.ts';
 import type { IkeSa } from '../sa/ike-sa.ts';
 import { childNotify, find, findNotify, notify, readSpi, writeSpi } from '../sa/notify.ts';
@@ -92,9 +93,12 @@ export class ChildRekey implements InitiatorTask {
         if (connection !== undefined) deleteTwin(connection, rival, 'the peer left it over');
       });
     }
-    if (old.state === 'gone') return;
-    old.state = 'rekeyed';
-    sa.enqueue(new ChildDelete(old, `replaced by ${child.label}`), true);
+    if (old.state !== 'gone') {
+      old.state = 'rekeyed';
+      sa.enqueue(new ChildDelete(old, `replaced by ${child.label}`), true);
+    }
+    // The tunnel may have been removed while the peer's answer was on its way, and the new child would be nobody's.
+    if (connection !== undefined) replaceIfOutdated(connection, child);
   }
 
   #refused(sa: IkeSa, offer: ChildOffer, result: Extract<OfferResult, { ok: false }>): void {
