@@ -65,7 +65,7 @@ export class Reconciler {
     this.#tellIssues(desired);
     this.#countVersions(desired);
     // A new rule with old marks, or the other way round, may let pass what neither configuration does.
-    const { drop } = desired.markPolicy;
+    const drop = isUnreadable(desired) ? DROP_ALL : desired.markPolicy.drop;
     await this.#setMark(tunnelsChange && this.#marksDiffer(drop) ? DROP_ALL : drop);
     const asking = new Set(desired.tunnels.filter((tunnel) => tunnel.wantsIpsec).map((tunnel) => tunnel.name));
     const commands = protections.set(targets(desired), asking, rememberedKeys(desired));
@@ -198,4 +198,12 @@ function proofOf(auth: IpsecAuth): string {
   const { certificates, peerName, trust } = auth.authentication;
   const trusted = trust.kind === 'pinned' ? [trust.certificate] : trust.authorities;
   return [peerName, ...[...certificates, ...trusted].map(({ fingerprint }) => fingerprint)].join(' ');
+}
+
+/**
+ * Beside another datapath, a tunnel that asks for IPsec and whose addresses we cannot make out: ovs-vswitchd may send its packets
+ * all the same, and nobody could tell them from those of a tunnel without IPsec. So none leaves in the clear meanwhile.
+ */
+function isUnreadable({ companions, tunnels }: DesiredState): boolean {
+  return companions.length > 0 && tunnels.some((tunnel) => tunnel.wantsIpsec && tunnel.settings === undefined);
 }

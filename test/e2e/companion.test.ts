@@ -140,6 +140,20 @@ describe.skipIf(reason !== '')(`ovs-espd as the companion of a real ovs-vswitchd
     });
   });
 
+  it('lets no tunnel packet leave in the clear while a tunnel that asks for IPsec cannot be read', async () => {
+    const a = await startHost('a', 'geneve', { psk: PSK });
+    const neighbour = /ether (\S+)/.exec((await ip(lan.b.namespace, 'link', 'show', lan.b.device)).stdout)?.[1] ?? '';
+    await a.ovsdb.appctl('ovs-vswitchd', 'tnl/neigh/set', 'br-phy', PHYSICAL.b, neighbour);
+    await ip(a.host.namespace, 'neighbour', 'replace', INNER.b, 'lladdr', '02:00:00:00:00:99', 'dev', 'br-int');
+    // OVS takes a key that is no number for 0; we take the tunnel for INVALID, and know no addresses of it.
+    await a.ovsdb.vsctl('set interface tun options:key=nonsense');
+    await a.espd.waitForTunnel('tun', /INVALID/);
+    const capture = await startCapture(rig, lan.a);
+    await ping(a.host.namespace, INNER.b, { count: 3 });
+    expect(await a.espd.appctl('coverage/show')).toMatch(/policy-mark +[1-9]/);
+    expect(capture.counts().geneve ?? 0).toBe(0);
+  });
+
   it('has an ovs-espd that is the datapath itself as its peer', async () => {
     const a = await startHost('a', 'geneve', { psk: PSK });
     const b = await startEspd(rig, lan.b, {

@@ -33,6 +33,8 @@ describe.skipIf(reason !== '')(`STT tunnels${reason}`, { timeout: 90_000 }, () =
     const capture = await startCapture(rig, { namespace: a.host.namespace, device: a.host.device });
     await withLargeFrames(tutorial);
     expect((await ping(a.host.namespace, INNER.b, { count: 5, size: 3900, dontFragment: true })).received).toBe(5);
+    // Five requests and as many answers, three segments each: tcpdump writes the last of them after ping has ended.
+    await capture.waitFor('stt', 30);
     await capture.stop();
     const read = async (filter: string, ...fields: string[]): Promise<string[]> => {
       const args = [

@@ -20,7 +20,10 @@ describe.skipIf(!isBuilt)(`the packet path${isBuilt ? '' : ' (skipped: dist is n
     'allocates nothing for a packet: a million frames, %s, and the collector rests',
     (mode) => {
       const script = join(ROOT, 'test/dataplane/engine/allocation-run.mjs');
-      const report = JSON.parse(execFileSync(process.execPath, [script, mode], { encoding: 'utf8' })) as Report;
+      // Without the collections that V8 makes because time has passed: on a busy machine there are more of them.
+      const report = JSON.parse(
+        execFileSync(process.execPath, ['--no-memory-reducer', script, mode], { encoding: 'utf8' }),
+      ) as Report;
       expect(report.delivered).toBe(report.packets);
       expect(report.scavenges).toBeLessThanOrEqual(3);
       expect(report.others).toBeLessThanOrEqual(3);
