@@ -10,6 +10,8 @@ const RECORD_HEADER = 16;
 const MAGIC_MICROSECONDS = 0xa1b2c3d4;
 const MAGIC_NANOSECONDS = 0xa1b23c4d;
 const LINKTYPE_ETHERNET = 1;
+/** Each packet begins with its IP header. */
+export const LINKTYPE_RAW = 101;
 
 /** What a frame on an underlay can be; `ike` also covers port 4500 with the non-ESP marker (RFC 3948 §2.2). */
 export type Kind =
@@ -156,14 +158,23 @@ export function readPcap(path: string): Packet[] {
   return parsePcap(readFileSync(path));
 }
 
-/** Writes Ethernet frames to a capture file, for tshark; `timeOf` gives seconds since the epoch, default the index. */
-export function writePcap(path: string, frames: readonly Buffer[], timeOf = (index: number) => index): void {
+/**
+ * Writes frames to a capture file, for tshark.
+ * @param timeOf gives seconds since the epoch, default the index
+ * @param linkType of the frames, default Ethernet
+ */
+export function writePcap(
+  path: string,
+  frames: readonly Uint8Array[],
+  timeOf = (index: number) => index,
+  linkType = LINKTYPE_ETHERNET,
+): void {
   const header = Buffer.alloc(FILE_HEADER);
   header.writeUInt32LE(MAGIC_MICROSECONDS, 0);
   header.writeUInt16LE(2, 4);
   header.writeUInt16LE(4, 6);
   header.writeUInt32LE(0x40000, 16);
-  header.writeUInt32LE(LINKTYPE_ETHERNET, 20);
+  header.writeUInt32LE(linkType, 20);
   const records = frames.flatMap((frame, index) => {
     const record = Buffer.alloc(RECORD_HEADER);
     const time = timeOf(index);

@@ -1,34 +1,16 @@
 /** tshark decrypts ESP of ours with the key given, finds the ICV good, and shows the tunnel inside. */
 
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import type { EspAlgorithm } from '../../../dataplane/commands.ts';
+import { LINKTYPE_RAW, writePcap } from '../../rig/pcap.ts';
 import { ALICE, BOB, keyFor, SaRig, SPI } from './sa-rig.ts';
 import { INNER_DESTINATION, INNER_SOURCE, KEY, TYPES, tunnelPacket, withIpv4 } from './tunnel-packets.ts';
 
-const LINKTYPE_RAW = 101;
 const DATA_LENGTHS = [0, 1, 2, 3, 1000];
-
-/** A capture file (pcap 2.4, microseconds) of IPv4 packets. */
-function pcap(packets: readonly Uint8Array[]): Buffer {
-  const header = Buffer.alloc(24);
-  header.writeUInt32LE(0xa1b2c3d4, 0);
-  header.writeUInt16LE(2, 4);
-  header.writeUInt16LE(4, 6);
-  header.writeUInt32LE(65535, 16);
-  header.writeUInt32LE(LINKTYPE_RAW, 20);
-  const records = packets.map((packet, i) => {
-    const record = Buffer.alloc(16);
-    record.writeUInt32LE(i, 0);
-    record.writeUInt32LE(packet.length, 8);
-    record.writeUInt32LE(packet.length, 12);
-    return Buffer.concat([record, packet]);
-  });
-  return Buffer.concat([header, ...records]);
-}
 
 const directory = mkdtempSync(join(tmpdir(), 'ovs-espd-tshark-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
@@ -47,7 +29,7 @@ const FIELDS = [
 
 function tshark(packets: readonly Uint8Array[], keyAndSalt: Uint8Array): Record<string, string>[] {
   const file = join(directory, 'esp.pcap');
-  writeFileSync(file, pcap(packets));
+  writePcap(file, packets, undefined, LINKTYPE_RAW);
   const spi = `0x${SPI.toString(16).padStart(8, '0')}`;
   const key = `0x${Buffer.from(keyAndSalt).toString('hex')}`;
   const sa = ['IPv4', ALICE, BOB, spi, 'AES-GCM with 16 octet ICV [RFC4106]', key, 'NULL', ''];

@@ -1,13 +1,13 @@
 /** STT of ours in tshark, whose dissector is the only other implementation that is left: its fields, its checksum verdict, the frame it puts together. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { sttFragmentOffset, sttFrameId, sttFrameLength } from '../../../dataplane/wire/stt.ts';
+import { LINKTYPE_RAW, writePcap } from '../../rig/pcap.ts';
 import { frame, openPair, TUNNEL_PORT } from '../engine/pair.ts';
 
-const LINKTYPE_RAW = 101;
 const directory = mkdtempSync(join(tmpdir(), 'ovs-espd-stt-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
@@ -29,27 +29,9 @@ const FIELDS = [
   '_ws.expert.message',
 ] as const;
 
-/** A capture file (pcap 2.4, microseconds) of IPv4 packets. */
-function pcap(packets: readonly Uint8Array[]): Buffer {
-  const header = Buffer.alloc(24);
-  header.writeUInt32LE(0xa1b2c3d4, 0);
-  header.writeUInt16LE(2, 4);
-  header.writeUInt16LE(4, 6);
-  header.writeUInt32LE(65535, 16);
-  header.writeUInt32LE(LINKTYPE_RAW, 20);
-  const records = packets.map((packet, i) => {
-    const record = Buffer.alloc(16);
-    record.writeUInt32LE(i, 0);
-    record.writeUInt32LE(packet.length, 8);
-    record.writeUInt32LE(packet.length, 12);
-    return Buffer.concat([record, packet]);
-  });
-  return Buffer.concat([header, ...records]);
-}
-
 function tshark(packets: readonly Uint8Array[]): Record<string, string>[] {
   const file = join(directory, 'stt.pcap');
-  writeFileSync(file, pcap(packets));
+  writePcap(file, packets, undefined, LINKTYPE_RAW);
   const run = spawnSync(
     'tshark',
     [
