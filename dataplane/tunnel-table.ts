@@ -210,6 +210,16 @@ function portIndex(protocol: number, port: number): number {
   return protocol === PROTOCOL_TCP ? PORTS + port : port;
 }
 
+const TYPES_OF_DEFAULT_PORTS = new Int8Array(2 * PORTS).fill(-1);
+POPPERS.forEach(({ protocol, defaultPort }, type) => {
+  if (defaultPort > 0) TYPES_OF_DEFAULT_PORTS[portIndex(protocol, defaultPort)] = type;
+});
+
+/** Type number of the tunnel type whose default port of UDP or TCP this is, or -1. */
+export function typeOfDefaultPort(protocol: number, port: number): number {
+  return TYPES_OF_DEFAULT_PORTS[portIndex(protocol, port)];
+}
+
 function kindOf(tunnel: Tunnel): number {
   return (tunnel.type << 16) | tunnel.state.port;
 }

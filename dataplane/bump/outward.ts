@@ -13,13 +13,12 @@
  * a userspace datapath makes none of its tunnel packets.
  */
 
-import { TUNNEL_TYPES } from '../batch.ts';
 import { DROP } from '../drops.ts';
 import { sealBatch } from '../esp/seal.ts';
 import { putOnUdpEncapsulation } from '../esp/udp-encap.ts';
 import { readFrames, want } from '../outbound.ts';
 import { ESP, outboundVerdict, PLAINTEXT } from '../policy.ts';
-import { GRE, popperOf } from '../tunnel-table.ts';
+import { GRE, typeOfDefaultPort } from '../tunnel-table.ts';
 import { PROTOCOL_GRE, PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/ipv4.ts';
 import { UDP_HEADER_LENGTH, udpDestinationPort } from '../wire/udp.ts';
 import type { Bump, LocalPort, WorkerState } from '../worker-state.ts';
@@ -82,19 +81,11 @@ export function isTunnelPacket(state: WorkerState, row: number): boolean {
   // UDP and TCP have their ports in the same place.
   const port = udpDestinationPort(batch.arena, batch.offset[row]);
   let type = tunnels.typeOfPort(protocol, port);
-  if (type < 0) type = defaultTypeOf(protocol, port);
+  if (type < 0) type = typeOfDefaultPort(protocol, port);
   if (type < 0) return false;
   batch.tunnelType[row] = type;
   batch.tunnelPort[row] = port;
   return true;
-}
-
-function defaultTypeOf(protocol: number, port: number): number {
-  for (let type = 0; type < TUNNEL_TYPES.length; type++) {
-    const encapsulation = popperOf(type);
-    if (encapsulation.defaultPort === port && encapsulation.protocol === protocol) return type;
-  }
-  return -1;
 }
 
 function applyPolicy(state: WorkerState, frames: BumpFrames, uplinkMark: number): void {
