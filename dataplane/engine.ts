@@ -54,6 +54,17 @@ export interface EngineOptions {
   readonly makeRunner?: (context: InlineContext, host: RunnerHost) => Runner;
 }
 
+/** Commands after which the uplink may need other sockets: it is asked of all tunnels and SAs, so not after every command. */
+const CHANGE_DEMAND: ReadonlySet<EngineCommand['op']> = new Set([
+  'set-tunnel-port',
+  'set-bump-port',
+  'remove-port',
+  'set-mark-policy',
+  'add-inbound-sa',
+  'remove-inbound-sa',
+  'move-sa',
+]);
+
 /** How often aged addresses are taken out of the FDB, which look-ups do not see anyway, and old path MTUs are forgotten. */
 const SWEEP_MS = 5000;
 
@@ -238,17 +249,22 @@ export class Engine {
     if (runner === undefined) throw new Error(`engine is stopped: ${command.op} came too late`);
     const replaced = 'port' in command ? this.desired.portDescriptors(command.port) : [];
     this.desired.record(command);
-    const demand = this.desired.demand();
-    if (JSON.stringify(demand) !== this.demanded) {
-      this.uplink = this.backend.open(demand);
-      this.demanded = JSON.stringify(demand);
-      await this.post((worker) => ({ op: 'set-uplink', uplink: this.uplink[worker] }));
-      this.backend.settle();
-    }
+    if (CHANGE_DEMAND.has(command.op)) await this.meetDemand();
     this.prepare(command);
     const [posted] = command.op === 'set-path-mtu' ? this.desired.pathMtus([command.port]) : [command];
     await this.post(() => posted!);
     this.settle(command, replaced);
+  }
+
+  /** Opens and closes what the uplink needs for the tunnels and SAs of now. */
+  private async meetDemand(): Promise<void> {
+    const demand = this.desired.demand();
+    const text = JSON.stringify(demand);
+    if (text === this.demanded) return;
+    this.uplink = this.backend.open(demand);
+    this.demanded = text;
+    await this.post((worker) => ({ op: 'set-uplink', uplink: this.uplink[worker] }));
+    this.backend.settle();
   }
 
   /** Workers hear of it behind the commands under way; a port that is gone by then is passed over. */
