@@ -6,7 +6,8 @@
  * The TAPs are persistent: without ovs-espd they stay, with nobody behind them, so nothing leaves.
  * The database is only read: its Bridge and Interface rows are ovs-vswitchd's to write.
  */
-import type { Engine } from '../dataplane/index.ts';
+import type { Engine, EngineLimits } from '../dataplane/index.ts';
+import { DEFAULT_LIMITS } from '../dataplane/index.ts';
 import type { Native } from '../native-shims/index.ts';
 import {
   type Attach,
@@ -17,6 +18,7 @@ import {
   protectionOfTunnel,
 } from './attach.ts';
 import type { CompanionPort, DesiredState, TunnelState } from './config/desired-state.ts';
+import { Ids } from './ids.ts';
 import type { Links } from './links.ts';
 import type { OwnedTaps } from './owned-taps.ts';
 import type { Underlay } from './underlay.ts';
@@ -28,6 +30,8 @@ export interface CompanionAttachOptions {
   readonly taps: OwnedTaps;
   readonly links: Links;
   readonly log: Logger;
+  /** Of the engine, where they are not the default. */
+  readonly limits?: EngineLimits | undefined;
 }
 
 interface AttachedUplink {
@@ -44,10 +48,11 @@ export class CompanionAttach implements Attach {
   readonly #uplinks = new Map<string, AttachedUplink>();
   readonly #tunnels = new Map<string, AttachedPort>();
   readonly #failures = new Map<string, PortFailure>();
-  #nextPort = 0;
+  readonly #portIds: Ids;
 
   constructor(options: CompanionAttachOptions) {
     this.#options = options;
+    this.#portIds = new Ids(0, (options.limits ?? DEFAULT_LIMITS).ports);
   }
 
   /** None: they are ovs-vswitchd's. */
@@ -94,7 +99,7 @@ export class CompanionAttach implements Attach {
     const text = JSON.stringify(settings);
     const known = this.#tunnels.get(uuid);
     if (known?.settings === text) return;
-    const id = known?.id ?? this.#nextPort++;
+    const id = known?.id ?? this.#portIds.take('ports');
     await this.#options.engine.apply({
       op: 'set-tunnel-port',
       port: id,
@@ -142,7 +147,7 @@ export class CompanionAttach implements Attach {
     taps.add(name);
     const fds = engine.openTap(name, { persistent: true, plain: true });
     const nicFds = engine.openDevice(nic);
-    const uplink = { port: this.#nextPort++, nicPort: this.#nextPort++, name, fds, settings };
+    const uplink = { port: this.#portIds.take('ports'), nicPort: this.#portIds.take('ports'), name, fds, settings };
     await engine.apply({ op: 'set-bump-port', port: uplink.port, nicPort: uplink.nicPort, name, fds, nicFds, mark });
     this.#uplinks.set(uuid, uplink);
     await links.setLink(name, { mtu, up: true });
@@ -154,20 +159,25 @@ export class CompanionAttach implements Attach {
     const known = this.#tunnels.get(uuid);
     if (known === undefined) return;
     this.#tunnels.delete(uuid);
-    await this.#options.engine.apply({ op: 'remove-port', port: known.id });
+    await this.#removeEnginePort(known.id);
   }
 
   /** The TAP goes with the last descriptor, which the engine closes. */
   async #removeUplink(uuid: string): Promise<void> {
     const known = this.#uplinks.get(uuid);
     if (known === undefined) return;
-    const { engine, native, taps, log } = this.#options;
+    const { native, taps, log } = this.#options;
     this.#uplinks.delete(uuid);
     for (const fd of known.fds) native.setTapPersistent(fd, false);
-    await engine.apply({ op: 'remove-port', port: known.port });
-    await engine.apply({ op: 'remove-port', port: known.nicPort });
+    await this.#removeEnginePort(known.port);
+    await this.#removeEnginePort(known.nicPort);
     taps.remove(known.name);
     log.info(`uplink ${known.name}: removed`);
+  }
+
+  async #removeEnginePort(id: number): Promise<void> {
+    await this.#options.engine.apply({ op: 'remove-port', port: id });
+    this.#portIds.release(id);
   }
 
   #fail(uuid: string, name: string, reason: string): void {
