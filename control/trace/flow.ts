@@ -144,7 +144,7 @@ function splitOnce(word: string): [string, string | undefined] {
 }
 
 function keyword(name: string, fields: Fields): void {
-  const implied = KEYWORDS[name];
+  const implied = Object.hasOwn(KEYWORDS, name) ? KEYWORDS[name] : undefined;
   if (implied === undefined)
     throw new CommandError(`${name} is no protocol, expected one of ${Object.keys(KEYWORDS).join(', ')}`);
   for (const [field, bytes] of implied) fields.set(field, bytes);

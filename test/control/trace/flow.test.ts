@@ -32,6 +32,8 @@ describe('a flow as text', () => {
     ['in_port=1,tp_dst=53', /^tp_dst has no place in this packet, expected with tcp or udp/],
     ['in_port=1,nw_src=10.0.0.1,dl_type=0x86dd', /^nw_src has no place in this packet/],
     ['in_port=1,sctp', /^sctp is no protocol, expected one of arp, ip/],
+    ['in_port=1,toString', /^toString is no protocol, expected one of arp, ip/],
+    ['in_port=1,constructor=3', /^constructor is no field here/],
     ['in_port=1,metadata=3', /^metadata is no field here/],
   ])('%s is one line that says what is wrong', (text, expected) => {
     expect(() => parseFlow(text)).toThrow(expected);
