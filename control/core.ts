@@ -166,6 +166,11 @@ export class Core {
     await this.reconciler.apply(desired, underlay, attach, ofportOf);
   }
 
+  /** Another daemon keys these tunnels: our SAs go, and what is protected drops until `apply` is called again. */
+  standBy(): void {
+    this.reconciler.standBy();
+  }
+
   /** Starts at once what is down. */
   acquireAll(): void {
     for (const plan of this.reconciler.plans)

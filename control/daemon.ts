@@ -20,6 +20,7 @@ import { datapathReport, statisticsReport } from './datapath-report.ts';
 import type { ReadOnlyServer } from './http/read-only-server.ts';
 import { httpServers } from './http/servers.ts';
 import type { IkeRunner } from './ike-runner.ts';
+import { InterfaceStatus, KEYING_LOCK } from './interface-status.ts';
 import { systemLinks } from './links.ts';
 import { modelOf, type StatusModel, statusLine } from './model/model.ts';
 import { type Database, mapOf, numberOf, type Row } from './ovsdb/database.ts';
@@ -60,6 +61,7 @@ export class Daemon {
   readonly #startedAtMs = Date.now();
   readonly #pidfile: Pidfile | undefined;
   readonly #statistics: NodeJS.Timeout;
+  readonly #interfaceStatus: InterfaceStatus;
   readonly #credentials = new CredentialStore();
   readonly #credentialWatcher: CredentialWatcher;
   #credentialPaths: CredentialPaths | undefined;
@@ -107,7 +109,7 @@ export class Daemon {
       keylog: options.keylog,
       timers: systemTimers,
       logger: (module) => vlog.logger(module),
-      onChange: () => {},
+      onChange: () => daemon?.stateChanged(),
       onBug: (error) => daemon?.fail(error),
     });
     daemon = new Daemon(options, native, vlog, core, pidfile);
@@ -123,6 +125,10 @@ export class Daemon {
       this.#settle = resolve;
     });
     this.#database = openDatabase(options.database, COLUMNS, options.tls);
+    this.#interfaceStatus = new InterfaceStatus({
+      ...{ database: this.#database, status: () => core.status(), timers: systemTimers, dateMs: Date.now },
+      log: vlog.logger('ovsdb'),
+    });
     this.#unixctl = new UnixctlServer({
       path: options.unixctl,
       version: `${PROGRAM} (Open vSwitch) ${VERSION}`,
@@ -162,19 +168,37 @@ export class Daemon {
     const database = this.#database;
     database.on('synced', () => this.#reconcileSoon());
     database.on('changed', () => this.#reconcileSoon());
-    database.on('lock', (_name, held) => {
-      if (held) this.#reconcileSoon();
-      else if (database.synced && this.#wantsLock)
-        log.warn(
-          `the lock ${DATAPATH_LOCK} is held by another process (an ovs-vswitchd?): waiting until it goes away; to run beside it, say which interface is the uplink (external_ids:espd=uplink, docs/howto/ovs-userspace.md)`,
-        );
-    });
+    database.on('lock', (name, held) => this.#lockChanged(name, held));
     database.on('disconnected', (reason) => log.warn(reason));
+    database.lock(KEYING_LOCK);
     database.start();
     this.#manager.ready();
     log.info(
       `${PROGRAM} ${VERSION} started, database ${database.name}, ${this.#options.workers} packet workers, AEAD ${this.#options.aead}`,
     );
+  }
+
+  #lockChanged(name: string, held: boolean): void {
+    if (held) this.#reconcileSoon();
+    // Without a connection nobody holds it, and what runs goes on.
+    if (held || !this.#database.synced || this.#stopping) return;
+    const log = this.#vlog.logger('main');
+    if (name === KEYING_LOCK) {
+      this.#core.standBy();
+      this.#setLock(false);
+      log.warn(
+        `the lock ${KEYING_LOCK} is held by another daemon that keys the tunnels of ${this.#database.name}: standing by until it ends; what is protected stays closed`,
+      );
+    } else if (this.#wantsLock) {
+      log.warn(
+        `the lock ${DATAPATH_LOCK} is held by another process (an ovs-vswitchd?): waiting until it goes away; to run beside it, say which interface is the uplink (external_ids:espd=uplink, docs/howto/ovs-userspace.md)`,
+      );
+    }
+  }
+
+  /** Something that the status commands show has changed. */
+  stateChanged(): void {
+    this.#interfaceStatus.soon();
   }
 
   #reconcileSoon(): void {
@@ -207,12 +231,14 @@ export class Daemon {
       parseProposals: (protocol, text) => (protocol === 'ike' ? parseIkeProposal(text) : parseEspProposal(text)),
       previous: this.#core.reconciler.desired,
     });
+    if (!this.#database.holdsLock(KEYING_LOCK)) return;
     this.#setLock(!isCompanion(desired));
     if (this.#wantsLock && !this.#database.holdsLock(DATAPATH_LOCK)) return;
     const ofports = new Map(
       [...(replica.get('Interface') ?? [])].map(([uuid, row]) => [uuid, numberOf(row, 'ofport')]),
     );
     await this.#core.apply(desired, underlay, (uuid) => ofports.get(uuid));
+    this.#interfaceStatus.soon();
     if (!this.#wantsLock) return;
     const report = await datapathReport(desired, this.#core.attach, this.#core.engine);
     await report.commit(this.#database, this.#vlog.logger('ovsdb'));
@@ -296,6 +322,7 @@ export class Daemon {
     this.#manager.stopping();
     clearInterval(this.#statistics);
     this.#credentialWatcher.close();
+    await this.#interfaceStatus.stop(true);
     await this.#core.stop(cleanup && !this.#options.noCleanup);
     await this.#database.close();
     for (const server of this.#servers) await server.close();

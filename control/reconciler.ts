@@ -76,6 +76,11 @@ export class Reconciler {
     await this.#run(commands.filter((command) => command.op === 'remove-protection'));
   }
 
+  /** Takes every connection from IKE, as if there were none; ports and protections stay as they are. */
+  standBy(): void {
+    this.#setConnections([]);
+  }
+
   /** The role of a child of an IKE connection, for the installation of its SAs. */
   roleOf(connection: string, child: string): ChildRole | undefined {
     const plan = this.#plans.find((candidate) => candidate.connection.name === connection);

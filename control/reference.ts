@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { COUNTER_MEANINGS } from '../ike/index.ts';
 import { DAEMON_COMMANDS } from './commands.ts';
 import { ALL_KEYS } from './config/keys.ts';
+import { KEYING_LOCK, STATUS_KEYS } from './interface-status.ts';
 import { METRICS } from './metrics/metrics.ts';
 import { OPTIONS } from './options.ts';
 
@@ -33,6 +34,7 @@ export function referenceText(): string {
     key.byDefault ?? 'none',
     `${key.documentation}${key.aliases === undefined ? '' : ` Also spelled ${key.aliases.map((alias) => `\`${alias}\``).join(', ')}.`}`,
   ]);
+  const state = STATUS_KEYS.map(({ key, values, meaning }) => [`\`${key}\``, values, meaning]);
   const commands = DAEMON_COMMANDS.map(({ name, usage, help }) => [`\`${`${name} ${usage}`.trim()}\``, help]);
   const metrics = METRICS.map(({ name, type, labels, help }) => [`\`${name}\``, type, labels.join(', '), help]);
   return `# Reference
@@ -49,6 +51,14 @@ ${table(['group', 'option', 'what it does'], options)}
 ## OVSDB keys
 
 ${table(['column', 'key', 'value', 'default', 'meaning'], keys)}
+
+## State in OVSDB
+
+Keys of \`Interface.external_ids\` of every tunnel that asks for IPsec, written when they change and removed when the daemon ends;
+they are left as they were when it is killed. Written only by the daemon that holds the lock \`${KEYING_LOCK}\`; not to a \`file:\` database.
+\`ovs-vsctl get interface tun external_ids\` shows them.
+
+${table(['key', 'value', 'meaning'], state)}
 
 ## Commands
 

@@ -11,7 +11,7 @@ import type { Duplex } from 'node:stream';
 import type { ColumnChoice, Database, DatabaseEvents, Operation, Replica, TransactionResult } from './database.ts';
 import { LockSet } from './locks.ts';
 import { openStream, type Remote, type TlsFiles } from './remote.ts';
-import { RowStore } from './row-store.ts';
+import { type OwnKeys, RowStore } from './row-store.ts';
 import { RpcSession } from './rpc.ts';
 import {
   type DatabaseSchema,
@@ -40,6 +40,8 @@ export interface OvsdbClientOptions {
   readonly remote: Remote;
   readonly database?: string;
   readonly columns: ColumnChoice;
+  /** Keys that this client alone writes. A change in nothing but them is not told. */
+  readonly ownKeys?: OwnKeys;
   readonly tls?: TlsFiles;
   readonly timers?: Timers;
   /** 0 up to 1. */
@@ -49,6 +51,7 @@ export interface OvsdbClientOptions {
 }
 
 export class OvsdbClient extends EventEmitter<DatabaseEvents> implements Database {
+  readonly isShared = true;
   readonly #options: OvsdbClientOptions;
   readonly #timers: Timers;
   readonly #locks: LockSet;
@@ -216,7 +219,7 @@ export class OvsdbClient extends EventEmitter<DatabaseEvents> implements Databas
       updates = result[2];
     }
     // A fresh store takes the place of the old one only when it is complete.
-    const store = found ? this.#store : new RowStore(this.#columns);
+    const store = found ? this.#store : new RowStore(this.#columns, this.#options.ownKeys);
     if (method === 'monitor') store.applyUpdate(updates);
     else store.applyUpdate2(updates);
     this.#store = store;

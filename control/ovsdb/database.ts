@@ -84,6 +84,8 @@ export interface Database extends EventEmitter<DatabaseEvents> {
   /** Whether the replica is the state of a database that answers now. It stays readable in any case. */
   readonly synced: boolean;
   replica(): Replica;
+  /** Whether others read what is written here. */
+  readonly isShared: boolean;
   /** False for columns that the server's schema lacks. */
   hasColumn(table: string, column: string): boolean;
   /** Never rejects: failure is in the result. */

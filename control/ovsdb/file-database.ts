@@ -33,6 +33,7 @@ type Tables = Map<string, Map<string, Row>>;
 
 export class FileDatabase extends EventEmitter<DatabaseEvents> implements Database {
   readonly name: string;
+  readonly isShared = false;
   readonly #path: string;
   readonly #locks = new Set<string>();
   /** Columns written by transact, by row: they come back after each reading unless the file states them. */

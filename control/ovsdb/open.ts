@@ -3,6 +3,7 @@ import { OvsdbClient } from './client.ts';
 import type { ColumnChoice, Database } from './database.ts';
 import { FileDatabase } from './file-database.ts';
 import { parseRemote, type TlsFiles } from './remote.ts';
+import { OWN_KEYS } from './switch-columns.ts';
 
 /**
  * `columns` are those to monitor; a file is read whole. Connecting or reading waits for `start`.
@@ -11,5 +12,5 @@ import { parseRemote, type TlsFiles } from './remote.ts';
 export function openDatabase(name: string, columns: ColumnChoice, tls: TlsFiles = {}): Database {
   const remote = parseRemote(name);
   if (remote.kind === 'file') return new FileDatabase(remote.path);
-  return new OvsdbClient({ name, remote, columns, tls });
+  return new OvsdbClient({ name, remote, columns, ownKeys: OWN_KEYS, tls });
 }

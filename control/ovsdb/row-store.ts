@@ -16,13 +16,21 @@ import {
   type TableColumns,
 } from './schema.ts';
 
+/** Keys of map columns, by table and column. */
+export type OwnKeys = Readonly<Record<string, Readonly<Record<string, ReadonlySet<string>>>>>;
+
 export class RowStore {
   readonly #columns: DatabaseSchema;
+  readonly #ownKeys: OwnKeys;
   readonly #tables = new Map<string, Map<string, Row>>();
 
-  /** `columns` are the tables and columns that are monitored, with their types. */
-  constructor(columns: DatabaseSchema) {
+  /**
+   * @param columns the tables and columns that are monitored, with their types
+   * @param ownKeys what we write ourselves: a row that differs in them alone has not changed
+   */
+  constructor(columns: DatabaseSchema, ownKeys: OwnKeys = {}) {
     this.#columns = columns;
+    this.#ownKeys = ownKeys;
     for (const table of columns.keys()) this.#tables.set(table, new Map());
   }
 
@@ -65,14 +73,32 @@ export class RowStore {
       if (!isObject(rows)) throw new OvsdbFormatError('row updates are no JSON object');
       for (const [uuid, change] of Object.entries(rows)) {
         if (!isUuid(uuid) || !isObject(change)) throw new OvsdbFormatError('malformed row update');
-        const row = next(columns, held.get(uuid), change);
+        const before = held.get(uuid);
+        const row = next(columns, before, change);
         if (row === undefined) held.delete(uuid);
         else held.set(uuid, row);
-        changed.add(table);
+        if (!isEcho(before, row, this.#ownKeys[table])) changed.add(table);
       }
     }
     return changed;
   }
+}
+
+/** Whether two rows differ in nothing but our own keys. Columns that were not in the update are the same objects. */
+function isEcho(before: Row | undefined, after: Row | undefined, ownKeys: OwnKeys[string] | undefined): boolean {
+  if (ownKeys === undefined || before === undefined || after === undefined) return false;
+  return Object.keys(after).every((column) => {
+    const [old, now, own] = [before[column], after[column], ownKeys[column]];
+    if (old === now) return true;
+    return own !== undefined && old instanceof Map && now instanceof Map && sameOtherwise(old, now, own);
+  });
+}
+
+function sameOtherwise(old: ReadonlyMap<Atom, Atom>, now: ReadonlyMap<Atom, Atom>, own: ReadonlySet<string>): boolean {
+  const others = (map: ReadonlyMap<Atom, Atom>): Map<Atom, Atom> =>
+    new Map([...map].filter(([key]) => !own.has(String(key))));
+  const [a, b] = [others(old), others(now)];
+  return a.size === b.size && [...a].every(([key, value]) => b.get(key) === value);
 }
 
 function defaultRow(columns: TableColumns): Row {

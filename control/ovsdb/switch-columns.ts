@@ -3,6 +3,7 @@
  * A server is asked to monitor those that are read; a file database knows no others.
  */
 import type { ColumnChoice } from './database.ts';
+import type { OwnKeys } from './row-store.ts';
 import type { ColumnType, DatabaseSchema } from './schema.ts';
 
 const STRING = { key: 'string', min: 1, max: 1 } as const;
@@ -84,6 +85,16 @@ const WRITTEN: typeof READ = {
     status: STRING_MAP,
   },
 };
+
+/** Keys of Interface.external_ids that tell the state of a tunnel; what they mean is interface-status.ts's. */
+export const STATUS_KEY_NAMES = {
+  state: 'ipsec-state',
+  error: 'ipsec-error',
+  establishedAt: 'ipsec-established-at',
+} as const;
+
+/** What to give OvsdbClient as `ownKeys`. */
+export const OWN_KEYS: OwnKeys = { Interface: { external_ids: new Set(Object.values(STATUS_KEY_NAMES)) } };
 
 /** What to give OvsdbClient as `columns`. */
 export const COLUMNS: ColumnChoice = Object.fromEntries(

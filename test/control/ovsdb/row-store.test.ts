@@ -87,6 +87,20 @@ describe('RowStore', () => {
     expect(before).toMatchObject({ name: 'a', set: ['x', 'y'] });
   });
 
+  it('tells no change of a row that differs in nothing but the keys we write ourselves', () => {
+    const store = new RowStore(SCHEMA, { T: { map: new Set(['ours']) } });
+    const pairs = (...list: [string, string][]) => ['map', list];
+    store.applyUpdate2({ T: { [U1]: { initial: { name: 'a', set: 'x', map: pairs(['theirs', '1']) } } } });
+    const modify = (row: object) => store.applyUpdate2({ T: { [U1]: { modify: row } } });
+    expect(modify({ map: pairs(['ours', 'up']) })).toEqual(new Set());
+    expect(row(store)?.map).toEqual(new Map(Object.entries({ theirs: '1', ours: 'up' })));
+    expect(modify({ map: pairs(['ours', 'down'], ['theirs', '2']) })).toEqual(new Set(['T']));
+    expect(modify({ map: pairs(['ours', 'up']), name: 'b' })).toEqual(new Set(['T']));
+    expect(modify({ map: pairs(['other', '1']) })).toEqual(new Set(['T']));
+    expect(modify({ map: pairs(['ours', 'up']) })).toEqual(new Set());
+    expect(row(store)?.map).toEqual(new Map(Object.entries({ theirs: '2', other: '1' })));
+  });
+
   it('takes a bare atom for a set of one, in a difference too', () => {
     const store = storeWith({ set: 'x' });
     expect(row(store)?.set).toEqual(['x']);
