@@ -12,7 +12,6 @@ import type { CommandLine } from './command-line.ts';
 import { daemonCommands } from './commands.ts';
 import { COLUMNS, desiredState } from './config/config.ts';
 import { credentialPaths } from './config/trust.ts';
-import { unicastAddress } from './config/value-formats.ts';
 import { Core, isCompanion } from './core.ts';
 import { type CredentialPaths, CredentialStore } from './credentials/credentials.ts';
 import { CredentialWatcher } from './credentials/watcher.ts';
@@ -23,14 +22,14 @@ import type { IkeRunner } from './ike-runner.ts';
 import { InterfaceStatus, KEYING_LOCK } from './interface-status.ts';
 import { systemLinks } from './links.ts';
 import { modelOf, type StatusModel, statusLine } from './model/model.ts';
-import { type Database, mapOf, numberOf, type Row } from './ovsdb/database.ts';
+import { type Database, numberOf } from './ovsdb/database.ts';
 import { openDatabase } from './ovsdb/open.ts';
 import { systemTimers } from './ovsdb/timers.ts';
 import type { PacketCapture } from './pcap/packet-capture.ts';
 import { Pidfile } from './pidfile.ts';
 import { ServiceManager } from './service-manager.ts';
 import type { StatusSources } from './status.ts';
-import { readUnderlay } from './underlay.ts';
+import { readUnderlay, remotesOf } from './underlay.ts';
 import { CommandError } from './unixctl/command.ts';
 import { UnixctlServer } from './unixctl/server.ts';
 import { vlogCommands } from './unixctl/vlog-commands.ts';
@@ -358,11 +357,6 @@ function probeTap(native: Native): void {
   native.close(
     native.openTap(`espd${process.pid}`, { kind: 'tap', multiQueue: true, vnetHeader: false, persistent: false }),
   );
-}
-
-/** Addresses of all peers that tunnels name. */
-function remotesOf(interfaces: Iterable<Row>): string[] {
-  return [...interfaces].flatMap((row) => unicastAddress(mapOf(row, 'options').get('remote_ip') ?? '')?.text ?? []);
 }
 
 function describe(error: unknown): string {

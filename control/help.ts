@@ -12,7 +12,7 @@ const LEFT = 27;
 export function helpText(directories: Directories): string {
   const rows = OPTIONS.filter((row) => row.group !== IGNORED && row.brief !== '');
   const lines = [
-    `usage: ${PROGRAM} [OPTIONS] [DATABASE]  or, to watch a running one: ${PROGRAM} top`,
+    `usage: ${PROGRAM} [OPTIONS] [DATABASE]  or: ${PROGRAM} top, ${PROGRAM} doctor`,
     `DATABASE: unix:PATH, tcp:HOST:PORT, ssl:HOST:PORT, file:PATH`,
     `          (default: ${defaultDatabase(directories)})`,
     ...rows.map(helpLine),

@@ -7,6 +7,7 @@
 import { spawn } from 'node:child_process';
 import { type CommandLine, parseCommandLine } from './command-line.ts';
 import { Daemon } from './daemon.ts';
+import { doctor } from './doctor/doctor.ts';
 import { top } from './top.ts';
 import { PROGRAM } from './version.ts';
 
@@ -17,6 +18,10 @@ export async function run(argv: readonly string[]): Promise<void> {
   try {
     if (argv[0] === 'top') {
       await top(argv.slice(1), process.env);
+      return;
+    }
+    if (argv[0] === 'doctor') {
+      process.exitCode = await doctor(argv.slice(1), process.env);
       return;
     }
     const options = parseCommandLine(argv, process.env);

@@ -52,7 +52,7 @@ export class Protections {
   constructor(path: string, limit = DEFAULT_LIMITS.protections) {
     this.#path = path;
     this.#ids = new Ids(INVALID_PROTECTION + 1, limit);
-    const remembered = readRemembered(path);
+    const remembered = rememberedProtections(path);
     this.#everProtected = new Set(remembered.keys);
     this.#tunnels = new Set(remembered.tunnels);
   }
@@ -137,12 +137,14 @@ export class Protections {
   }
 }
 
-interface Remembered {
+/** Keys and names of tunnels that were ever protected. */
+export interface Remembered {
   readonly keys: readonly string[];
   readonly tunnels: readonly string[];
 }
 
-function readRemembered(path: string): Remembered {
+/** @throws Error naming the file when it cannot be read or is not ours */
+export function rememberedProtections(path: string): Remembered {
   let text: string;
   try {
     text = readFileSync(path, 'utf8');

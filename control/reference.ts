@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { COUNTER_MEANINGS } from '../ike/index.ts';
 import { DAEMON_COMMANDS } from './commands.ts';
 import { ALL_KEYS } from './config/keys.ts';
+import { CHECKS } from './doctor/doctor.ts';
 import { KEYING_LOCK, STATUS_KEYS } from './interface-status.ts';
 import { METRICS } from './metrics/metrics.ts';
 import { OPTIONS } from './options.ts';
@@ -47,6 +48,14 @@ Reasons for dropping packets are in [drops.md](drops.md).
 \`ovs-espd [OPTIONS] [DATABASE]\`
 
 ${table(['group', 'option', 'what it does'], options)}
+
+\`ovs-espd top [--once]\` shows what a running daemon does. \`ovs-espd doctor [--json] [DATABASE]\` looks at this host and says what is well,
+what is not and what to do, changing nothing; its exit status is 1 when something fails:
+
+${table(
+  ['check', 'what it looks at'],
+  CHECKS.map(({ name, about }) => [`\`${name}\``, about]),
+)}
 
 ## OVSDB keys
 

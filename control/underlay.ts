@@ -4,7 +4,9 @@
  * One run of `ip -batch` for all peers, so that ten thousand tunnels cost one process and not ten thousand.
  */
 import { spawn } from 'node:child_process';
+import { unicastAddress } from './config/value-formats.ts';
 import { allLinkFacts, type LinkFacts } from './links.ts';
+import { mapOf, type Row } from './ovsdb/database.ts';
 
 export interface Route {
   /** The address this host would send from. */
@@ -24,6 +26,11 @@ interface IpRoute {
   readonly dst: string;
   readonly prefsrc?: string;
   readonly dev?: string;
+}
+
+/** Addresses of all peers that tunnels name. */
+export function remotesOf(interfaces: Iterable<Row>): string[] {
+  return [...interfaces].flatMap((row) => unicastAddress(mapOf(row, 'options').get('remote_ip') ?? '')?.text ?? []);
 }
 
 /** @param addresses of peers, IPv4 or IPv6 text that config has checked */

@@ -2,6 +2,7 @@
 
 import { DAEMON_COMMANDS } from '../commands.ts';
 import { ALL_KEYS } from '../config/keys.ts';
+import { CHECKS } from '../doctor/doctor.ts';
 import { optionText } from '../help.ts';
 import { IGNORED, OPTIONS } from '../options.ts';
 import { PROGRAM, VERSION } from '../version.ts';
@@ -36,13 +37,21 @@ export function daemonPage(): Page {
     ...{ name: PROGRAM, section: 8, version: VERSION },
     sections: [
       { title: 'NAME', paragraphs: [`${PROGRAM} - IPsec for Open vSwitch tunnels in userspace`] },
-      { title: 'SYNOPSIS', paragraphs: [`\`${PROGRAM}\` [OPTIONS] [DATABASE]`, `\`${PROGRAM}\` top [\`--once\`]`] },
+      {
+        title: 'SYNOPSIS',
+        paragraphs: [
+          `\`${PROGRAM}\` [OPTIONS] [DATABASE]`,
+          `\`${PROGRAM}\` top [\`--once\`]`,
+          `\`${PROGRAM}\` doctor [\`--json\`] [DATABASE]`,
+        ],
+      },
       {
         title: 'DESCRIPTION',
         paragraphs: [
           `\`${PROGRAM}\` protects GRE, Geneve and VXLAN tunnels of Open vSwitch with IPsec where the kernel cannot: it reads the settings that ovs-monitor-ipsec reads, speaks IKEv2 itself, and encapsulates and seals packets in its own threads. It is the datapath of the bridges in the database, and holds the lock of ovs-vswitchd(8) for it; while another process has that lock, it waits.`,
           'DATABASE is `unix:`PATH, `tcp:`HOST:PORT or `ssl:`HOST:PORT of an ovsdb-server(1), or `file:`PATH, a JSON file (see ovs-espd.conf(5)). The default is the socket of Open vSwitch.',
           `\`${PROGRAM} top\` shows in the terminal what a running daemon does, each second; it finds it by its pidfile in OVS_RUNDIR.`,
+          `\`${PROGRAM} doctor\` looks at this host and says what is well, what is not and what to do, a line each; it changes nothing. Its exit status is 1 when something fails. It looks at: ${CHECKS.map(({ about }) => about).join('; ')}.`,
           'A tunnel that has once been protected sends and accepts no plaintext any more, also after a crash and a restart of the daemon; `other_config:ipsec_skb_mark` decides what may pass before.',
         ],
       },
