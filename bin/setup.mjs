@@ -1,7 +1,7 @@
 /**
  * Sets up what a command of package.json needs, says beforehand what it installs, then runs the command.
  *
- * Plain JavaScript without a dependency, because it runs before `npm ci`. Modes: build, start, test, bench, simulate, leak, fuzz.
+ * Plain JavaScript without a dependency, because it runs before `npm ci`. Modes: build, start, test, bench, simulate, leak, fuzz, faults.
  * Debian packages are installed only as root, on Debian or Ubuntu, and not with NO_INSTALL=1; what stays
  * missing is named, and the tests that need it report themselves as skipped.
  */
@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const ADDON = join(ROOT, 'native-shims/build/Release/ovs_espd_native.node');
-const MODES = ['build', 'start', 'test', 'bench', 'simulate', 'leak', 'fuzz'];
+const MODES = ['build', 'start', 'test', 'bench', 'simulate', 'leak', 'fuzz', 'faults'];
 
 /** Programs by what needs them: the command looked for, the Debian package that brings it, and the modes that use it. */
 const PROGRAMS = [
@@ -21,13 +21,13 @@ const PROGRAMS = [
   { command: 'python3', package: 'python3', modes: MODES, needed: () => !existsSync(ADDON) },
   // test/rig compiles a preload library for charon, also where the addon is there already.
   { command: 'cc', package: 'build-essential', modes: ['test'] },
-  { command: 'ip', package: 'iproute2', modes: ['start', 'test', 'bench'] },
-  { command: 'ping', package: 'iputils-ping', modes: ['start', 'test', 'bench'] },
+  { command: 'ip', package: 'iproute2', modes: ['start', 'test', 'bench', 'faults'] },
+  { command: 'ping', package: 'iputils-ping', modes: ['start', 'test', 'bench', 'faults'] },
   { command: 'iperf3', package: 'iperf3', modes: ['start', 'test', 'bench'] },
-  { command: 'tcpdump', package: 'tcpdump', modes: ['test', 'bench'] },
-  { command: 'ethtool', package: 'ethtool', modes: ['test', 'bench'] },
+  { command: 'tcpdump', package: 'tcpdump', modes: ['test', 'bench', 'faults'] },
+  { command: 'ethtool', package: 'ethtool', modes: ['test', 'bench', 'faults'] },
   { command: 'tshark', package: 'tshark', modes: ['test'] },
-  { command: 'ovsdb-server', package: 'openvswitch-switch', modes: ['test', 'bench'] },
+  { command: 'ovsdb-server', package: 'openvswitch-switch', modes: ['test', 'bench', 'faults'] },
   { command: 'wireguard-go', package: 'wireguard-go', modes: ['bench'] },
   { command: 'wg', package: 'wireguard-tools', modes: ['bench'] },
   { command: 'ovn-northd', package: 'ovn-central', modes: ['test'] },
@@ -266,4 +266,5 @@ if (mode === 'test') runTests(rest);
 if (mode === 'bench') run(process.execPath, ['dist/bench/main.js', ...rest]);
 if (mode === 'simulate') run(process.execPath, ['dist/test/ike/simulation/main.js', ...rest]);
 if (mode === 'leak') run(process.execPath, ['dist/test/leak/main.js', ...rest]);
+if (mode === 'faults') run(process.execPath, ['dist/test/faults/main.js', ...rest]);
 if (mode === 'fuzz') run(process.execPath, ['dist/test/fuzz/main.js', ...rest]);
