@@ -27,6 +27,7 @@ import { openDatabase } from './ovsdb/open.ts';
 import { systemTimers } from './ovsdb/timers.ts';
 import type { PacketCapture } from './pcap/packet-capture.ts';
 import { Pidfile } from './pidfile.ts';
+import { excessCapabilities } from './privileges.ts';
 import { ServiceManager } from './service-manager.ts';
 import type { StatusSources } from './status.ts';
 import { readUnderlay, remotesOf } from './underlay.ts';
@@ -161,6 +162,8 @@ export class Daemon {
   async #begin(): Promise<void> {
     const log = this.#vlog.logger('main');
     for (const line of this.#options.ignored) log.info(line);
+    const excess = excessCapabilities(process.env);
+    if (excess !== undefined && process.getuid?.() === 0) log.warn(excess);
     await this.#core.start();
     await this.#unixctl.listen();
     for (const server of this.#servers) log.info(`${server.option}: listening on ${await server.listen()}`);
@@ -169,6 +172,7 @@ export class Daemon {
     database.on('changed', () => this.#reconcileSoon());
     database.on('lock', (name, held) => this.#lockChanged(name, held));
     database.on('disconnected', (reason) => log.warn(reason));
+    database.on('insecure', (reason) => log.warn(reason));
     database.lock(KEYING_LOCK);
     database.start();
     this.#manager.ready();

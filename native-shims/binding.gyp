@@ -18,6 +18,7 @@
         "src/notify.c",
         "src/pidlock.c",
         "src/poll.c",
+        "src/privileges.c",
         "src/raw6.c",
         "src/segments.c",
         "src/sockets.c",

@@ -164,6 +164,8 @@ export interface Addon {
   lockPidfile: Native['lockPidfile'];
   sendNotification: Native['sendNotification'];
   keepFromForks: Native['keepFromForks'];
+  limitCapabilities: Native['limitCapabilities'];
+  execute: Native['execute'];
   monotonicMs: Native['monotonicMs'];
 }
 
@@ -323,6 +325,8 @@ export function faceOf(addon: Addon): Native {
     lockPidfile: addon.lockPidfile,
     sendNotification: addon.sendNotification,
     keepFromForks: addon.keepFromForks,
+    limitCapabilities: addon.limitCapabilities,
+    execute: addon.execute,
     monotonicMs: addon.monotonicMs,
   };
 }

@@ -316,6 +316,13 @@ export interface Native {
    * nothing. For large buffers that live as long as the process; between fork and exec nobody may touch them.
    */
   keepFromForks(bytes: Uint8Array): void;
+  /**
+   * PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP and capset: this thread keeps the capabilities 0 to 31 of the mask `keep` that it has. Those
+   * of other threads stay as they are: `execute` afterwards begins anew with this one. PR_CAPBSET_DROP needs CAP_SETPCAP.
+   */
+  limitCapabilities(keep: number): void;
+  /** execve with `words` as argv, 1 to 256 of up to 4095 bytes, the environment and the standard descriptors of the process. Comes back only by throwing. */
+  execute(path: string, words: readonly string[]): never;
   /** Milliseconds of CLOCK_MONOTONIC. */
   monotonicMs(): number;
 }

@@ -72,6 +72,8 @@ export type DatabaseEvents = {
   changed: [tables: ReadonlySet<string>];
   /** The lock was granted, or is not ours: another has it (also told when asked for), or it was lost. */
   lock: [name: string, held: boolean];
+  /** One line saying who else may read the secrets in it. Once for each time that it becomes so. */
+  insecure: [reason: string];
   /** One line saying what is wrong. Once for each different reason; attempts go on. */
   disconnected: [reason: string];
 };

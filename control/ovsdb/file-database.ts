@@ -8,17 +8,18 @@
 import { randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { type Stats, unwatchFile, watchFile } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
-import type {
-  Atom,
-  Database,
-  DatabaseEvents,
-  Operation,
-  OperationResult,
-  Replica,
-  Row,
-  TransactionResult,
+import {
+  type Atom,
+  type Database,
+  type DatabaseEvents,
+  mapOf,
+  type Operation,
+  type OperationResult,
+  type Replica,
+  type Row,
+  type TransactionResult,
 } from './database.ts';
 import { FileDatabaseError, type FileTables, parseFileRows } from './file-rows.ts';
 import { defaultValue } from './schema.ts';
@@ -27,6 +28,7 @@ import { failedTransaction } from './transaction.ts';
 
 /** How often the file is looked at, in ms. Polling also sees editors that replace the file, and network disks. */
 const WATCH_MS = 250;
+const READ_BY_OTHERS = 0o004;
 const SIZE_LIMIT = 16 * 1024 * 1024;
 
 type Tables = Map<string, Map<string, Row>>;
@@ -39,12 +41,19 @@ export class FileDatabase extends EventEmitter<DatabaseEvents> implements Databa
   /** Columns written by transact, by row: they come back after each reading unless the file states them. */
   readonly #written = new Map<string, Record<string, Row[string]>>();
   readonly #watcher = (now: Stats, before: Stats): void => {
-    if (now.mtimeMs !== before.mtimeMs || now.size !== before.size || now.ino !== before.ino) void this.#read();
+    if (
+      now.mtimeMs !== before.mtimeMs ||
+      now.ctimeMs !== before.ctimeMs ||
+      now.size !== before.size ||
+      now.ino !== before.ino
+    )
+      void this.#read();
   };
   #tables: Tables = new Map();
   #synced = false;
   #closed = false;
   #told: string | undefined;
+  #isOpen = false;
   #reading: Promise<void> = Promise.resolve();
 
   /** `path` is what follows `file:`. */
@@ -120,9 +129,11 @@ export class FileDatabase extends EventEmitter<DatabaseEvents> implements Databa
   async #readOnce(): Promise<void> {
     let tables: FileTables;
     try {
+      const { mode } = await stat(this.#path);
       const text = await readFile(this.#path, 'utf8');
       if (text.length > SIZE_LIMIT) throw new FileDatabaseError(`larger than ${SIZE_LIMIT} bytes`);
       tables = parseFileRows(text);
+      this.#tellWhoReads(mode, tables);
     } catch (error) {
       this.#refuse(error);
       return;
@@ -138,6 +149,17 @@ export class FileDatabase extends EventEmitter<DatabaseEvents> implements Databa
     } else if (changed.size > 0) {
       this.emit('changed', changed);
     }
+  }
+
+  /** A pre-shared key that every user can read protects nothing; root's group is as good as root. */
+  #tellWhoReads(mode: number, tables: FileTables): void {
+    const holdsKeys = [...(tables.get('Interface')?.values() ?? [])].some(({ row }) =>
+      mapOf(row, 'options').has('psk'),
+    );
+    const isOpen = holdsKeys && (mode & READ_BY_OTHERS) !== 0;
+    if (isOpen && !this.#isOpen)
+      this.emit('insecure', `${this.name}: every user of this host may read the pre-shared keys in it: chmod 600 it`);
+    this.#isOpen = isOpen;
   }
 
   #refuse(error: unknown): void {

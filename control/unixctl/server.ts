@@ -5,7 +5,7 @@
  * Each connection has one request at work; what it sends meanwhile waits in the kernel. Whoever sends
  * anything but a request is disconnected. Requests are bounded; which commands there are is command.ts.
  */
-import { chmodSync, unlinkSync } from 'node:fs';
+import { chmodSync, lstatSync, unlinkSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { JsonStream, JsonStreamError } from '../ovsdb/json-stream.ts';
 import { isObject } from '../ovsdb/schema.ts';
@@ -71,7 +71,12 @@ export class UnixctlServer {
       this.#server.once('listening', () => {
         this.#server.off('error', failed);
         chmodSync(path, SOCKET_MODE);
-        resolve();
+        const { uid, mode } = lstatSync(path);
+        if (uid === process.geteuid?.() && (mode & 0o777) === SOCKET_MODE) resolve();
+        else
+          reject(
+            new Error(`control socket ${path}: it is not ours alone; choose a directory that nobody else writes to`),
+          );
       });
       // The pid in the name is ours, so whatever has that name was left by a process that is no more.
       removeIfThere(path);

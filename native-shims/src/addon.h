@@ -43,6 +43,7 @@ extern const struct call memory_calls[];
 extern const struct call notify_calls[];
 extern const struct call pidlock_calls[];
 extern const struct call poll_calls[];
+extern const struct call privilege_calls[];
 extern const struct call raw6_calls[];
 extern const struct call segment_calls[];
 extern const struct call socket_calls[];
