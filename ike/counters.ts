@@ -41,6 +41,8 @@ export const COUNTER_MEANINGS = {
   'refused: temporary failure': 'answered with TEMPORARY_FAILURE (RFC 7296 §2.25)',
   'refused: unknown child SA': 'answered with CHILD_SA_NOT_FOUND',
   'refused: invalid syntax': 'an authenticated request lacks what it must hold; answered with INVALID_SYNTAX',
+  'refused: follow-up to nothing':
+    'IKE_FOLLOWUP_KE without a CREATE_CHILD_SA that waits for it; answered with STATE_NOT_FOUND',
   'established: IKE SAs': 'IKE SAs that were authenticated, rekeyed ones not counted',
   'established: child SAs': 'child SAs that were installed, rekeyed ones included',
   'rekeyed: IKE SAs': 'IKE SAs replaced by a rekeying',
@@ -51,6 +53,7 @@ export const COUNTER_MEANINGS = {
   'collisions: child creation': 'both ends set up the same child at once',
   'collisions: initial exchange': 'both ends set up an IKE SA at once',
   'expired: half-open': 'a peer that began and never authenticated',
+  'expired: follow-up key exchanges': 'additional key exchanges that the peer began and did not go on with',
   'expired: child SAs': 'child SAs that reached their end of life',
   'expired: IKE SAs': 'IKE SAs that reached their end of life',
   'lost: no response': 'IKE SAs given up because the peer stopped to answer',

@@ -1,14 +1,15 @@
 /**
  * What is offered and how long is waited unless configured otherwise. Chosen to negotiate in one round trip with the
  * peers of OVS: strongSwan as ovs-monitor-ipsec configures it (AES-256-GCM, SHA2-256, MODP_2048, no ESN), and Libreswan
- * (AES-256-GCM, SHA2-256, its list of groups, ESN if it can).
+ * (AES-256-GCM, SHA2-256, its list of groups, ESN if it can). What comes first is the same with ML-KEM-768 on top, which
+ * two ovs-espd and other peers that know RFC 9370 agree on; who does not know it has to pass over that proposal.
  */
 
 import { DEFAULT_IKE_GROUPS } from './crypto/proposal-text.ts';
 import type { EngineSettings, ProposalConfig, Transform } from './types.ts';
 import { TRANSFORM_ID } from './wire/names.ts';
 
-const { ENCR, PRF, INTEG, ESN } = TRANSFORM_ID;
+const { ENCR, PRF, INTEG, DH, ESN } = TRANSFORM_ID;
 
 const groups: readonly Transform[] = DEFAULT_IKE_GROUPS.map((id) => ({ type: 'DH', id }));
 
@@ -17,16 +18,17 @@ const prfs: readonly Transform[] = [PRF.PRF_HMAC_SHA2_256, PRF.PRF_HMAC_SHA2_384
   id,
 }));
 
+const aead: readonly Transform[] = [
+  { type: 'ENCR', id: ENCR.AES_GCM_16, keyBits: 256 },
+  { type: 'ENCR', id: ENCR.AES_GCM_16, keyBits: 128 },
+  ...prfs,
+  ...groups,
+];
+
 /** An AEAD and a cipher with a MAC cannot share a proposal (RFC 7296 §3.3.3). */
 export const DEFAULT_IKE_PROPOSALS: readonly ProposalConfig[] = [
-  {
-    transforms: [
-      { type: 'ENCR', id: ENCR.AES_GCM_16, keyBits: 256 },
-      { type: 'ENCR', id: ENCR.AES_GCM_16, keyBits: 128 },
-      ...prfs,
-      ...groups,
-    ],
-  },
+  { transforms: [...aead, { type: 'ADDKE1', id: DH.ML_KEM_768 }] },
+  { transforms: aead },
   {
     transforms: [
       { type: 'ENCR', id: ENCR.AES_CBC, keyBits: 256 },

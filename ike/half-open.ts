@@ -10,16 +10,16 @@ import type { ConnectionState } from './connection.ts';
 import type { EngineContext } from './context.ts';
 import { type CookieJar, createCookieJar } from './crypto/cookie.ts';
 import { isSupported } from './crypto/transforms.ts';
-import { type Choice, choose, proposalsText } from './negotiation.ts';
+import { type Choice, type ChoiceTerms, choose, proposalsText } from './negotiation.ts';
 import type { IkeSa } from './sa/ike-sa.ts';
 import { find, findNotify, notify } from './sa/notify.ts';
-import { answerIkeInit } from './tasks/ike-init.ts';
+import { answerIkeInit, takesIntermediate } from './tasks/ike-init.ts';
 import { canonicalAddress } from './traffic-selectors.ts';
 import type { Datagram } from './types.ts';
 import { emitMessage, type ParsedMessage } from './wire/message.ts';
 import { NOTIFY } from './wire/names.ts';
 import { unsupportedCriticalPayload } from './wire/payload-chain.ts';
-import type { NotifyPayload, Proposal } from './wire/payloads.ts';
+import type { NotifyPayload, Payload, Proposal } from './wire/payloads.ts';
 import { describeMessage } from './wire/pretty.ts';
 import { findRuleViolation } from './wire/rules.ts';
 
@@ -118,7 +118,7 @@ export class HalfOpen {
     }
 
     // 5. Proposal and group.
-    const choice = this.#choose(candidates, offered.proposals, ke.group);
+    const choice = this.#choose(candidates, payloads, offered.proposals, ke.group);
     const group = choice?.suite.DH?.id;
     if (choice === undefined || group === undefined) {
       context.count('refused: no proposal chosen');
@@ -156,9 +156,16 @@ export class HalfOpen {
     this.#admit(sa, digest, source);
   }
 
-  #choose(candidates: readonly ConnectionState[], offered: readonly Proposal[], keGroup: number): Choice | undefined {
+  #choose(
+    candidates: readonly ConnectionState[],
+    payloads: readonly Payload[],
+    offered: readonly Proposal[],
+    keGroup: number,
+  ): Choice | undefined {
+    const additional = takesIntermediate(payloads);
+    const terms: ChoiceTerms = { protocol: 'IKE', spiSize: 0, keGroup, groups: 'required', additional };
     for (const { config } of candidates) {
-      const choice = choose(offered, config.ikeProposals, { protocol: 'IKE', spiSize: 0, keGroup, groups: 'required' });
+      const choice = choose(offered, config.ikeProposals, terms);
       if (choice === undefined) continue;
       if (Object.values(choice.suite).every((transform) => isSupported(transform, 'IKE'))) return choice;
     }

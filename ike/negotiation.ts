@@ -4,19 +4,23 @@
  *
  * As responder our order of preference counts, with one exception: a key exchange group that the initiator has
  * already sent a value for is taken if we offer it too, which saves the INVALID_KE_PAYLOAD round.
+ *
+ * Additional key exchanges (RFC 9370 §2.2.1) are transform types like the others, but that one method is not used twice.
+ * Who does not know them must refuse the whole proposal (RFC 7296 §3.3.6), so an offer to anybody has one without too.
  */
 
-import type { ProposalConfig, Transform, TransformType } from './types.ts';
-import { TRANSFORM_ID, TRANSFORM_TYPE_NAMES, transformName } from './wire/names.ts';
+import type { IkeSuite } from './crypto/prf.ts';
+import { ADDITIONAL_KEY_EXCHANGES, type ProposalConfig, type Transform, type TransformType } from './types.ts';
+import { isAdditional, TRANSFORM_ID, TRANSFORM_TYPE_NAMES, transformName } from './wire/names.ts';
 import type { Proposal } from './wire/payloads.ts';
 import { describeTransforms } from './wire/pretty.ts';
 
 /** Payload order of a proposal's transforms. */
-const TYPES: readonly TransformType[] = ['ENCR', 'INTEG', 'PRF', 'DH', 'ESN'];
+const TYPES: readonly TransformType[] = ['ENCR', 'INTEG', 'PRF', 'DH', ...ADDITIONAL_KEY_EXCHANGES, 'ESN'];
 
-/** Id 0 of INTEG, DH and ESN means the same as no transform of the type: no algorithm, 32-bit sequence numbers. */
-const isNone = (transform: Transform): boolean =>
-  transform.id === 0 && (transform.type === 'INTEG' || transform.type === 'DH' || transform.type === 'ESN');
+/** Id 0 of these means the same as no transform of the type: no algorithm, no key exchange, 32-bit sequence numbers. */
+const NONE_ALLOWED: ReadonlySet<TransformType> = new Set(['INTEG', 'DH', ...ADDITIONAL_KEY_EXCHANGES, 'ESN']);
+const isNone = (transform: Transform): boolean => transform.id === 0 && NONE_ALLOWED.has(transform.type);
 
 const ofType = <T extends Transform>(transforms: readonly T[], type: TransformType): T[] =>
   transforms.filter((transform) => transform.type === type);
@@ -39,6 +43,23 @@ export function groupsOf(configs: readonly ProposalConfig[]): number[] {
   return [...new Set(ids)].filter((id) => id !== TRANSFORM_ID.DH.NONE);
 }
 
+/** The additional key exchanges that were agreed on, in the order in which they are done. */
+export function additionalOf(suite: Suite): Transform[] {
+  return ADDITIONAL_KEY_EXCHANGES.map((type) => suite[type]).filter((transform) => transform !== undefined);
+}
+
+/** Whether any of these proposals has additional key exchanges: then IKE_INTERMEDIATE is announced (RFC 9370 §2.2.1). */
+export function offersAdditional(proposals: readonly { readonly transforms: readonly Transform[] }[]): boolean {
+  return proposals.some(({ transforms }) => transforms.some(({ type, id }) => isAdditional(type) && id !== 0));
+}
+
+/** The key exchanges of all proposals, the additional ones too. */
+export function keyExchangesOf(configs: readonly ProposalConfig[]): Transform[] {
+  return configs.flatMap(({ transforms }) =>
+    transforms.filter((transform) => isKe(transform.type) && !isNone(transform)),
+  );
+}
+
 /** How key exchange groups count in a negotiation of ESP. */
 export type GroupRule =
   /** IKE_AUTH: no KE payload, so no group (RFC 7296 §1.2). */
@@ -52,7 +73,7 @@ const groupTransforms = (groups: readonly number[]): Transform[] => groups.map((
 export function withGroups(configs: readonly ProposalConfig[], rule: GroupRule): ProposalConfig[] {
   return configs.map((config) => {
     const others = config.transforms.filter((transform) => transform.type !== 'DH');
-    if (rule.kind === 'without') return { transforms: others };
+    if (rule.kind === 'without') return { transforms: others.filter(({ type }) => !isAdditional(type)) };
     const own = ofType(config.transforms, 'DH');
     return { transforms: [...others, ...(own.length > 0 ? own : groupTransforms(rule.groups))] };
   });
@@ -76,10 +97,12 @@ export interface ChoiceTerms {
   /** The group of the initiator's KE payload. */
   readonly keGroup: number | undefined;
   /**
-   * `required`: IKE SAs. `optional`: a child, with the groups that we accept if the peer wants one.
-   * `ignored`: IKE_AUTH.
+   * `required`: IKE SAs. `optional`: a child, with the groups and additional key exchanges that we accept if the peer
+   * wants them. `ignored`: IKE_AUTH.
    */
-  readonly groups: 'required' | 'ignored' | { readonly optional: readonly number[] };
+  readonly groups: 'required' | 'ignored' | { readonly optional: readonly Transform[] };
+  /** Whether the peer can carry out additional key exchanges. Default: yes. */
+  readonly additional?: boolean;
 }
 
 /** The first of our proposals that the offer allows, or undefined (NO_PROPOSAL_CHOSEN). */
@@ -102,37 +125,76 @@ export function choose(
 }
 
 function match(proposal: Proposal, config: ProposalConfig, terms: ChoiceTerms): Transform[] | undefined {
-  const chosen: Transform[] = [];
-  for (const type of TYPES) {
-    const theirs = ofType(proposal.transforms, type);
-    if (type === 'DH' && terms.groups === 'ignored') continue;
-    let ours = ofType(config.transforms, type);
-    if (type === 'DH' && typeof terms.groups === 'object') {
-      if (theirs.length === 0) continue;
-      ours = [...ours, ...groupTransforms(terms.groups.optional)];
-    }
-    const common = ours.filter((transform) => theirs.some((other) => sameTransform(other, transform)));
-    const preferred = type === 'DH' ? common.find((transform) => transform.id === terms.keGroup) : undefined;
-    const pick = preferred ?? common[0];
-    if (pick !== undefined) {
-      chosen.push(pick);
-      continue;
-    }
-    const none = theirs.find(isNone);
-    const oursMayBeNone = ours.length === 0 || ours.some(isNone) || (type === 'DH' && terms.groups !== 'required');
-    const theirsMayBeNone = theirs.length === 0 || none !== undefined;
-    if (!oursMayBeNone || !theirsMayBeNone || type === 'ENCR') return undefined;
-    if (none !== undefined) chosen.push(none);
-  }
-  return chosen;
+  return pickFrom(0, [], proposal, config, terms);
 }
 
-/** Whether a suite is one that these proposals allow. */
+/**
+ * One transform of each type from TYPES[index] on, or undefined. No method is taken twice; where that leaves a later
+ * additional key exchange without any, an earlier one takes another. Bounded by what we configured, not by the offer.
+ */
+function pickFrom(
+  index: number,
+  chosen: readonly Transform[],
+  proposal: Proposal,
+  config: ProposalConfig,
+  terms: ChoiceTerms,
+): Transform[] | undefined {
+  if (index === TYPES.length) return [...chosen];
+  const type = TYPES[index];
+  for (const pick of candidates(type, proposal, config, terms)) {
+    const repeated =
+      isAdditional(type) && pick?.id !== 0 && chosen.some(({ id, type }) => id === pick?.id && isKe(type));
+    if (repeated) continue;
+    const rest = pickFrom(index + 1, pick === undefined ? chosen : [...chosen, pick], proposal, config, terms);
+    if (rest !== undefined) return rest;
+    // Other types do not depend on each other: if the rest fails, it fails with any choice here.
+    if (!isAdditional(type)) return undefined;
+  }
+  return undefined;
+}
+
+const isKe = (type: TransformType): boolean => type === 'DH' || isAdditional(type);
+
+/** What may be chosen of one type, best first; `undefined` among them: no transform of it. */
+function candidates(
+  type: TransformType,
+  proposal: Proposal,
+  config: ProposalConfig,
+  terms: ChoiceTerms,
+): (Transform | undefined)[] {
+  const theirs = ofType(proposal.transforms, type);
+  if (isKe(type) && terms.groups === 'ignored') return [undefined];
+  let ours = ofType(config.transforms, type);
+  if (isKe(type) && typeof terms.groups === 'object') {
+    if (theirs.length === 0 && type === 'DH') return [undefined];
+    ours = [...ours, ...ofType(terms.groups.optional, type)];
+  }
+  const impossible = isAdditional(type) && terms.additional === false;
+  const common = impossible ? [] : ours.filter((transform) => theirs.some((other) => sameTransform(other, transform)));
+  const preferred = type === 'DH' ? common.find((transform) => transform.id === terms.keGroup) : undefined;
+  if (preferred !== undefined) return [preferred];
+  if (common.length > 0 && !isAdditional(type)) return [common[0]];
+  const none = theirs.find(isNone);
+  const oursMayBeNone =
+    ofType(config.transforms, type).length === 0 || ours.some(isNone) || (type === 'DH' && terms.groups !== 'required');
+  const theirsMayBeNone = theirs.length === 0 || none !== undefined;
+  if (!oursMayBeNone || !theirsMayBeNone || type === 'ENCR') return common;
+  return [...common.filter((transform) => !isNone(transform)), none];
+}
+
+/** Whether a suite is one that these proposals allow: nothing else, and no additional key exchange left out. */
 export function allows(configs: readonly ProposalConfig[], suite: Suite): boolean {
   const wanted = Object.values(suite);
-  return configs.some((config) =>
-    wanted.every((transform) => config.transforms.some((other) => sameTransform(other, transform))),
+  return configs.some(
+    ({ transforms }) =>
+      wanted.every((transform) => transforms.some((other) => sameTransform(other, transform))) &&
+      ADDITIONAL_KEY_EXCHANGES.every((type) => suite[type] !== undefined || mayBeLeftOut(transforms, type)),
   );
+}
+
+function mayBeLeftOut(transforms: readonly Transform[], type: TransformType): boolean {
+  const named = ofType(transforms, type);
+  return named.length === 0 || named.some(isNone);
 }
 
 /** The suite of transforms of which there is one a type. */
@@ -140,6 +202,11 @@ function suiteOf(transforms: readonly Transform[]): Suite {
   const suite: Partial<Record<TransformType, Transform>> = {};
   for (const transform of transforms) if (!isNone(transform)) suite[transform.type] = transform;
   return suite;
+}
+
+/** The transforms that an IKE SA came of. */
+export function chosenSuite({ encryption, integrity, prf, dh, additional }: IkeSuite): Suite {
+  return suiteOf([encryption, ...(integrity === undefined ? [] : [integrity]), prf, dh, ...additional]);
 }
 
 /**
@@ -153,6 +220,8 @@ export function acceptChoice(offered: readonly Proposal[], answer: readonly Prop
   const byNumber = [...offered].sort(
     (a, b) => Number(b.number === proposal.number) - Number(a.number === proposal.number),
   );
+  const methods = proposal.transforms.filter((transform) => isKe(transform.type) && !isNone(transform));
+  if (new Set(methods.map(({ id }) => id)).size !== methods.length) return undefined;
   const origin = byNumber.find((candidate) => isChoiceOf(candidate, proposal));
   return origin === undefined ? undefined : { suite: suiteOf(proposal.transforms), proposal };
 }

@@ -2,14 +2,12 @@
 
 import { identityText, localIdentity, remoteIdentity } from './identity.ts';
 import { natText } from './nat-detection.ts';
-import { suiteText } from './negotiation.ts';
+import { chosenSuite, suiteText } from './negotiation.ts';
 import type { IkeSa } from './sa/ike-sa.ts';
 import type { Connection, IkeSaSummary } from './types.ts';
 
 function suiteOf(sa: IkeSa): string {
-  if (sa.protection === undefined) return '';
-  const { encryption, integrity, prf, dh } = sa.protection.suite;
-  return suiteText({ ENCR: encryption, ...(integrity === undefined ? {} : { INTEG: integrity }), PRF: prf, DH: dh });
+  return sa.protection === undefined ? '' : suiteText(chosenSuite(sa.protection.suite));
 }
 
 export function summaryOf(sa: IkeSa, config: Connection): IkeSaSummary {

@@ -25,7 +25,10 @@ export interface TrafficSelector {
   readonly endAddress: string;
 }
 
-export type TransformType = 'ENCR' | 'PRF' | 'INTEG' | 'DH' | 'ESN';
+/** Additional key exchanges, carried out in this order (RFC 9370 §2.2.1). */
+export const ADDITIONAL_KEY_EXCHANGES = ['ADDKE1', 'ADDKE2', 'ADDKE3', 'ADDKE4', 'ADDKE5', 'ADDKE6', 'ADDKE7'] as const;
+export type AdditionalKeyExchange = (typeof ADDITIONAL_KEY_EXCHANGES)[number];
+export type TransformType = 'ENCR' | 'PRF' | 'INTEG' | 'DH' | 'ESN' | AdditionalKeyExchange;
 
 /** One transform of a proposal (RFC 7296 §3.3.2): the IANA number and, for ENCR, the key length in bits. */
 export interface Transform {

@@ -12,14 +12,19 @@ export const IPSEC_KEYS = {
     expected: 'IKE proposals',
     example: 'aes256gcm16-prfsha256-modp2048',
     byDefault: "the daemon's default proposals",
-    documentation: 'Proposals of the IKE SA in the spelling of strongSwan or Libreswan.',
+    documentation:
+      'Proposals of the IKE SA in the spelling of strongSwan or Libreswan. Post-quantum key exchange on top of another ' +
+      'one: `aes256gcm16-prfsha256-x25519-ke1_mlkem768` or `aes_gcm256-sha2_256;dh31;addke1=ml_kem_768` demands it, ' +
+      '`-ke1_none` with it allows a peer to do without. The default prefers ML-KEM-768 with peers that have it.',
   }),
   esp: option('ipsec_esp', {
     parse: text,
     expected: 'ESP proposals',
     example: 'aes256gcm16',
     byDefault: "the daemon's default proposals",
-    documentation: 'Proposals of the child SAs in the spelling of strongSwan or Libreswan.',
+    documentation:
+      'Proposals of the child SAs in the spelling of strongSwan or Libreswan. With `-ke1_mlkem768` behind a group, ' +
+      'rekeying a child does a post-quantum key exchange of its own; otherwise its keys come of those of the IKE SA.',
   }),
   type: option('ipsec_type', {
     parse: oneOf('transport', 'tunnel'),

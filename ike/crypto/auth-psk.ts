@@ -7,6 +7,7 @@
 
 import { timingSafeEqual } from 'node:crypto';
 import type { Transform } from '../types.ts';
+import { concatBytes } from '../wire/bytes.ts';
 import { prf, wipe } from './prf.ts';
 
 /** ASCII, 17 octets, without terminator (RFC 7296 §2.15). */
@@ -23,12 +24,19 @@ export interface SignedOctetsInput {
   readonly skP: Uint8Array;
   /** Body of the ID payload of the side that authenticates, without generic header (`idBody`). */
   readonly idBody: Uint8Array;
+  /** What IKE_INTERMEDIATE exchanges add (int-auth.ts); undefined if there were none. */
+  readonly intAuth: Uint8Array | undefined;
 }
 
-/** RealMessage | NonceOther | prf(SK_p, RestOfIDPayload): InitiatorSignedOctets or ResponderSignedOctets. */
+/** RealMessage | NonceOther | prf(SK_p, RestOfIDPayload) [| IntAuth]: InitiatorSignedOctets or ResponderSignedOctets. */
 export function signedOctets(input: SignedOctetsInput): Uint8Array {
   const macedId = prf(input.prf.id, input.skP, input.idBody);
-  return Uint8Array.from(Buffer.concat([input.initMessage, input.peerNonce, macedId]));
+  return concatBytes(
+    input.initMessage,
+    input.peerNonce,
+    macedId,
+    ...(input.intAuth === undefined ? [] : [input.intAuth]),
+  );
 }
 
 /** Data of the AUTH payload for a shared key. */

@@ -45,15 +45,20 @@ export function skeyseed(prfId: number, ni: Uint8Array, nr: Uint8Array, sharedSe
   return prf(prfId, concatBytes(ni, nr), sharedSecret);
 }
 
-/** SKEYSEED = prf(SK_d (old), g^ir (new) | Ni | Nr), with the PRF of the old SA (RFC 7296 §2.18). */
+/**
+ * SKEYSEED = prf(SK_d (old), g^ir (new) | Ni | Nr), with the PRF of the old SA (RFC 7296 §2.18), followed by the secrets of
+ * additional key exchanges (RFC 9370 §2.2.4). After an IKE_INTERMEDIATE exchange the same formula gives the next
+ * generation of keys of one IKE SA (RFC 9370 §2.2.2).
+ */
 export function rekeySkeyseed(
   oldPrfId: number,
   oldSkD: Uint8Array,
   sharedSecret: Uint8Array,
   ni: Uint8Array,
   nr: Uint8Array,
+  additional: readonly Uint8Array[] = [],
 ): Uint8Array {
-  return prf(oldPrfId, oldSkD, sharedSecret, ni, nr);
+  return prf(oldPrfId, oldSkD, sharedSecret, ni, nr, ...additional);
 }
 
 /** The seven keys of an IKE SA (RFC 7296 §2.14). SK_a are empty with an AEAD, whose SK_e end with the salt. */
@@ -74,6 +79,8 @@ export interface IkeSuite {
   readonly integrity: Transform | undefined;
   readonly prf: Transform;
   readonly dh: Transform;
+  /** Additional key exchanges that went into the keys, in their order (RFC 9370). */
+  readonly additional: readonly Transform[];
 }
 
 export interface IkeKeyInput {
@@ -139,6 +146,8 @@ export interface ChildKeyInput {
   readonly skD: Uint8Array;
   /** g^ir of the CREATE_CHILD_SA exchange; undefined without a key exchange. */
   readonly sharedSecret: Uint8Array | undefined;
+  /** Those of its IKE_FOLLOWUP_KE exchanges (RFC 9370 §2.2.4). */
+  readonly additional: readonly Uint8Array[];
   /** Nonces of the exchange that makes the child. */
   readonly ni: Uint8Array;
   readonly nr: Uint8Array;
@@ -153,12 +162,12 @@ export interface ChildKeys {
   readonly responder: Uint8Array;
 }
 
-/** KEYMAT = prf+(SK_d, [g^ir (new) |] Ni | Nr), the initiator's direction first (RFC 7296 §2.17). */
+/** KEYMAT = prf+(SK_d, [g^ir (new) |] Ni | Nr [| SK(1) | …]), the initiator's direction first (RFC 7296 §2.17). */
 export function deriveChildKeys(input: ChildKeyInput): ChildKeys {
   const encryption = encryptionRow(input.encryption);
   const integrityBytes = input.integrity === undefined ? 0 : integrityRow(input.integrity.id).keyBytes;
   const bytes = encryption.keyBytes + encryption.saltBytes + integrityBytes;
-  const seed = concatBytes(input.sharedSecret ?? new Uint8Array(0), input.ni, input.nr);
+  const seed = concatBytes(input.sharedSecret ?? new Uint8Array(0), input.ni, input.nr, ...input.additional);
   const keymat = prfPlus(input.prf.id, input.skD, seed, 2 * bytes);
   const keys = { initiator: keymat.slice(0, bytes), responder: keymat.slice(bytes) };
   wipe(keymat, seed);

@@ -3,11 +3,12 @@
  * and Libreswan's (`aes_gcm256-sha2_256;dh14`), comma separated, best first.
  *
  * What a line leaves out is filled in as those daemons do: in an IKE proposal the hash of an AEAD names the PRF, and the
- * default groups join where none is named; an ESP proposal takes both sequence number lengths. Rows and spellings are
- * transforms.ts.
+ * default groups join where none is named; an ESP proposal takes both sequence number lengths. Additional key exchanges
+ * are `ke1_mlkem768` to strongSwan and `addke1=ml_kem_768` to Libreswan, where a KEM behind a group means the same;
+ * `ke1_none` lets a peer do without. Rows and spellings are transforms.ts.
  */
 
-import type { ProposalConfig, Transform, TransformType } from '../types.ts';
+import { ADDITIONAL_KEY_EXCHANGES, type ProposalConfig, type Transform, type TransformType } from '../types.ts';
 import { TRANSFORM_ID } from '../wire/names.ts';
 import { ENCRYPTION_ROWS, ESN_ROWS, findEncryption, GROUP_ROWS, INTEGRITY_ROWS, PRF_ROWS } from './transforms.ts';
 
@@ -50,7 +51,17 @@ const VOCABULARY: ReadonlyMap<string, Transform> = new Map([
   ...words('PRF', PRF_ROWS),
   ...words('DH', GROUP_ROWS),
   ...words('ESN', ESN_ROWS),
+  ...ADDITIONAL_KEY_EXCHANGES.flatMap((type, index) => {
+    const rows = [...GROUP_ROWS, { id: GROUP.NONE, spellings: ['none'] }];
+    return words(type, rows).flatMap(([word, transform]): [string, Transform][] => [
+      [`ke${index + 1}_${word}`, transform],
+      [`addke${index + 1}=${word}`, transform],
+    ]);
+  }),
 ]);
+
+/** Libreswan's spelling of a KEM, which it takes for an additional key exchange where a group stands before it. */
+const LIBRESWAN_KEM = /^ml_kem_\d+$/;
 
 function words(type: TransformType, rows: readonly { readonly id: number; readonly spellings: readonly string[] }[]) {
   return rows.flatMap(({ id, spellings }) => spellings.map((word): [string, Transform] => [word, { type, id }]));
@@ -98,12 +109,15 @@ function splitProposals(text: string): string[] {
 /** `-`, `;`, `/` and `+` all just separate words: their place says nothing that the word itself doesn't. */
 function transformsOf(proposal: string): Transform[] {
   const transforms: Transform[] = [];
-  for (const word of proposal.toLowerCase().split(/[-;/+]/)) {
+  for (const spelling of proposal.toLowerCase().split(/[-;/+]/)) {
+    const behindGroup = LIBRESWAN_KEM.test(spelling) && transforms.some(({ type }) => type === 'DH');
+    const word = behindGroup ? `ke1_${spelling}` : spelling;
     const known = VOCABULARY.get(word);
     const group = known === undefined ? WORD_GROUPS.get(word) : [known];
     if (group === undefined) {
       const first = [...ENCRYPTION_ROWS, ...INTEGRITY_ROWS, ...GROUP_ROWS].map(({ spellings }) => spellings[0]);
-      throw new ProposalTextError(word, `"${word}" in "${proposal}" is not known; known are ${first.join(', ')}`);
+      const all = [...first, 'ke1_mlkem768 and the like'];
+      throw new ProposalTextError(word, `"${word}" in "${proposal}" is not known; known are ${all.join(', ')}`);
     }
     for (const transform of group)
       if (!transforms.some((other) => isSame(other, transform))) transforms.push(transform);
@@ -132,7 +146,7 @@ function completeIke(proposal: string, named: readonly Transform[]): Transform[]
   const prfs = namedPrfs.length > 0 ? namedPrfs : prfOfHash.length > 0 ? prfOfHash : DEFAULT_PRFS;
   const namedGroups = only(named, 'DH');
   const groups = namedGroups.length > 0 ? namedGroups : DEFAULT_IKE_GROUPS.map((id): Transform => ({ type: 'DH', id }));
-  return [...encryption, ...prfs, ...(aead ? [] : integrity), ...groups];
+  return [...encryption, ...prfs, ...(aead ? [] : integrity), ...groups, ...additional(named)];
 }
 
 /** The PRF with the hash of this integrity algorithm. */
@@ -155,7 +169,11 @@ function completeEsp(proposal: string, named: readonly Transform[]): Transform[]
   isAeadProposal(proposal, encryption);
   const esn = only(named, 'ESN');
   // An AEAD needs neither hash nor PRF; daemons take `aes_gcm256-sha2_256` for esp as well, and drop the hash.
-  return [...encryption, ...only(named, 'DH'), ...(esn.length > 0 ? esn : BOTH_ESN)];
+  const groups = only(named, 'DH');
+  if (groups.length === 0 && additional(named).length > 0) {
+    throw new ProposalTextError(proposal, `"${proposal}" has an additional key exchange but no first one; add x25519`);
+  }
+  return [...encryption, ...groups, ...additional(named), ...(esn.length > 0 ? esn : BOTH_ESN)];
 }
 
 /** Whether the ciphers are AEADs; one proposal can't mix them with others (RFC 7296 §3.3). */
@@ -171,6 +189,10 @@ function isAeadProposal(proposal: string, encryption: readonly Transform[]): boo
     );
   }
   return aeads > 0;
+}
+
+function additional(transforms: readonly Transform[]): Transform[] {
+  return ADDITIONAL_KEY_EXCHANGES.flatMap((type) => only(transforms, type));
 }
 
 function only(transforms: readonly Transform[], type: TransformType): Transform[] {

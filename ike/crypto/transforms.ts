@@ -187,7 +187,7 @@ export const PRF_ROWS: readonly PrfRow[] = [
 
 export type GroupNameRow = Row;
 
-/** Spellings of the groups whose arithmetic is dh.ts. */
+/** Spellings of the key exchange methods of key-exchange.ts: groups (dh.ts), then KEMs (ml-kem.ts). */
 export const GROUP_ROWS: readonly GroupNameRow[] = [
   { id: TRANSFORM_ID.DH.MODP_2048, spellings: ['modp2048', 'dh14'] },
   { id: TRANSFORM_ID.DH.MODP_3072, spellings: ['modp3072', 'dh15'] },
@@ -196,6 +196,9 @@ export const GROUP_ROWS: readonly GroupNameRow[] = [
   { id: TRANSFORM_ID.DH.ECP_384, spellings: ['ecp384', 'dh20', 'ecp_384'] },
   { id: TRANSFORM_ID.DH.ECP_521, spellings: ['ecp521', 'dh21', 'ecp_521'] },
   { id: TRANSFORM_ID.DH.CURVE_25519, spellings: ['x25519', 'dh31', 'curve25519'] },
+  { id: TRANSFORM_ID.DH.ML_KEM_512, spellings: ['mlkem512', 'ml_kem_512'] },
+  { id: TRANSFORM_ID.DH.ML_KEM_768, spellings: ['mlkem768', 'ml_kem_768'] },
+  { id: TRANSFORM_ID.DH.ML_KEM_1024, spellings: ['mlkem1024', 'ml_kem_1024'] },
 ];
 
 /** Extended sequence numbers (RFC 7296 §3.3.2); strongSwan's words and Libreswan's `esn=` values. */
@@ -248,10 +251,10 @@ export function isSupported(transform: Transform, protocol: 'IKE' | 'ESP'): bool
       return protocol === 'IKE' && hasRow(PRF_ROWS, transform);
     case 'INTEG':
       return protocol === 'IKE' && hasRow(INTEGRITY_ROWS, transform);
-    case 'DH':
-      return hasRow(GROUP_ROWS, transform);
     case 'ESN':
       return protocol === 'ESP' && hasRow(ESN_ROWS, transform);
+    default:
+      return hasRow(GROUP_ROWS, transform);
   }
 }
 

@@ -4,6 +4,7 @@
  */
 
 import type { Exchange } from '../wire/header.ts';
+import type { InnerPart } from '../wire/intermediate.ts';
 
 /** A message of more fragments, or of more bytes in all, is not taken: our own largest is a chain of certificates. */
 export const FRAGMENT_LIMIT = 64;
@@ -14,13 +15,9 @@ export interface Fragment {
   readonly exchange: Exchange;
   readonly number: number;
   readonly total: number;
-  /** Type of the first payload; counts in the first fragment. */
+  /** Type of the first payload and flags of the generic header; they count in the first fragment. */
   readonly firstPayload: number;
-}
-
-export interface Reassembled {
-  readonly inner: Uint8Array;
-  readonly firstPayload: number;
+  readonly flags: number;
 }
 
 export type FragmentVerdict = 'wanted' | 'duplicate' | 'stale' | 'too-many';
@@ -30,6 +27,7 @@ export class FragmentBuffer {
   #parts = new Map<number, Uint8Array>();
   #bytes = 0;
   #firstPayload = 0;
+  #flags = 0;
 
   /** What to do with a fragment, before it is verified. Verifying is for those that are wanted. */
   judge({ messageId, exchange, number, total }: Fragment): FragmentVerdict {
@@ -42,7 +40,7 @@ export class FragmentBuffer {
   }
 
   /** Keeps a verified, wanted fragment. Gives the whole when it was the last one missing; undefined until then. */
-  add(fragment: Fragment, part: Uint8Array): Reassembled | undefined {
+  add(fragment: Fragment, part: Uint8Array): InnerPart | undefined {
     const { messageId, exchange, number, total } = fragment;
     if (this.#of?.messageId !== messageId || this.#of.total !== total) {
       this.clear();
@@ -54,7 +52,10 @@ export class FragmentBuffer {
       return undefined;
     }
     this.#parts.set(number, part);
-    if (number === 1) this.#firstPayload = fragment.firstPayload;
+    if (number === 1) {
+      this.#firstPayload = fragment.firstPayload;
+      this.#flags = fragment.flags;
+    }
     if (this.#parts.size < total) return undefined;
     const inner = new Uint8Array(this.#bytes);
     let offset = 0;
@@ -63,9 +64,9 @@ export class FragmentBuffer {
       inner.set(piece, offset);
       offset += piece.length;
     }
-    const firstPayload = this.#firstPayload;
+    const whole = { inner, firstPayload: this.#firstPayload, flags: this.#flags };
     this.clear();
-    return { inner, firstPayload };
+    return whole;
   }
 
   /** Bytes that are kept. */

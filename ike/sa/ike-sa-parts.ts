@@ -2,6 +2,7 @@
 
 import type { IkeKeys, IkeSuite } from '../crypto/prf.ts';
 import type { Endpoint, IkeKeyLog } from '../types.ts';
+import type { Intermediate } from './intermediate.ts';
 
 export type IkeSaState = 'connecting' | 'established' | 'rekeying' | 'rekeyed' | 'deleting' | 'gone';
 
@@ -22,6 +23,8 @@ export interface InitMaterial {
   readonly nr: Uint8Array;
   /** SIGNATURE_HASH_ALGORITHMS of the peer; undefined: it does not know RFC 7427. */
   readonly peerHashes: readonly number[] | undefined;
+  /** Set if additional key exchanges come before IKE_AUTH. */
+  readonly intermediate: Intermediate | undefined;
 }
 
 export interface IkeSaOrigin {

@@ -11,10 +11,10 @@
 
 import type { ConnectionState } from '../connection.ts';
 import type { EngineContext } from '../context.ts';
-import { wipeIkeKeys } from '../crypto/prf.ts';
 import { type NatView, NO_NAT } from '../nat-detection.ts';
+import type { PendingFollowUp } from '../tasks/follow-up.ts';
 import type { Datagram, Endpoint } from '../types.ts';
-import { type Exchange, type MessageHeader, ZERO_SPI } from '../wire/header.ts';
+import { type MessageHeader, ZERO_SPI } from '../wire/header.ts';
 import { emitMessage, type ParsedMessage } from '../wire/message.ts';
 import type { ExchangeName } from '../wire/names.ts';
 import type { Payload } from '../wire/payloads.ts';
@@ -30,10 +30,11 @@ import {
   keyLogOf,
 } from './ike-sa-parts.ts';
 import { openInbound, responseTo } from './inbound.ts';
+import { KeyGenerations } from './key-generations.ts';
 import { datagramBytes, follow, isPlausibleSource } from './peer-path.ts';
-import { unservable } from './request-checks.ts';
+import { isDue, unservable } from './request-checks.ts';
 import { noteMessage } from './said.ts';
-import { type Packets, SkChannel } from './sk-channel.ts';
+import type { Packets } from './sk-channel.ts';
 import type { InitiatorTask } from './task.ts';
 
 /** An IKE SA may carry this many children; more are refused with NO_ADDITIONAL_SAS. */
@@ -53,7 +54,6 @@ export class IkeSa {
   state: IkeSaState = 'connecting';
   /** Undefined while the peer of a half-open IKE SA has not said who it is. */
   connection: ConnectionState | undefined;
-  protection: IkeProtection | undefined;
   /** Ni and Nr of the exchange that made it: they decide collisions. */
   nonces: readonly Uint8Array[] = [];
   readonly children = new Set<Child>();
@@ -75,9 +75,11 @@ export class IkeSa {
   init: InitMaterial | undefined;
   /** Cancels the timers of its life (sa-life.ts). */
   stopLife: () => void = () => {};
+  /** An exchange of the peer's that needs further key exchanges of it. */
+  followUp: PendingFollowUp | undefined;
   #task: InitiatorTask | undefined;
   #queue: InitiatorTask[] = [];
-  #channel: SkChannel | undefined;
+  readonly #keys: KeyGenerations;
 
   constructor(context: EngineContext, origin: IkeSaOrigin) {
     this.context = context;
@@ -96,6 +98,7 @@ export class IkeSa {
       giveUp: () => this.#giveUp(),
     });
     this.responses = new ResponseWindow(origin.firstRequestId);
+    this.#keys = new KeyGenerations(origin.initiator, (bytes) => context.host.random(bytes));
     context.ikeSas.set(this.ourSpi, this);
   }
 
@@ -123,11 +126,13 @@ export class IkeSa {
 
   // --- keys
 
+  get protection(): IkeProtection | undefined {
+    return this.#keys.protection;
+  }
+
   /** Takes the keys over; they are wiped when the IKE SA ends. */
   protect(protection: IkeProtection): void {
-    const { suite, keys } = protection;
-    this.protection = protection;
-    this.#channel = new SkChannel(suite, keys, this.initiator, (bytes) => this.context.host.random(bytes));
+    this.#keys.begin(protection);
     if (this.context.settings.keyLog === true)
       this.context.emit({ action: 'ike-keys', keys: keyLogOf(this, protection) });
   }
@@ -190,10 +195,14 @@ export class IkeSa {
       messageId,
     };
     if (exchange === 'IKE_SA_INIT') return [emitMessage(header, payloads)];
-    if (this.#channel === undefined) {
+    const { channel } = this.#keys;
+    if (channel === undefined) {
       throw new Error(`IKE SA ${this.ourSpi} has no keys yet, so it cannot send ${exchange}`);
     }
-    return this.#channel.seal(header, payloads, this.fragmentation ? datagramBytes(this) : undefined);
+    if (exchange === 'IKE_INTERMEDIATE' && this.protection !== undefined) {
+      this.init?.intermediate?.said(this.protection, header, payloads);
+    }
+    return channel.seal(header, payloads, this.fragmentation ? datagramBytes(this) : undefined);
   }
 
   #transmitRequest(packets: Packets, again: number): void {
@@ -250,7 +259,7 @@ export class IkeSa {
       this.#processInit(task, message, datagram);
       return;
     }
-    const inbound = openInbound(this, this.#channel, datagram.data, message);
+    const inbound = openInbound(this, this.#keys.channel, datagram.data, message);
     if (inbound === undefined) return;
     const payloads = typeof inbound === 'string' ? inbound : inbound.payloads;
     const broken = typeof payloads === 'string' ? payloads : findRuleViolation(header, payloads)?.reason;
@@ -261,7 +270,12 @@ export class IkeSa {
     noteMessage(this, 'received', header, payloads);
     this.#heard(datagram);
     this.requests.finish();
-    task.process(this, payloads, datagram.data);
+    const outcome = task.process(this, payloads, datagram.data);
+    const more = outcome === 'next' ? task.build(this) : undefined;
+    if (more !== undefined) {
+      this.#begin(task, more);
+      return;
+    }
     this.#task = undefined;
     this.pump();
   }
@@ -303,7 +317,8 @@ export class IkeSa {
     switch (arrival.kind) {
       case 'repeat':
       case 'altered': {
-        this.#repeat(responseTo(this, this.#channel, datagram.data, message, arrival), datagram);
+        const channel = this.#keys.channelOfLastRequest;
+        this.#repeat(responseTo(this, channel, datagram.data, message, arrival), datagram);
         return;
       }
       case 'old':
@@ -316,11 +331,11 @@ export class IkeSa {
         break;
     }
     const answering = typeof header.exchange === 'string' ? this.context.answers[header.exchange] : undefined;
-    if (answering === undefined || !this.#allows(header.exchange)) {
+    if (answering === undefined || !isDue(this, header.exchange)) {
       this.context.count('dropped: unexpected exchange');
       return;
     }
-    const inbound = openInbound(this, this.#channel, datagram.data, message);
+    const inbound = openInbound(this, this.#keys.channel, datagram.data, message);
     if (inbound === undefined) return;
     const payloads = typeof inbound === 'string' ? inbound : inbound.payloads;
     if (typeof payloads !== 'string') noteMessage(this, 'received', header, payloads);
@@ -330,6 +345,7 @@ export class IkeSa {
     noteMessage(this, 'sent', { ...header, responseFlag: true }, answer.payloads);
     const response = this.seal(exchange, answer.payloads, header.messageId, true);
     this.responses.answered(datagram.data, response);
+    this.#keys.dropFormer();
     this.transmit(response, datagram.remote, datagram.local);
     answer.afterwards?.();
     this.pump();
@@ -339,12 +355,6 @@ export class IkeSa {
     if (response === undefined) return;
     this.context.count('sent: repeated responses');
     this.transmit(response, remote, local);
-  }
-
-  /** IKE_AUTH once and first, everything else only after it. */
-  #allows(exchange: Exchange): boolean {
-    if (exchange === 'IKE_AUTH') return this.state === 'connecting' && !this.initiator;
-    return this.state !== 'connecting' && this.connection !== undefined;
   }
 
   /** The peer is alive. */
@@ -367,9 +377,8 @@ export class IkeSa {
     this.#queue = [];
     for (const task of tasks) task.abandon(reason);
     for (const child of [...this.children]) this.context.children.remove(child, reason);
-    if (this.protection !== undefined) wipeIkeKeys(this.protection.keys);
-    this.#channel?.close();
-    this.#channel = undefined;
+    this.followUp?.drop();
+    this.#keys.wipe();
     this.connection?.ended(this, kind, reason);
   }
 

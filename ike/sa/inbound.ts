@@ -24,9 +24,18 @@ export function openInbound(
     context.count('dropped: fragment unasked');
     return undefined;
   }
+  const { header } = message;
+  const intermediate = header.exchange === 'IKE_INTERMEDIATE';
+  if (intermediate && message.payloads.length > 0) {
+    context.count('dropped: payload-not-allowed');
+    return undefined;
+  }
   const opened = channel.open(data, message, message.encrypted);
   switch (opened.kind) {
     case 'message':
+      if (intermediate && sa.protection !== undefined) {
+        sa.init?.intermediate?.heard(sa.protection, header.responseFlag, data, opened);
+      }
       return opened;
     case 'incomplete':
       context.count('received: fragments');

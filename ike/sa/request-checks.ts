@@ -1,10 +1,10 @@
 /**
- * What every authentic request has to pass before its exchange looks at it (RFC 7296 §2.5, §2.21): it parses, holds no
+ * What every request has to pass before its exchange looks at it (RFC 7296 §2.5, §2.21): its exchange is due, it parses, holds no
  * critical payload that we don't know, and the payloads that its exchange must have.
  */
 
 import type { ParseFailure } from '../wire/failures.ts';
-import type { MessageHeader } from '../wire/header.ts';
+import type { Exchange, MessageHeader } from '../wire/header.ts';
 import { NOTIFY } from '../wire/names.ts';
 import { unsupportedCriticalPayload } from '../wire/payload-chain.ts';
 import type { Payload } from '../wire/payloads.ts';
@@ -12,6 +12,18 @@ import { findRuleViolation } from '../wire/rules.ts';
 import type { IkeSa } from './ike-sa.ts';
 import { notify } from './notify.ts';
 import type { Answer } from './task.ts';
+
+/**
+ * Whether the state of the IKE SA lets the peer ask for this: the IKE_INTERMEDIATE exchanges that were negotiated, no more
+ * and no fewer, IKE_AUTH once, everything else only after it.
+ */
+export function isDue(sa: IkeSa, exchange: Exchange): boolean {
+  if (exchange === 'IKE_AUTH' || exchange === 'IKE_INTERMEDIATE') {
+    const due = sa.init?.intermediate?.next === undefined ? 'IKE_AUTH' : 'IKE_INTERMEDIATE';
+    return exchange === due && sa.state === 'connecting' && !sa.initiator;
+  }
+  return sa.state !== 'connecting' && sa.connection !== undefined;
+}
 
 /** The answer to a request that cannot be served, whatever its exchange; undefined: it can. */
 export function unservable(

@@ -10,6 +10,7 @@ import type { SkKeys } from '../crypto/sk-keys.ts';
 import type { ParseFailure } from '../wire/failures.ts';
 import { sealFragments } from '../wire/fragments.ts';
 import type { MessageHeader } from '../wire/header.ts';
+import type { InnerPart } from '../wire/intermediate.ts';
 import {
   type EncryptedPart,
   type IvSource,
@@ -25,13 +26,8 @@ import { FragmentBuffer } from './fragment-buffer.ts';
 export type Packets = readonly Uint8Array[];
 
 export type Opened =
-  | {
-      readonly kind: 'message';
-      readonly payloads: readonly Payload[];
-      /** The chain of payloads as it stood, and the type of the first. */
-      readonly inner: Uint8Array;
-      readonly firstPayload: number;
-    }
+  /** With the chain of payloads as it stood. */
+  | ({ readonly kind: 'message'; readonly payloads: readonly Payload[] } & InnerPart)
   /** A fragment that was kept: more have to come. */
   | { readonly kind: 'incomplete' }
   /** A fragment that is not needed, or not taken. */
@@ -62,24 +58,21 @@ export class SkChannel {
     const { fragment } = encrypted;
     const { messageId, exchange, responseFlag } = message.header;
     const buffer = responseFlag ? this.#responses : this.#requests;
-    const place =
-      fragment === undefined ? undefined : { messageId, exchange, ...fragment, firstPayload: encrypted.firstPayload };
+    const { firstPayload, flags } = encrypted;
+    const place = fragment === undefined ? undefined : { messageId, exchange, ...fragment, firstPayload, flags };
     if (place !== undefined) {
       const verdict = buffer.judge(place);
       if (verdict !== 'wanted') return { kind: 'unneeded', why: verdict };
     }
     const part = openPart(bytes, encrypted, this.#receiveKeys);
     if (!part.ok) return { kind: 'failed', reason: part.reason };
-    let inner = part.inner;
-    let { firstPayload } = encrypted;
-    if (place !== undefined) {
-      const whole = buffer.add(place, part.inner);
-      if (whole === undefined) return { kind: 'incomplete' };
-      ({ inner, firstPayload } = whole);
-    } else buffer.clear();
-    const parsed = parseInner(inner, firstPayload);
+    let whole: InnerPart | undefined = { inner: part.inner, firstPayload, flags };
+    if (place === undefined) buffer.clear();
+    else whole = buffer.add(place, part.inner);
+    if (whole === undefined) return { kind: 'incomplete' };
+    const parsed = parseInner(whole.inner, whole.firstPayload);
     if (!parsed.ok) return { kind: 'failed', reason: parsed.reason };
-    return { kind: 'message', payloads: parsed.payloads, inner, firstPayload };
+    return { kind: 'message', payloads: parsed.payloads, ...whole };
   }
 
   /** Whether a datagram is authentic; what is in it does not matter. */

@@ -9,13 +9,14 @@ import type { Payload } from '../wire/payloads.ts';
 import type { IkeSa } from './ike-sa.ts';
 
 /**
- * What comes after a response. `done`: the exchange is over. Only in IKE_SA_INIT, whose responses nobody has
- * authenticated: `again` sends the rebuilt request with the same message id, `wait` goes on waiting for a better
+ * What comes after a response. `done`: the task is over. `next`: it goes on with another exchange, which `build` gives.
+ * Only in IKE_SA_INIT, whose responses nobody has authenticated: `again` sends the rebuilt request with the same message id, `wait` goes on waiting for a better
  * response without sending again, `ignore` as if it had not come.
  */
-export type Outcome = 'done' | 'again' | 'wait' | 'ignore';
+export type Outcome = 'done' | 'next' | 'again' | 'wait' | 'ignore';
 
 export interface InitiatorTask {
+  /** The one that is next, or whose response is waited for. */
   readonly exchange: ExchangeName;
   /** For logs, for instance `rekey CHILD_SA tun-in{3}`. */
   readonly purpose: string;

@@ -6,7 +6,9 @@ import type { ExchangeName } from '../wire/names.ts';
 import { answerChildCreate } from './child-create.ts';
 import { answerChildRekey, rekeyNotifyOf } from './child-rekey.ts';
 import { answerInformational } from './delete.ts';
+import { answerFollowUp } from './follow-up.ts';
 import { answerIkeAuth } from './ike-auth.ts';
+import { answerIkeIntermediate } from './ike-intermediate.ts';
 import { answerIkeRekey } from './ike-rekey.ts';
 
 /** CREATE_CHILD_SA is three exchanges in one (RFC 7296 §1.3): REKEY_SA and the protocol of the proposal tell which. */
@@ -18,7 +20,9 @@ const answerCreateChildSa: Answering = (sa, payloads) => {
 };
 
 export const ANSWERS: Readonly<Partial<Record<ExchangeName, Answering>>> = {
+  IKE_INTERMEDIATE: answerIkeIntermediate,
   IKE_AUTH: answerIkeAuth,
   CREATE_CHILD_SA: answerCreateChildSa,
+  IKE_FOLLOWUP_KE: answerFollowUp,
   INFORMATIONAL: answerInformational,
 };

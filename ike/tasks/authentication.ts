@@ -87,6 +87,7 @@ function octetsOf(sa: IkeSa, signer: 'us' | 'peer', id: IdPayload): Uint8Array {
     peerNonce: byInitiator ? init.nr : init.ni,
     skP: byInitiator ? protection.keys.skPi : protection.keys.skPr,
     idBody: idBody(id),
+    intAuth: init.intermediate?.octets(),
   });
 }
 

@@ -4,19 +4,22 @@
  * The initiator's half is child-offer.ts.
  */
 
-import { createKeyExchange, InvalidPublicValueError } from '../crypto/dh.ts';
+import { answerKeyExchange, InvalidPublicValueError } from '../crypto/key-exchange.ts';
+import { wipe } from '../crypto/prf.ts';
 import { isSupported } from '../crypto/transforms.ts';
-import { choose, groupsOf, proposalsText, suiteText } from '../negotiation.ts';
+import { additionalOf, choose, keyExchangesOf, proposalsText, suiteText } from '../negotiation.ts';
 import { Child, modeOf } from '../sa/child-sa.ts';
 import type { ChildKeys } from '../sa/child-table.ts';
 import { CHILDREN_LIMIT, type IkeSa } from '../sa/ike-sa.ts';
 import { find, findNotify, notify, readSpi, writeSpi } from '../sa/notify.ts';
+import type { Answer } from '../sa/task.ts';
 import { chooseChild, selectorPairText } from '../traffic-selectors.ts';
 import { translate } from '../transport-nat.ts';
-import type { ChildConfig, Connection } from '../types.ts';
+import type { ChildConfig, Connection, Transform } from '../types.ts';
 import { NOTIFY } from '../wire/names.ts';
 import type { KePayload, NotifyPayload, Payload } from '../wire/payloads.ts';
 import { childKeys } from './child-keys.ts';
+import { deferWork } from './follow-up.ts';
 
 export interface AnswerTerms {
   readonly connection: Connection;
@@ -30,8 +33,19 @@ export interface AnswerTerms {
   readonly replaces: number | undefined;
 }
 
+export interface AcceptedChild {
+  readonly ok: true;
+  readonly payloads: readonly Payload[];
+  /** Key exchanges that have to come before it is complete. */
+  readonly additional: readonly Transform[];
+  /** The child, with the secrets of `additional`, which are wiped. */
+  readonly complete: (secrets: readonly Uint8Array[]) => { readonly child: Child; readonly keys: ChildKeys };
+  /** Instead of `complete`. */
+  readonly discard: () => void;
+}
+
 export type ChildAnswer =
-  | { readonly ok: true; readonly child: Child; readonly keys: ChildKeys; readonly payloads: readonly Payload[] }
+  | AcceptedChild
   | { readonly ok: false; readonly error: NotifyPayload; readonly reason: string };
 
 const refuse = (type: number, reason: string, data?: Uint8Array): ChildAnswer => ({
@@ -81,17 +95,15 @@ export function answerChild(sa: IkeSa, payloads: readonly Payload[], terms: Answ
 
   // 3. Proposal.
   const ke = find(payloads, 'KE');
-  const groups = [
-    ...new Set([
-      ...(sa.protection === undefined ? [] : [sa.protection.suite.dh.id]),
-      ...groupsOf(connection.ikeProposals),
-    ]),
+  const optional = [
+    ...(sa.protection === undefined ? [] : [sa.protection.suite.dh]),
+    ...keyExchangesOf(connection.ikeProposals),
   ];
   const choice = choose(offered.proposals, connection.espProposals, {
     protocol: 'ESP',
     spiSize: 4,
     keGroup: ke?.group,
-    groups: terms.kind === 'auth' ? 'ignored' : { optional: groups },
+    groups: terms.kind === 'auth' ? 'ignored' : { optional },
   });
   const outboundSpi = choice === undefined ? undefined : readSpi(choice.proposal.spi);
   if (
@@ -108,7 +120,7 @@ export function answerChild(sa: IkeSa, payloads: readonly Payload[], terms: Answ
   }
 
   // 4. Key exchange, if the chosen proposal has one.
-  const exchange = choice.suite.DH === undefined ? undefined : answerKeyExchange(sa, ke, choice.suite.DH.id);
+  const exchange = choice.suite.DH === undefined ? undefined : serveKeyExchange(sa, ke, choice.suite.DH.id);
   if (exchange === 'wrong-group') {
     context.count('refused: wrong key exchange group');
     const group = choice.suite.DH?.id ?? 0;
@@ -129,28 +141,32 @@ export function answerChild(sa: IkeSa, payloads: readonly Payload[], terms: Answ
     context.log('warn', connection.name, `peer protects only ${narrow} of child ${config.name} (${whole})`);
   }
   const inboundSpi = context.host.allocateSpi(connection.name, config.name);
-  const keys = childKeys(sa, choice.suite, exchange?.sharedSecret, terms.ni, terms.nr, false);
-  const child = new Child(
-    {
-      id: context.children.nextId(),
-      connection,
-      config,
-      inboundSpi,
-      outboundSpi,
-      mode,
-      tsLocal: narrowed.tsLocal,
-      tsRemote: narrowed.tsRemote,
-      replaces: terms.replaces,
-      initiator: false,
-      nonces: [terms.ni.slice(), terms.nr.slice()],
-    },
-    sa,
-  );
+  const nonces = [terms.ni.slice(), terms.nr.slice()];
+  const negotiated = {
+    connection,
+    config,
+    inboundSpi,
+    outboundSpi,
+    mode,
+    tsLocal: narrowed.tsLocal,
+    tsRemote: narrowed.tsRemote,
+    replaces: terms.replaces,
+    initiator: false,
+    nonces,
+  };
   context.log('info', connection.name, `child ${config.name}: selected ${suiteText(choice.suite)}`);
   return {
     ok: true,
-    child,
-    keys,
+    additional: additionalOf(choice.suite),
+    complete: (additional) => {
+      const secrets = { shared: exchange?.sharedSecret, additional };
+      const keys = childKeys(sa, choice.suite, secrets, nonces[0], nonces[1], false);
+      return { child: new Child({ id: context.children.nextId(), ...negotiated }, sa), keys };
+    },
+    discard: () => {
+      if (exchange !== undefined) wipe(exchange.sharedSecret);
+      context.host.releaseSpi(inboundSpi);
+    },
     payloads: [
       ...(mode === 'transport' ? [notify(NOTIFY.USE_TRANSPORT_MODE)] : []),
       { type: 'SA', proposals: [{ ...choice.proposal, spi: writeSpi(inboundSpi) }] },
@@ -162,17 +178,45 @@ export function answerChild(sa: IkeSa, payloads: readonly Payload[], terms: Answ
   };
 }
 
-/** Our half of a key exchange: the KE payload and g^ir. */
-export function answerKeyExchange(
+/** How a request for a child goes on once it is accepted. */
+export interface CarryOut {
+  /** Asked again when additional key exchanges are done: things may have changed. */
+  readonly refusal: () => number | undefined;
+  readonly install: (child: Child, keys: ChildKeys) => void;
+}
+
+/** Installs the child, now or after its additional key exchanges. */
+export function carryOut(sa: IkeSa, answer: AcceptedChild, { refusal, install }: CarryOut): Answer {
+  const complete = (secrets: readonly Uint8Array[]): void => {
+    const { child, keys } = answer.complete(secrets);
+    install(child, keys);
+  };
+  if (answer.additional.length === 0) {
+    complete([]);
+    return { payloads: answer.payloads };
+  }
+  const link = deferWork(sa, {
+    methods: answer.additional,
+    refusal,
+    complete: (secrets) => {
+      complete(secrets);
+      return { payloads: [] };
+    },
+    discard: answer.discard,
+  });
+  return { payloads: [...answer.payloads, link] };
+}
+
+/** Our half of a key exchange: the KE payload and the shared secret. */
+export function serveKeyExchange(
   sa: IkeSa,
   ke: KePayload | undefined,
   group: number,
 ): { readonly payload: KePayload; readonly sharedSecret: Uint8Array } | 'wrong-group' | 'invalid' {
   if (ke?.group !== group) return 'wrong-group';
-  const exchange = createKeyExchange(group, (bytes) => sa.context.host.random(bytes));
   try {
-    const sharedSecret = exchange.computeShared(ke.data);
-    return { payload: { type: 'KE', group, data: exchange.publicValue }, sharedSecret };
+    const { publicValue, sharedSecret } = answerKeyExchange(group, ke.data, (bytes) => sa.context.host.random(bytes));
+    return { payload: { type: 'KE', group, data: publicValue }, sharedSecret };
   } catch (error) {
     if (error instanceof InvalidPublicValueError) return 'invalid';
     throw error;

@@ -13,10 +13,10 @@ import { invalidSyntax } from '../sa/request-checks.ts';
 import type { Answer, InitiatorTask, Outcome } from '../sa/task.ts';
 import { installCreated } from '../twins.ts';
 import type { ChildConfig } from '../types.ts';
-import { NOTIFY } from '../wire/names.ts';
+import { type ExchangeName, NOTIFY } from '../wire/names.ts';
 import type { Payload } from '../wire/payloads.ts';
-import { answerChild } from './child-answer.ts';
-import { ChildOffer, groupOf } from './child-offer.ts';
+import { answerChild, carryOut } from './child-answer.ts';
+import { ChildOffer, groupOf, type OfferResult } from './child-offer.ts';
 import { ChildDelete } from './delete.ts';
 
 export const NONCE_BYTES = 32;
@@ -27,7 +27,6 @@ const BUSY_SPREAD_MS = 2500;
 export const busyPauseMs = (sa: IkeSa): number => Math.round(BUSY_MS + BUSY_SPREAD_MS * sa.context.fraction());
 
 export class ChildCreate implements InitiatorTask {
-  readonly exchange = 'CREATE_CHILD_SA';
   readonly purpose: string;
   readonly config: ChildConfig;
   readonly deletedSpis: number[] = [];
@@ -44,7 +43,12 @@ export class ChildCreate implements InitiatorTask {
     this.purpose = `create child ${config.name}`;
   }
 
+  get exchange(): ExchangeName {
+    return this.#offer?.exchange ?? 'CREATE_CHILD_SA';
+  }
+
   build(sa: IkeSa): readonly Payload[] | undefined {
+    if (this.#offer !== undefined) return this.#offer.payloads();
     const current = this.#connection.config.children.includes(this.config);
     if (!current || !sa.usable || this.#connection.isUp(this.config)) {
       this.#connection.markPending(this.config, false);
@@ -64,7 +68,8 @@ export class ChildCreate implements InitiatorTask {
   process(sa: IkeSa, payloads: readonly Payload[]): Outcome {
     const offer = this.#offer;
     if (offer === undefined) return 'done';
-    const result = offer.accept(payloads, this.#nonce, find(payloads, 'NONCE')?.data ?? new Uint8Array(0));
+    const result = offer.process(payloads, this.#nonce);
+    if (result === 'next') return 'next';
     if (result.ok) {
       this.#connection.markPending(this.config, false);
       installCreated(this.#connection, result.child, result.keys);
@@ -76,7 +81,7 @@ export class ChildCreate implements InitiatorTask {
     return 'done';
   }
 
-  #refused(sa: IkeSa, offer: ChildOffer, result: Extract<ReturnType<ChildOffer['accept']>, { ok: false }>): void {
+  #refused(sa: IkeSa, offer: ChildOffer, result: Extract<OfferResult, { ok: false }>): void {
     const { error } = result;
     if (result.deleteAtPeer) {
       sa.enqueue(new ChildDelete({ inboundSpi: offer.inboundSpi }, result.reason, () => offer.discard()), true);
@@ -125,9 +130,14 @@ export function answerChildCreate(sa: IkeSa, payloads: readonly Payload[]): Answ
     replaces: undefined,
   });
   if (!answer.ok) return refusedChild(sa, answer);
-  sa.context.children.install(answer.child, answer.keys, 'soon');
-  connection.childUp(answer.child);
-  return { payloads: answer.payloads };
+  return carryOut(sa, answer, {
+    refusal: () => refusalOf('create-child', { ike: stateFor(sa), childExchange: false }),
+    install: (child, keys) => {
+      sa.context.children.install(child, keys, 'soon');
+      connection.childUp(child);
+      replaceIfOutdated(connection, child);
+    },
+  });
 }
 
 /** The state of the IKE SA as collisions.ts wants it. */

@@ -7,14 +7,20 @@ import type { ChildKeys } from '../sa/child-table.ts';
 import type { IkeSa } from '../sa/ike-sa.ts';
 import { TRANSFORM_ID } from '../wire/names.ts';
 
+/** Of the key exchange of CREATE_CHILD_SA, if there is one, and of those that followed (RFC 9370). */
+export interface KeySecrets {
+  readonly shared: Uint8Array | undefined;
+  readonly additional: readonly Uint8Array[];
+}
+
 /**
- * `initiator`: we initiated the exchange that makes the child. `sharedSecret`, undefined without a key exchange, is
+ * `initiator`: we initiated the exchange that makes the child. The secrets are
  * wiped. Throws if the suite holds what ESP here does not have: negotiation must not have chosen it.
  */
 export function childKeys(
   sa: IkeSa,
   suite: Suite,
-  sharedSecret: Uint8Array | undefined,
+  secrets: KeySecrets,
   ni: Uint8Array,
   nr: Uint8Array,
   initiator: boolean,
@@ -27,13 +33,14 @@ export function childKeys(
   const keys = deriveChildKeys({
     prf: sa.protection.suite.prf,
     skD: sa.protection.keys.skD,
-    sharedSecret,
+    sharedSecret: secrets.shared,
+    additional: secrets.additional,
     ni,
     nr,
     encryption,
     integrity: undefined,
   });
-  if (sharedSecret !== undefined) wipe(sharedSecret);
+  wipe(...(secrets.shared === undefined ? [] : [secrets.shared]), ...secrets.additional);
   return {
     algorithm,
     inboundKey: initiator ? keys.responder : keys.initiator,

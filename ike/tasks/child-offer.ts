@@ -1,9 +1,10 @@
 /**
  * The initiator's half of negotiating a child SA, the same in IKE_AUTH and CREATE_CHILD_SA (RFC 7296 §1.2, §1.3.1,
- * §2.17): the payloads that offer it, and what to make of the answer. The responder's half is child-answer.ts.
+ * §2.17): the payloads that offer it, and what to make of the answer, after the additional key exchanges if there are any.
+ * The responder's half is child-answer.ts.
  */
 
-import { createKeyExchange, InvalidPublicValueError, type KeyExchange } from '../crypto/dh.ts';
+import { beginKeyExchange, InvalidPublicValueError, type KeyExchange } from '../crypto/key-exchange.ts';
 import {
   acceptChoice,
   type GroupRule,
@@ -20,9 +21,10 @@ import { find, findError, findNotify, notify, readSpi, writeSpi } from '../sa/no
 import { covers, selectorPairText } from '../traffic-selectors.ts';
 import { translate } from '../transport-nat.ts';
 import type { ChildConfig, Connection } from '../types.ts';
-import { NOTIFY, notifyName } from '../wire/names.ts';
+import { type ExchangeName, NOTIFY, notifyName } from '../wire/names.ts';
 import type { NotifyPayload, Payload, Proposal } from '../wire/payloads.ts';
 import { childKeys } from './child-keys.ts';
+import { FollowUps } from './follow-up.ts';
 
 export interface OfferTerms {
   readonly connection: Connection;
@@ -63,6 +65,8 @@ export class ChildOffer {
   readonly #proposals: readonly Proposal[];
   readonly #keyExchange: KeyExchange | undefined;
   readonly #sa: IkeSa;
+  #followUps: FollowUps | undefined;
+  #afterFollowUps: ((followUps: FollowUps) => OfferResult) | undefined;
   #spiTaken = true;
 
   constructor(sa: IkeSa, terms: OfferTerms) {
@@ -78,7 +82,7 @@ export class ChildOffer {
     this.#keyExchange =
       terms.exchange === undefined || group === undefined
         ? undefined
-        : createKeyExchange(group, (bytes) => host.random(bytes));
+        : beginKeyExchange(group, (bytes) => host.random(bytes));
   }
 
   #groupRule(): GroupRule {
@@ -87,7 +91,14 @@ export class ChildOffer {
     return { kind: 'these', groups: this.terms.connection.pfs && ikeGroup !== undefined ? [ikeGroup] : [] };
   }
 
+  /** Which exchange of CREATE_CHILD_SA's is next; of no meaning in IKE_AUTH. */
+  get exchange(): ExchangeName {
+    return this.#followUps === undefined ? 'CREATE_CHILD_SA' : 'IKE_FOLLOWUP_KE';
+  }
+
+  /** Of the next request. */
   payloads(): Payload[] {
+    if (this.#followUps !== undefined) return this.#followUps.request();
     const { config, exchange } = this.terms;
     return [
       ...(modeOf(config) === 'transport' ? [notify(NOTIFY.USE_TRANSPORT_MODE)] : []),
@@ -101,8 +112,26 @@ export class ChildOffer {
     ];
   }
 
-  /** Judges the answer. `ni` and `nr` are those of the exchange, in IKE_AUTH those of IKE_SA_INIT. */
+  /** Judges a response to CREATE_CHILD_SA or IKE_FOLLOWUP_KE. `next`: another request has to follow. */
+  process(payloads: readonly Payload[], ni: Uint8Array): OfferResult | 'next' {
+    const followUps = this.#followUps;
+    if (followUps === undefined) return this.#judge(payloads, ni, find(payloads, 'NONCE')?.data ?? new Uint8Array(0));
+    const result = followUps.process(payloads);
+    if (result === 'next') return 'next';
+    if (result === 'done' && this.#afterFollowUps !== undefined) return this.#afterFollowUps(followUps);
+    followUps.wipe();
+    const { reason, error } = typeof result === 'string' ? { reason: 'out of turn', error: undefined } : result;
+    const why = `additional key exchange for child ${this.terms.config.name}: ${reason}`;
+    return this.#refuse(why, error === undefined, error);
+  }
+
+  /** Judges the answer in IKE_AUTH, which has nothing to follow. `ni` and `nr` are those of IKE_SA_INIT. */
   accept(payloads: readonly Payload[], ni: Uint8Array, nr: Uint8Array): OfferResult {
+    const result = this.#judge(payloads, ni, nr);
+    return result === 'next' ? this.#refuse('peer wants additional key exchanges in IKE_AUTH', true) : result;
+  }
+
+  #judge(payloads: readonly Payload[], ni: Uint8Array, nr: Uint8Array): OfferResult | 'next' {
     const { config, connection } = this.terms;
     const error = findError(payloads);
     if (error !== undefined) {
@@ -154,10 +183,11 @@ export class ChildOffer {
     if (sharedSecret === 'invalid') {
       return this.#refuse(`peer's key exchange value for child ${config.name} is missing or not valid`, true);
     }
-    const keys = childKeys(this.#sa, choice.suite, sharedSecret, ni, nr, true);
-    this.#spiTaken = false;
-    const child = new Child(
-      {
+    const nonces = [ni.slice(), nr.slice()];
+    const complete = (additional: readonly Uint8Array[]): OfferResult => {
+      const keys = childKeys(this.#sa, choice.suite, { shared: sharedSecret, additional }, nonces[0], nonces[1], true);
+      this.#spiTaken = false;
+      const negotiated = {
         id: this.#sa.context.children.nextId(),
         connection,
         config,
@@ -168,11 +198,18 @@ export class ChildOffer {
         tsRemote,
         replaces: this.terms.replaces,
         initiator: true,
-        nonces: [ni.slice(), nr.slice()],
-      },
-      this.#sa,
-    );
-    return { ok: true, child, keys };
+        nonces,
+      };
+      return { ok: true, child: new Child(negotiated, this.#sa), keys };
+    };
+    const followUps = FollowUps.of(this.#sa, choice.suite, payloads);
+    if (followUps === 'none') return complete([]);
+    if (followUps === 'unlinked') {
+      return this.#refuse(`peer does not say how to go on with the key exchanges of child ${config.name}`, true);
+    }
+    this.#followUps = followUps;
+    this.#afterFollowUps = ({ secrets }) => complete(secrets);
+    return 'next';
   }
 
   #sharedSecret(suite: Suite, payloads: readonly Payload[]): Uint8Array | undefined | 'invalid' {
@@ -195,6 +232,7 @@ export class ChildOffer {
 
   /** Gives the SPI back, if no child took it. */
   discard(): void {
+    this.#followUps?.wipe();
     if (!this.#spiTaken) return;
     this.#spiTaken = false;
     this.#sa.context.host.releaseSpi(this.inboundSpi);

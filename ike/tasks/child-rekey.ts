@@ -14,9 +14,9 @@ import { childNotify, find, findNotify, notify, readSpi, writeSpi } from '../sa/
 import { invalidSyntax } from '../sa/request-checks.ts';
 import type { Answer, InitiatorTask, Outcome } from '../sa/task.ts';
 import { deleteTwin } from '../twins.ts';
-import { NOTIFY } from '../wire/names.ts';
+import { type ExchangeName, NOTIFY } from '../wire/names.ts';
 import type { NotifyPayload, Payload } from '../wire/payloads.ts';
-import { answerChild } from './child-answer.ts';
+import { answerChild, carryOut } from './child-answer.ts';
 import { busyPauseMs, ChildCreate, forgetIfDeleted, NONCE_BYTES, refusedChild, stateFor } from './child-create.ts';
 import { ChildOffer, groupOf, type OfferResult } from './child-offer.ts';
 import { ChildDelete } from './delete.ts';
@@ -27,7 +27,6 @@ const REFUSED_MS = 30_000;
 const PEER_DELETES_MS = 30_000;
 
 export class ChildRekey implements InitiatorTask {
-  readonly exchange = 'CREATE_CHILD_SA';
   readonly purpose: string;
   readonly old: Child;
   /** What the peer made of its own rekeying of the same child, while our request was on its way. */
@@ -43,7 +42,12 @@ export class ChildRekey implements InitiatorTask {
     this.purpose = `rekey child ${old.label}`;
   }
 
+  get exchange(): ExchangeName {
+    return this.#offer?.exchange ?? 'CREATE_CHILD_SA';
+  }
+
   build(sa: IkeSa): readonly Payload[] | undefined {
+    if (this.#offer !== undefined) return this.#offer.payloads();
     const { old } = this;
     const connection = sa.connection?.config;
     const config = connection?.children.find(({ name }) => name === old.config.name);
@@ -64,7 +68,8 @@ export class ChildRekey implements InitiatorTask {
   process(sa: IkeSa, payloads: readonly Payload[]): Outcome {
     const offer = this.#offer;
     if (offer === undefined) return 'done';
-    const result = offer.accept(payloads, this.#nonce, find(payloads, 'NONCE')?.data ?? new Uint8Array(0));
+    const result = offer.process(payloads, this.#nonce);
+    if (result === 'next') return 'next';
     if (result.ok) {
       this.#replace(sa, result);
       forgetIfDeleted(sa, result.child, this.deletedSpis);
@@ -159,9 +164,12 @@ export function answerChildRekey(sa: IkeSa, payloads: readonly Payload[], rekey:
   // The SPI is the one the peer receives on: our outbound one (RFC 7296 §2.8).
   const spi = readSpi(rekey.spi);
   const old = [...sa.children].find((child) => child.outboundSpi === spi && child.state !== 'gone');
-  const childState = old === undefined || old.state === 'gone' ? undefined : old.state;
-  const childExchange = sa.currentTask instanceof ChildCreate || sa.currentTask instanceof ChildRekey;
-  const refusal = refusalOf('rekey-child', { ike: stateFor(sa), childExchange, child: childState });
+  const refusalNow = (): number | undefined => {
+    const childState = old === undefined || old.state === 'gone' ? undefined : old.state;
+    const childExchange = sa.currentTask instanceof ChildCreate || sa.currentTask instanceof ChildRekey;
+    return refusalOf('rekey-child', { ike: stateFor(sa), childExchange, child: childState });
+  };
+  const refusal = refusalNow();
   if (refusal !== undefined || old === undefined) {
     const notFound = refusal === undefined || refusal === NOTIFY.CHILD_SA_NOT_FOUND;
     sa.context.count(notFound ? 'refused: unknown child SA' : 'refused: temporary failure');
@@ -176,12 +184,17 @@ export function answerChildRekey(sa: IkeSa, payloads: readonly Payload[], rekey:
     replaces: old.id,
   });
   if (!answer.ok) return refusedChild(sa, answer);
-  sa.context.children.install(answer.child, answer.keys, 'when-seen');
-  const { currentTask } = sa;
-  if (currentTask instanceof ChildRekey && currentTask.old === old) currentTask.rival = answer.child;
-  else old.state = 'rekeyed';
-  connection.childUp(answer.child);
-  return { payloads: answer.payloads };
+  return carryOut(sa, answer, {
+    refusal: refusalNow,
+    install: (child, keys) => {
+      sa.context.children.install(child, keys, 'when-seen');
+      const { currentTask } = sa;
+      if (currentTask instanceof ChildRekey && currentTask.old === old) currentTask.rival = child;
+      else old.state = 'rekeyed';
+      connection.childUp(child);
+      replaceIfOutdated(connection, child);
+    },
+  });
 }
 
 /** Tells the two kinds of CREATE_CHILD_SA for children apart. */

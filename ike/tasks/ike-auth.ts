@@ -8,7 +8,7 @@
 import type { ConnectionState } from '../connection.ts';
 import { replaceIfOutdated } from '../connection-change.ts';
 import { idPayload, idPayloadText, localIdentity, remoteIdentity } from '../identity.ts';
-import { allows } from '../negotiation.ts';
+import { allows, chosenSuite } from '../negotiation.ts';
 import type { IkeSa } from '../sa/ike-sa.ts';
 import { find, findError, findNotify, notify } from '../sa/notify.ts';
 import { invalidSyntax } from '../sa/request-checks.ts';
@@ -135,9 +135,7 @@ export function answerIkeAuth(sa: IkeSa, payloads: readonly Payload[]): Answer {
   const { suite } = sa.protection ?? {};
   let problem: string | undefined;
   const connection = named.slice(0, CANDIDATE_LIMIT).find((candidate) => {
-    const { encryption: ENCR, integrity: INTEG, prf: PRF, dh: DH } = suite ?? {};
-    const chosen = { ...(ENCR && { ENCR }), ...(INTEG && { INTEG }), ...(PRF && { PRF }), ...(DH && { DH }) };
-    if (!allows(candidate.config.ikeProposals, chosen)) return false;
+    if (suite === undefined || !allows(candidate.config.ikeProposals, chosenSuite(suite))) return false;
     const found = peerProblem(sa, candidate, idi, auth, payloads);
     problem ??= found;
     return found === undefined;
@@ -195,7 +193,8 @@ function firstChild(
     connection.noteFailure(answer.reason);
     return [answer.error];
   }
-  sa.context.children.install(answer.child, answer.keys, 'soon');
-  connection.childUp(answer.child);
+  const { child, keys } = answer.complete([]);
+  sa.context.children.install(child, keys, 'soon');
+  connection.childUp(child);
   return answer.payloads;
 }

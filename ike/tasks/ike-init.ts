@@ -8,11 +8,28 @@
 
 import type { ConnectionState } from '../connection.ts';
 import { type EngineContext, freshSpi } from '../context.ts';
-import { createKeyExchange, InvalidPublicValueError, type KeyExchange } from '../crypto/dh.ts';
+import {
+  answerKeyExchange,
+  beginKeyExchange,
+  InvalidPublicValueError,
+  type KeyExchange,
+  type KeyExchangeAnswer,
+} from '../crypto/key-exchange.ts';
 import { deriveIkeKeys, type IkeSuite, skeyseed, wipe } from '../crypto/prf.ts';
 import { detectNat, encapsulates, natPayloads } from '../nat-detection.ts';
-import { acceptChoice, type Choice, groupsOf, offer, proposalsText, type Suite, suiteText } from '../negotiation.ts';
+import {
+  acceptChoice,
+  additionalOf,
+  type Choice,
+  groupsOf,
+  offer,
+  offersAdditional,
+  proposalsText,
+  type Suite,
+  suiteText,
+} from '../negotiation.ts';
 import { IkeSa } from '../sa/ike-sa.ts';
+import { Intermediate } from '../sa/intermediate.ts';
 import { find, findError, findNotify, notify } from '../sa/notify.ts';
 import { floatToNatPort } from '../sa/peer-path.ts';
 import { noteMessage } from '../sa/said.ts';
@@ -24,7 +41,7 @@ import type { KePayload, Payload, Proposal } from '../wire/payloads.ts';
 import { certificateRequests, peerHashesOf, signaturePayloads } from './authentication.ts';
 import { NONCE_BYTES } from './child-create.ts';
 import { groupOf } from './child-offer.ts';
-import { IkeAuth } from './ike-auth.ts';
+import { continueSetup } from './ike-intermediate.ts';
 
 const IKE_PORT = 500;
 /** A responder may ask for so many cookies and other groups in one attempt; more is an attack or a fault. */
@@ -70,7 +87,7 @@ export class IkeInit implements InitiatorTask {
   build(sa: IkeSa): readonly Payload[] {
     const random = (bytes: number): Uint8Array => sa.context.host.random(bytes);
     if (this.#nonce.length === 0) this.#nonce = random(NONCE_BYTES);
-    if (this.#keyExchange?.group !== this.#group) this.#keyExchange = createKeyExchange(this.#group, random);
+    if (this.#keyExchange?.group !== this.#group) this.#keyExchange = beginKeyExchange(this.#group, random);
     return [
       ...(this.#cookie === undefined ? [] : [notify(NOTIFY.COOKIE, this.#cookie)]),
       { type: 'SA', proposals: this.#proposals },
@@ -78,6 +95,7 @@ export class IkeInit implements InitiatorTask {
       { type: 'NONCE', data: this.#nonce },
       ...natPayloads(spisOfRequest(sa), sa.local, sa.remote, this.#encapsulation, random),
       ...(takesFragments(this.#connection.config) ? [notify(NOTIFY.IKEV2_FRAGMENTATION_SUPPORTED)] : []),
+      ...(offersAdditional(this.#proposals) ? [notify(NOTIFY.INTERMEDIATE_EXCHANGE_SUPPORTED)] : []),
       ...signaturePayloads([this.#connection.config.authentication]),
     ];
   }
@@ -126,13 +144,13 @@ export class IkeInit implements InitiatorTask {
     this.#connection.attemptProceeds();
     const request = sa.requests.pending?.[0];
     if (request === undefined) return 'ignore';
-    protectFirst(sa, choice.suite, sharedSecret, this.#nonce, nr);
+    const intermediate = protectFirst(sa, choice.suite, sharedSecret, this.#nonce, nr);
     const peerHashes = peerHashesOf(payloads);
-    sa.init = { request, response: data.slice(), ni: this.#nonce, nr: nr.slice(), peerHashes };
+    sa.init = { request, response: data.slice(), ni: this.#nonce, nr: nr.slice(), peerHashes, intermediate };
     sa.context.log('info', this.#connection.name, `IKE_SA ${sa.label}: selected ${suiteText(choice.suite)}`);
     this.#traverseNat(sa, payloads);
     sa.fragmentation = takesFragments(this.#connection.config) && announcesFragments(payloads);
-    sa.enqueue(new IkeAuth(this.#connection), true);
+    continueSetup(sa, this.#connection);
     return 'done';
   }
 
@@ -168,6 +186,9 @@ export class IkeInit implements InitiatorTask {
     if (ke.group !== this.#group || choice.suite.DH?.id !== this.#group || this.#keyExchange === undefined) {
       return this.#hint("peer's key exchange value is of another group than it chose");
     }
+    if (additionalOf(choice.suite).length > 0 && !takesIntermediate(payloads)) {
+      return this.#hint('peer chose additional key exchanges, but takes no IKE_INTERMEDIATE');
+    }
     try {
       return { choice, sharedSecret: this.#keyExchange.computeShared(ke.data), nr };
     } catch (failure) {
@@ -188,13 +209,19 @@ export class IkeInit implements InitiatorTask {
   }
 }
 
-/** The keys of a first IKE SA (RFC 7296 §2.14). Wipes the shared secret. */
-function protectFirst(sa: IkeSa, suite: Suite, sharedSecret: Uint8Array, ni: Uint8Array, nr: Uint8Array): void {
+/** The keys of a first IKE SA (RFC 7296 §2.14), and what has to come before IKE_AUTH. Wipes the shared secret. */
+function protectFirst(
+  sa: IkeSa,
+  suite: Suite,
+  sharedSecret: Uint8Array,
+  ni: Uint8Array,
+  nr: Uint8Array,
+): Intermediate | undefined {
   const { ENCR: encryption, INTEG: integrity, PRF: prf, DH: dh } = suite;
   if (encryption === undefined || prf === undefined || dh === undefined) {
     throw new Error(`an IKE SA was negotiated with an incomplete suite ${JSON.stringify(suite)}`);
   }
-  const ikeSuite: IkeSuite = { encryption, integrity, prf, dh };
+  const ikeSuite: IkeSuite = { encryption, integrity, prf, dh, additional: additionalOf(suite) };
   const seed = skeyseed(prf.id, ni, nr, sharedSecret);
   wipe(sharedSecret);
   const { initiatorSpi, responderSpi } = sa;
@@ -203,11 +230,16 @@ function protectFirst(sa: IkeSa, suite: Suite, sharedSecret: Uint8Array, ni: Uin
     suite: ikeSuite,
     keys: deriveIkeKeys({ suite: ikeSuite, skeyseed: seed, ni, nr, initiatorSpi, responderSpi }),
   });
+  return ikeSuite.additional.length === 0 ? undefined : new Intermediate(ikeSuite);
 }
 
 const takesFragments = (config: Pick<Connection, 'fragmentation'>): boolean => config.fragmentation ?? true;
 const announcesFragments = (payloads: readonly Payload[]): boolean =>
   findNotify(payloads, NOTIFY.IKEV2_FRAGMENTATION_SUPPORTED) !== undefined;
+
+/** Whether the sender of an IKE_SA_INIT message takes IKE_INTERMEDIATE (RFC 9242 §3.1). */
+export const takesIntermediate = (payloads: readonly Payload[]): boolean =>
+  findNotify(payloads, NOTIFY.INTERMEDIATE_EXCHANGE_SUPPORTED) !== undefined;
 
 /** An IKE_SA_INIT request has no SPI of the responder, also when it is sent again. */
 const spisOfRequest = ({ initiatorSpi }: Pick<IkeSa, 'initiatorSpi'>) => ({ initiatorSpi, responderSpi: ZERO_SPI });
@@ -232,10 +264,9 @@ export interface IkeInitRequest {
 export function answerIkeInit(context: EngineContext, request: IkeInitRequest): IkeSa | undefined {
   const { datagram, choice, ke } = request;
   const random = (bytes: number): Uint8Array => context.host.random(bytes);
-  const exchange = createKeyExchange(ke.group, random);
-  let sharedSecret: Uint8Array;
+  let exchange: KeyExchangeAnswer;
   try {
-    sharedSecret = exchange.computeShared(ke.data);
+    exchange = answerKeyExchange(ke.group, ke.data, random);
   } catch (failure) {
     if (failure instanceof InvalidPublicValueError) return undefined;
     throw failure;
@@ -256,13 +287,14 @@ export function answerIkeInit(context: EngineContext, request: IkeInitRequest): 
     encapsulation === 'no' ? undefined : detectNat(request.payloads, spisOfRequest(sa), sa.local, sa.remote);
   if (detected !== undefined) sa.nat = { ...detected, forced: encapsulation === 'yes' };
   const fragments = takesFragments(request.config) && announcesFragments(request.payloads);
-  protectFirst(sa, choice.suite, sharedSecret, ni, nr);
+  const intermediate = protectFirst(sa, choice.suite, exchange.sharedSecret, ni, nr);
   const payloads: readonly Payload[] = [
     { type: 'SA', proposals: [choice.proposal] },
     { type: 'KE', group: ke.group, data: exchange.publicValue },
     { type: 'NONCE', data: nr },
     ...(detected === undefined ? [] : natPayloads(sa, sa.local, sa.remote, encapsulation, random)),
     ...(fragments ? [notify(NOTIFY.IKEV2_FRAGMENTATION_SUPPORTED)] : []),
+    ...(intermediate === undefined ? [] : [notify(NOTIFY.INTERMEDIATE_EXCHANGE_SUPPORTED)]),
     ...signaturePayloads(request.authentications),
     ...certificateRequests(request.authentications),
   ];
@@ -271,7 +303,7 @@ export function answerIkeInit(context: EngineContext, request: IkeInitRequest): 
   const response = sa.seal('IKE_SA_INIT', payloads, 0, true);
   sa.fragmentation = fragments;
   const peerHashes = peerHashesOf(request.payloads);
-  sa.init = { request: datagram.data.slice(), response: response[0], ni, nr, peerHashes };
+  sa.init = { request: datagram.data.slice(), response: response[0], ni, nr, peerHashes, intermediate };
   sa.transmit(response, datagram.remote, datagram.local);
   return sa;
 }

@@ -5,30 +5,31 @@
  */
 
 import { redundantOf, refusalOf } from '../collisions.ts';
+import type { ConnectionState } from '../connection.ts';
 import { freshSpi } from '../context.ts';
-import { createKeyExchange, InvalidPublicValueError, type KeyExchange } from '../crypto/dh.ts';
+import { beginKeyExchange, InvalidPublicValueError, type KeyExchange } from '../crypto/key-exchange.ts';
 import { deriveIkeKeys, type IkeSuite, rekeySkeyseed, wipe } from '../crypto/prf.ts';
 import { isSupported } from '../crypto/transforms.ts';
-import { acceptChoice, choose, groupsOf, offer, proposalsText, type Suite } from '../negotiation.ts';
+import { acceptChoice, additionalOf, choose, groupsOf, offer, proposalsText, type Suite } from '../negotiation.ts';
 import { IkeSa } from '../sa/ike-sa.ts';
 import { find, findError, notify } from '../sa/notify.ts';
 import { invalidSyntax } from '../sa/request-checks.ts';
 import { rekeyIkeLater } from '../sa/sa-life.ts';
 import type { Answer, InitiatorTask, Outcome } from '../sa/task.ts';
-import { NOTIFY, notifyName } from '../wire/names.ts';
+import { type ExchangeName, NOTIFY, notifyName } from '../wire/names.ts';
 import type { NotifyPayload, Payload, Proposal } from '../wire/payloads.ts';
-import { answerKeyExchange } from './child-answer.ts';
+import { serveKeyExchange } from './child-answer.ts';
 import { busyPauseMs, ChildCreate, NONCE_BYTES, stateFor } from './child-create.ts';
 import { groupOf } from './child-offer.ts';
 import { ChildRekey } from './child-rekey.ts';
 import { ChildDelete, closeIkeSa } from './delete.ts';
+import { deferWork, type FollowUpResult, FollowUps } from './follow-up.ts';
 
 const REFUSED_MS = 60_000;
 /** What the peer should delete after a rekeying, we delete ourselves after this time. */
 const PEER_DELETES_MS = 30_000;
 
 export class IkeRekey implements InitiatorTask {
-  readonly exchange = 'CREATE_CHILD_SA';
   readonly purpose = 'rekey the IKE SA';
   /** The IKE SA that the peer made by its own rekeying, while our request was on its way. */
   rival: IkeSa | undefined;
@@ -37,12 +38,19 @@ export class IkeRekey implements InitiatorTask {
   #nonce: Uint8Array = new Uint8Array(0);
   #proposals: readonly Proposal[] = [];
   #keyExchange: KeyExchange | undefined;
+  #followUps: FollowUps | undefined;
+  #negotiated: Negotiated | undefined;
 
   constructor(group?: number) {
     this.#group = group;
   }
 
+  get exchange(): ExchangeName {
+    return this.#followUps === undefined ? 'CREATE_CHILD_SA' : 'IKE_FOLLOWUP_KE';
+  }
+
   build(sa: IkeSa): readonly Payload[] | undefined {
+    if (this.#followUps !== undefined) return this.#followUps.request();
     const { context, connection } = sa;
     if (sa.state !== 'established' || sa.retiring !== undefined || connection === undefined) return undefined;
     sa.state = 'rekeying';
@@ -53,7 +61,7 @@ export class IkeRekey implements InitiatorTask {
     this.#spi = freshSpi(context);
     this.#nonce = context.host.random(NONCE_BYTES);
     this.#proposals = offer(configs, 'IKE', Uint8Array.from(Buffer.from(this.#spi, 'hex')));
-    this.#keyExchange = createKeyExchange(group, (bytes) => context.host.random(bytes));
+    this.#keyExchange = beginKeyExchange(group, (bytes) => context.host.random(bytes));
     return [
       { type: 'SA', proposals: this.#proposals },
       { type: 'NONCE', data: this.#nonce },
@@ -62,13 +70,18 @@ export class IkeRekey implements InitiatorTask {
   }
 
   process(sa: IkeSa, payloads: readonly Payload[]): Outcome {
-    const next = this.#accept(sa, payloads);
-    if (next instanceof IkeSa) this.#replace(sa, next);
-    else this.#refused(sa, next.reason, next.error);
+    const result = this.#followUps === undefined ? this.#accept(sa, payloads) : this.#followUps.process(payloads);
+    if (result === 'next') return 'next';
+    if (result === 'done' && this.#negotiated !== undefined) {
+      this.#replace(sa, successor(sa, this.#negotiated, this.#followUps?.secrets ?? []));
+      return 'done';
+    }
+    this.#followUps?.wipe();
+    if (typeof result !== 'string') this.#refused(sa, result.reason, result.error);
     return 'done';
   }
 
-  #accept(sa: IkeSa, payloads: readonly Payload[]): IkeSa | { reason: string; error?: NotifyPayload } {
+  #accept(sa: IkeSa, payloads: readonly Payload[]): FollowUpResult {
     const error = findError(payloads);
     if (error !== undefined) return { reason: `peer answered ${notifyName(error.notify)}`, error };
     const answered = find(payloads, 'SA')?.proposals ?? [];
@@ -78,26 +91,32 @@ export class IkeRekey implements InitiatorTask {
     if (choice === undefined || nr === undefined) {
       return {
         reason: `peer chose ${proposalsText(answered)}, of which we offered only ${proposalsText(this.#proposals)}`,
+        error,
       };
     }
     if (this.#keyExchange === undefined || ke?.group !== this.#keyExchange.group || choice.suite.DH?.id !== ke.group) {
-      return { reason: "peer's key exchange value is missing or of another group" };
+      return { reason: "peer's key exchange value is missing or of another group", error };
     }
+    const followUps = FollowUps.of(sa, choice.suite, payloads);
+    if (followUps === 'unlinked') return { reason: 'peer does not say how to go on with key exchanges', error };
     try {
-      const sharedSecret = this.#keyExchange.computeShared(ke.data);
-      const peerSpi = Buffer.from(choice.proposal.spi).toString('hex');
-      return successor(
-        sa,
-        { initiator: true, ourSpi: this.#spi, peerSpi },
-        choice.suite,
-        sharedSecret,
-        this.#nonce,
-        nr,
-      );
+      this.#negotiated = {
+        initiator: true,
+        ourSpi: this.#spi,
+        peerSpi: Buffer.from(choice.proposal.spi).toString('hex'),
+        suite: choice.suite,
+        sharedSecret: this.#keyExchange.computeShared(ke.data),
+        ni: this.#nonce,
+        nr: nr.slice(),
+      };
     } catch (failure) {
-      if (failure instanceof InvalidPublicValueError) return { reason: "peer's key exchange value is not valid" };
+      if (failure instanceof InvalidPublicValueError)
+        return { reason: "peer's key exchange value is not valid", error };
       throw failure;
     }
+    if (followUps === 'none') return 'done';
+    this.#followUps = followUps;
+    return 'next';
   }
 
   #replace(sa: IkeSa, next: IkeSa): void {
@@ -143,23 +162,30 @@ export class IkeRekey implements InitiatorTask {
 
   abandon(): void {
     this.#keyExchange = undefined;
+    this.#followUps?.wipe();
+    if (this.#negotiated !== undefined) wipe(this.#negotiated.sharedSecret);
   }
 }
 
-/** The new IKE SA, its keys derived of the old one's SK_d (RFC 7296 §2.18). It has no children yet. */
-function successor(
-  old: IkeSa,
-  origin: Pick<IkeSa, 'initiator' | 'ourSpi' | 'peerSpi'>,
-  suite: Suite,
-  sharedSecret: Uint8Array,
-  ni: Uint8Array,
-  nr: Uint8Array,
-): IkeSa {
+/** What the first exchange of a rekeying settles. */
+interface Negotiated extends Pick<IkeSa, 'initiator' | 'ourSpi' | 'peerSpi'> {
+  readonly suite: Suite;
+  readonly sharedSecret: Uint8Array;
+  readonly ni: Uint8Array;
+  readonly nr: Uint8Array;
+}
+
+/**
+ * The new IKE SA, its keys derived of the old one's SK_d (RFC 7296 §2.18) and of the secrets of all key exchanges, which
+ * are wiped. It has no children yet.
+ */
+function successor(old: IkeSa, negotiated: Negotiated, additional: readonly Uint8Array[]): IkeSa {
+  const { suite, sharedSecret, ni, nr } = negotiated;
   const { ENCR: encryption, INTEG: integrity, PRF: prf, DH: dh } = suite;
   if (old.protection === undefined || encryption === undefined || prf === undefined || dh === undefined) {
     throw new Error(`an IKE SA was rekeyed with an incomplete suite ${JSON.stringify(suite)}`);
   }
-  const { initiator, ourSpi, peerSpi } = origin;
+  const { initiator, ourSpi, peerSpi } = negotiated;
   const next = new IkeSa(old.context, {
     initiator,
     ourSpi,
@@ -171,9 +197,10 @@ function successor(
   next.reauthenticateByMs = old.reauthenticateByMs;
   next.nat = old.nat;
   next.fragmentation = old.fragmentation;
-  const ikeSuite: IkeSuite = { encryption, integrity, prf, dh };
-  const seed = rekeySkeyseed(old.protection.suite.prf.id, old.protection.keys.skD, sharedSecret, ni, nr);
-  wipe(sharedSecret);
+  const ikeSuite: IkeSuite = { encryption, integrity, prf, dh, additional: additionalOf(suite) };
+  const { suite: oldSuite, keys: oldKeys } = old.protection;
+  const seed = rekeySkeyseed(oldSuite.prf.id, oldKeys.skD, sharedSecret, ni, nr, additional);
+  wipe(sharedSecret, ...additional);
   const keys = deriveIkeKeys({
     suite: ikeSuite,
     skeyseed: seed,
@@ -197,12 +224,16 @@ function endIfPeerDoesNot(sa: IkeSa): void {
 
 /** Serves a request to rekey the IKE SA it came on. */
 export function answerIkeRekey(sa: IkeSa, payloads: readonly Payload[]): Answer {
-  const { connection, context, currentTask } = sa;
+  const { connection, context } = sa;
   const ni = find(payloads, 'NONCE')?.data;
   if (connection === undefined || ni === undefined) return invalidSyntax(sa, 'no nonce');
-  const childExchange =
-    currentTask instanceof ChildCreate || currentTask instanceof ChildRekey || currentTask instanceof ChildDelete;
-  const refusal = refusalOf('rekey-ike', { ike: stateFor(sa), childExchange });
+  const refusalNow = (): number | undefined => {
+    const { currentTask } = sa;
+    const childExchange =
+      currentTask instanceof ChildCreate || currentTask instanceof ChildRekey || currentTask instanceof ChildDelete;
+    return refusalOf('rekey-ike', { ike: stateFor(sa), childExchange });
+  };
+  const refusal = refusalNow();
   if (refusal !== undefined) {
     context.count('refused: temporary failure');
     return { payloads: [notify(refusal)] };
@@ -222,7 +253,7 @@ export function answerIkeRekey(sa: IkeSa, payloads: readonly Payload[]): Answer 
     );
     return { payloads: [notify(NOTIFY.NO_PROPOSAL_CHOSEN)] };
   }
-  const exchange = answerKeyExchange(sa, ke, group);
+  const exchange = serveKeyExchange(sa, ke, group);
   if (exchange === 'wrong-group') {
     context.count('refused: wrong key exchange group');
     return { payloads: [notify(NOTIFY.INVALID_KE_PAYLOAD, Uint8Array.of(group >> 8, group & 0xff))] };
@@ -230,7 +261,32 @@ export function answerIkeRekey(sa: IkeSa, payloads: readonly Payload[]): Answer 
   if (exchange === 'invalid') return invalidSyntax(sa, 'the key exchange value is not valid');
   const ourSpi = freshSpi(context);
   const nr = context.host.random(NONCE_BYTES);
-  const next = successor(sa, { initiator: false, ourSpi, peerSpi }, choice.suite, exchange.sharedSecret, ni, nr);
+  const { sharedSecret } = exchange;
+  const negotiated: Negotiated = {
+    initiator: false,
+    ourSpi,
+    peerSpi,
+    suite: choice.suite,
+    sharedSecret,
+    ni: ni.slice(),
+    nr,
+  };
+  const complete = (secrets: readonly Uint8Array[]): Answer =>
+    takeSuccessor(sa, connection, successor(sa, negotiated, secrets));
+  const methods = additionalOf(choice.suite);
+  const response: readonly Payload[] = [
+    { type: 'SA', proposals: [{ ...choice.proposal, spi: Uint8Array.from(Buffer.from(ourSpi, 'hex')) }] },
+    { type: 'NONCE', data: nr },
+    exchange.payload,
+  ];
+  if (methods.length === 0) return { ...complete([]), payloads: response };
+  const link = deferWork(sa, { methods, refusal: refusalNow, complete, discard: () => wipe(sharedSecret) });
+  return { payloads: [...response, link] };
+}
+
+/** The responder's new IKE SA: it inherits when the response is out, or is the rival of our own rekeying. */
+function takeSuccessor(sa: IkeSa, connection: ConnectionState, next: IkeSa): Answer {
+  const { currentTask } = sa;
   if (currentTask instanceof IkeRekey) {
     // Both at once: who inherits is decided when our own response is there (RFC 7296 §2.8.2).
     currentTask.rival?.end('replaced', 'the peer began another rekeying');
@@ -241,11 +297,7 @@ export function answerIkeRekey(sa: IkeSa, payloads: readonly Payload[]): Answer 
     endIfPeerDoesNot(next);
   }
   return {
-    payloads: [
-      { type: 'SA', proposals: [{ ...choice.proposal, spi: Uint8Array.from(Buffer.from(ourSpi, 'hex')) }] },
-      { type: 'NONCE', data: nr },
-      exchange.payload,
-    ],
+    payloads: [],
     // Not before: what is queued goes out on the new IKE SA, which the peer only has with this response.
     afterwards: () => {
       if (next.connection !== undefined) return;

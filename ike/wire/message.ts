@@ -37,6 +37,8 @@ export interface EncryptedPart {
   readonly offset: number;
   /** Type of the first payload inside. */
   readonly firstPayload: number;
+  /** The octet of the critical bit and RESERVED in the generic header. */
+  readonly flags: number;
   /** Set if it is an SKF payload (RFC 7383): one part of the message only. */
   readonly fragment: FragmentPlace | undefined;
 }
@@ -80,10 +82,10 @@ export function parseMessage(bytes: Uint8Array): ParseResult {
   if (isFailure(chain)) return refuse(chain);
   const { payloads, encrypted } = chain;
   if (encrypted === undefined) return { ok: true, message: { header, payloads, encrypted } };
-  const { payloadType, offset, firstPayload } = encrypted;
+  const { payloadType, offset, firstPayload, flags } = encrypted;
   const fragment = payloadType === PAYLOAD.SKF ? parseFragmentPlace(bytes, offset) : undefined;
   if (payloadType === PAYLOAD.SKF && fragment === undefined) return refuse('bad-fragment');
-  return { ok: true, message: { header, payloads, encrypted: { offset, firstPayload, fragment } } };
+  return { ok: true, message: { header, payloads, encrypted: { offset, firstPayload, flags, fragment } } };
 }
 
 /**

@@ -5,14 +5,21 @@
  * daemons) is ike/crypto/transforms.ts.
  */
 
-import type { TransformType } from '../types.ts';
+import { ADDITIONAL_KEY_EXCHANGES, type AdditionalKeyExchange, type TransformType } from '../types.ts';
 
 function invert<K extends string>(table: Readonly<Record<K, number>>): ReadonlyMap<number, K> {
   return new Map((Object.entries(table) as [K, number][]).map(([name, number]) => [number, name]));
 }
 
-/** Exchange types (RFC 7296 §3.1). */
-export const EXCHANGE_NUMBERS = { IKE_SA_INIT: 34, IKE_AUTH: 35, CREATE_CHILD_SA: 36, INFORMATIONAL: 37 } as const;
+/** Exchange types (RFC 7296 §3.1, RFC 9242, RFC 9370). */
+export const EXCHANGE_NUMBERS = {
+  IKE_SA_INIT: 34,
+  IKE_AUTH: 35,
+  CREATE_CHILD_SA: 36,
+  INFORMATIONAL: 37,
+  IKE_INTERMEDIATE: 43,
+  IKE_FOLLOWUP_KE: 44,
+} as const;
 export type ExchangeName = keyof typeof EXCHANGE_NUMBERS;
 export const EXCHANGE_NAMES = invert<ExchangeName>(EXCHANGE_NUMBERS);
 
@@ -44,8 +51,21 @@ export const PAYLOAD_NAMES = invert<PayloadName>(PAYLOAD);
 export const PROTOCOL = { NONE: 0, IKE: 1, AH: 2, ESP: 3 } as const;
 export const PROTOCOL_NAMES = invert<keyof typeof PROTOCOL>(PROTOCOL);
 
-/** Transform types (RFC 7296 §3.3.2). */
-export const TRANSFORM_TYPE: Readonly<Record<TransformType, number>> = { ENCR: 1, PRF: 2, INTEG: 3, DH: 4, ESN: 5 };
+/** Transform types (RFC 7296 §3.3.2, RFC 9370 §2.2.1). */
+export const TRANSFORM_TYPE: Readonly<Record<TransformType, number>> = {
+  ENCR: 1,
+  PRF: 2,
+  INTEG: 3,
+  DH: 4,
+  ESN: 5,
+  ADDKE1: 6,
+  ADDKE2: 7,
+  ADDKE3: 8,
+  ADDKE4: 9,
+  ADDKE5: 10,
+  ADDKE6: 11,
+  ADDKE7: 12,
+};
 export const TRANSFORM_TYPE_NAMES = invert<TransformType>(TRANSFORM_TYPE);
 
 /** Identification types (RFC 7296 §3.5). */
@@ -100,6 +120,7 @@ export const NOTIFY = {
   UNEXPECTED_NAT_DETECTED: 41,
   TEMPORARY_FAILURE: 43,
   CHILD_SA_NOT_FOUND: 44,
+  STATE_NOT_FOUND: 47,
   TS_MAX_QUEUE: 48,
   INITIAL_CONTACT: 16384,
   SET_WINDOW_SIZE: 16385,
@@ -200,11 +221,15 @@ export const TRANSFORM_ID = {
     ECP_224: 26,
     CURVE_25519: 31,
     CURVE_448: 32,
+    ML_KEM_512: 35,
+    ML_KEM_768: 36,
+    ML_KEM_1024: 37,
   },
   ESN: { NO_EXT_SEQ: 0, EXT_SEQ: 1 },
 } as const;
 
-const TRANSFORM_ID_NAMES: Readonly<Record<TransformType, ReadonlyMap<number, string>>> = {
+type OwnIds = keyof typeof TRANSFORM_ID;
+const TRANSFORM_ID_NAMES: Readonly<Record<OwnIds, ReadonlyMap<number, string>>> = {
   ENCR: invert<string>(TRANSFORM_ID.ENCR),
   PRF: invert<string>(TRANSFORM_ID.PRF),
   INTEG: invert<string>(TRANSFORM_ID.INTEG),
@@ -212,13 +237,26 @@ const TRANSFORM_ID_NAMES: Readonly<Record<TransformType, ReadonlyMap<number, str
   ESN: invert<string>(TRANSFORM_ID.ESN),
 };
 
-/** A transform as the field writes it: `AES_GCM_16_256`, `PRF_HMAC_SHA2_256`, `MODP_2048`; unknown ids as `DH_77`. */
+/** Whose ids the transform has, and what stands before its name: additional key exchanges share those of the first one. */
+function idsOf(type: TransformType): { readonly ids: OwnIds; readonly prefix: string } {
+  return isAdditional(type) ? { ids: 'DH', prefix: `KE${type.slice(-1)}_` } : { ids: type, prefix: '' };
+}
+
+export function isAdditional(type: TransformType): type is AdditionalKeyExchange {
+  return (ADDITIONAL_KEY_EXCHANGES as readonly TransformType[]).includes(type);
+}
+
+/**
+ * A transform as the field writes it: `AES_GCM_16_256`, `PRF_HMAC_SHA2_256`, `MODP_2048`, `KE1_ML_KEM_768`; unknown ids
+ * as `DH_77`.
+ */
 export function transformName(transform: {
   readonly type: TransformType;
   readonly id: number;
   readonly keyBits?: number;
 }): string {
-  const name = TRANSFORM_ID_NAMES[transform.type].get(transform.id) ?? `${transform.type}_${transform.id}`;
+  const { ids, prefix } = idsOf(transform.type);
+  const name = `${prefix}${TRANSFORM_ID_NAMES[ids].get(transform.id) ?? `${ids}_${transform.id}`}`;
   return transform.keyBits === undefined ? name : `${name}_${transform.keyBits}`;
 }
 

@@ -36,6 +36,8 @@ export interface ChainEnd {
   readonly offset: number;
   /** Type of the first payload inside. */
   readonly firstPayload: number;
+  /** The octet of the critical bit and RESERVED in the generic header. */
+  readonly flags: number;
 }
 
 export interface Chain {
@@ -58,7 +60,7 @@ export function parseChain(bytes: Uint8Array, start: number, end: number, firstP
     if (length < GENERIC_HEADER || payloadEnd > end) return 'payload-overrun';
     if (payloadType === PAYLOAD.SK || payloadType === PAYLOAD.SKF) {
       if (payloadEnd !== end) return 'encrypted-not-last';
-      return { payloads, encrypted: { payloadType, offset, firstPayload: nextType } };
+      return { payloads, encrypted: { payloadType, offset, firstPayload: nextType, flags: bytes[offset + 1] } };
     }
     if (payloadType === PAYLOAD.N && ++notifies > MAX_NOTIFIES) return 'too-many-notifies';
     const critical = (bytes[offset + 1] & CRITICAL) !== 0;

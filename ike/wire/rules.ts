@@ -1,5 +1,5 @@
 /**
- * Which payloads may stand in which exchange (RFC 7296 §1.2-§1.4, appendix C): one table row a payload.
+ * Which payloads may stand in which exchange (RFC 7296 §1.2-§1.4, appendix C; RFC 9370): one table row a payload.
  *
  * UNKNOWN payloads may stand anywhere and are skipped, N and V may stand anywhere too. A response that reports an error, or
  * asks for a cookie, may lack what is required otherwise: whoever then needs AUTH has to look for it. Order is free
@@ -49,6 +49,17 @@ export const EXCHANGE_RULES: Readonly<Record<ExchangeName, ExchangeRules>> = {
     encrypted: true,
     request: [one('SA'), one('NONCE'), maybe('KE'), maybe('TSi'), maybe('TSr'), ...NOTIFY_AND_VENDOR],
     response: [one('SA'), one('NONCE'), maybe('KE'), maybe('TSi'), maybe('TSr'), ...NOTIFY_AND_VENDOR],
+  },
+  // Of what RFC 9242 allows, only additional key exchanges are negotiated here (RFC 9370 §2.2.2).
+  IKE_INTERMEDIATE: {
+    encrypted: true,
+    request: [one('KE'), ...NOTIFY_AND_VENDOR],
+    response: [one('KE'), ...NOTIFY_AND_VENDOR],
+  },
+  IKE_FOLLOWUP_KE: {
+    encrypted: true,
+    request: [one('KE'), ...NOTIFY_AND_VENDOR],
+    response: [one('KE'), ...NOTIFY_AND_VENDOR],
   },
   INFORMATIONAL: {
     encrypted: true,

@@ -23,7 +23,7 @@ describe.each([
   const peerNonce = patternKey(32, 1);
   const skP = patternKey(noble.outputLen, 2);
   const body = idBody({ type: 'IDi', idType: 1, data: Uint8Array.of(10, 0, 0, 1) });
-  const octets = signedOctets({ prf, initMessage, peerNonce, skP, idBody: body });
+  const octets = signedOctets({ prf, initMessage, peerNonce, skP, idBody: body, intAuth: undefined });
 
   it('signs the IKE_SA_INIT message, the nonce of the other side and the maced identity', () => {
     expect(octets).toEqual(concatBytes(initMessage, peerNonce, hmac(noble, skP, body)));
@@ -50,7 +50,14 @@ describe.each([
   });
 
   it('differs between the two directions, whose SK_p and nonces differ', () => {
-    const other = signedOctets({ prf, initMessage, peerNonce, skP: patternKey(noble.outputLen, 3), idBody: body });
+    const other = signedOctets({
+      prf,
+      initMessage,
+      peerNonce,
+      skP: patternKey(noble.outputLen, 3),
+      idBody: body,
+      intAuth: undefined,
+    });
     expect(pskAuth(prf, SECRET, other)).not.toEqual(pskAuth(prf, SECRET, octets));
   });
 });

@@ -118,6 +118,7 @@ describe('KEYMAT of a child SA', () => {
       prf: { type: 'PRF', id: vector.prf },
       skD: bytes(vector.dkm).subarray(0, prfRow(vector.prf).outputBytes),
       sharedSecret,
+      additional: [],
       ni: bytes(vector.ni),
       nr: bytes(vector.nr),
       encryption: aes256,
@@ -160,6 +161,7 @@ function suiteOf(prfId: number): IkeSuite {
     integrity: undefined,
     prf: { type: 'PRF', id: prfId },
     dh: { type: 'DH', id: 14 },
+    additional: [],
   };
 }
 

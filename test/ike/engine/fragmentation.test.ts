@@ -129,7 +129,7 @@ describe('IKE fragmentation', () => {
 });
 
 describe('the buffer of fragments', () => {
-  const place = { messageId: 1, exchange: 'IKE_AUTH', total: 3, firstPayload: 35 } as const;
+  const place = { messageId: 1, exchange: 'IKE_AUTH', total: 3, firstPayload: 35, flags: 0 } as const;
   const part = (text: string) => new TextEncoder().encode(text);
 
   it('gives the whole in order whatever order they come in', () => {
@@ -139,6 +139,7 @@ describe('the buffer of fragments', () => {
     expect(buffer.add({ ...place, number: 2, firstPayload: 0 }, part('b'))).toEqual({
       inner: part('abc'),
       firstPayload: 35,
+      flags: 0,
     });
     expect(buffer.size).toBe(0);
   });

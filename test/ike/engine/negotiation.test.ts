@@ -55,7 +55,7 @@ describe('choosing of an offer', () => {
       ...good,
       unknown: [{ transformType, id: 1, attributes: NO_SPI }],
     });
-    expect(choose([strange(6)], DEFAULT_IKE_PROPOSALS, { ...IKE, keGroup: 14 })).toBeUndefined();
+    expect(choose([strange(13)], DEFAULT_IKE_PROPOSALS, { ...IKE, keGroup: 14 })).toBeUndefined();
     expect(choose([strange(1)], DEFAULT_IKE_PROPOSALS, { ...IKE, keGroup: 14 })).toBeDefined();
   });
 
@@ -66,7 +66,7 @@ describe('choosing of an offer', () => {
   });
 
   it('of ESP accepts a peer with and without a key exchange', () => {
-    const terms = { ...ESP, keGroup: undefined, groups: { optional: [14, 31] } };
+    const terms = { ...ESP, keGroup: undefined, groups: { optional: [ofType('DH', 14), ofType('DH', 31)] } };
     const without = offer(withGroups(DEFAULT_ESP_PROPOSALS, { kind: 'without' }), 'ESP', SPI);
     expect(choose(without, DEFAULT_ESP_PROPOSALS, terms)?.suite.DH).toBeUndefined();
     const wanting = offer(withGroups(DEFAULT_ESP_PROPOSALS, { kind: 'these', groups: [31] }), 'ESP', SPI);
@@ -97,6 +97,61 @@ describe('choosing of an offer', () => {
   });
 });
 
+describe('additional key exchanges', () => {
+  const kes = (ours: string, theirs: string, additional = true): string => {
+    const terms = { ...IKE, keGroup: 31, additional };
+    const choice = choose(ikeOffer(theirs), parseIkeProposal(ours), terms);
+    return choice === undefined ? 'none' : suiteText(choice.suite).split('/').slice(2).join(' ');
+  };
+  const [ONE, WITH, EITHER] = ['x25519', 'x25519-ke1_mlkem768', 'x25519-ke1_mlkem768-ke1_none'].map(
+    (groups) => `aes256gcm16-sha256-${groups}`,
+  );
+
+  it('are chosen where both ends have them, left out where both ends allow that, and refused otherwise', () => {
+    expect(kes(WITH, WITH)).toBe('CURVE_25519 KE1_ML_KEM_768');
+    expect(kes(EITHER, WITH)).toBe('CURVE_25519 KE1_ML_KEM_768');
+    expect(kes(WITH, EITHER)).toBe('CURVE_25519 KE1_ML_KEM_768');
+    expect(kes(EITHER, ONE)).toBe('CURVE_25519');
+    expect(kes(ONE, EITHER)).toBe('CURVE_25519');
+    expect(kes(ONE, WITH)).toBe('none');
+    expect(kes(WITH, ONE)).toBe('none');
+  });
+
+  it('are left out or refused where the peer cannot carry them out', () => {
+    expect(kes(WITH, WITH, false)).toBe('none');
+    expect(kes(EITHER, EITHER, false)).toBe('CURVE_25519');
+    expect(kes(`${WITH},${ONE}`, `${WITH},${ONE}`, false)).toBe('CURVE_25519');
+  });
+
+  it('use no method twice: an earlier one gives way where a later one has no other', () => {
+    const two = 'aes256gcm16-sha256-x25519-ke1_mlkem768-ke1_mlkem1024-ke2_mlkem768';
+    expect(kes(two, two)).toBe('CURVE_25519 KE1_ML_KEM_1024 KE2_ML_KEM_768');
+    const same = 'aes256gcm16-sha256-x25519-ke1_mlkem768-ke2_mlkem768';
+    expect(kes(same, same)).toBe('none');
+    const [offered] = ikeOffer(same);
+    expect(acceptChoice([offered], [offered])).toBeUndefined();
+  });
+
+  it('may not be missing from an IKE SA of a connection that demands them', () => {
+    const suite = (text: string) => choose(ikeOffer(text), parseIkeProposal(text), { ...IKE, keGroup: 31 })!.suite;
+    expect(allows(parseIkeProposal(WITH), suite(ONE))).toBe(false);
+    expect(allows(parseIkeProposal(EITHER), suite(ONE))).toBe(true);
+    expect(allows(parseIkeProposal(WITH), suite(WITH))).toBe(true);
+    expect(allows(parseIkeProposal(ONE), suite(WITH))).toBe(false);
+  });
+
+  it('of a child are taken from a peer that wants those of the IKE SA, and not asked for in IKE_AUTH', () => {
+    const wanting = offer(parseEspProposal('aes256gcm16-x25519-ke1_mlkem768'), 'ESP', SPI);
+    const optional = [ofType('DH', 31), ofType('ADDKE1', 36)];
+    const choice = choose(wanting, DEFAULT_ESP_PROPOSALS, { ...ESP, keGroup: 31, groups: { optional } });
+    expect(choice?.suite.ADDKE1?.id).toBe(36);
+    const other = { optional: [ofType('DH', 31)] };
+    expect(choose(wanting, DEFAULT_ESP_PROPOSALS, { ...ESP, keGroup: 31, groups: other })).toBeUndefined();
+    const [inAuth] = withGroups(parseEspProposal('aes256gcm16-x25519-ke1_mlkem768'), { kind: 'without' });
+    expect(inAuth.transforms.map(({ type }) => type)).toEqual(['ENCR', 'ESN', 'ESN']);
+  });
+});
+
 describe('accepting a choice', () => {
   const offered = offer(DEFAULT_IKE_PROPOSALS, 'IKE', NO_SPI);
   const good = choose(offered, DEFAULT_IKE_PROPOSALS, { ...IKE, keGroup: 14 })!.proposal;
@@ -110,7 +165,7 @@ describe('accepting a choice', () => {
 
   it('takes an answer that a responder numbered 1 whatever it chose', () => {
     const second = choose(offered, parseIkeProposal('aes256-sha256-modp2048'), { ...IKE, keGroup: 14 })!.proposal;
-    expect(second.number).toBe(2);
+    expect(second.number).toBe(3);
     expect(acceptChoice(offered, [{ ...second, number: 1 }])?.suite.ENCR?.id).toBe(12);
   });
 

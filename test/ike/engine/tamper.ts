@@ -12,13 +12,15 @@ import type { Host, Sent } from '../simulation/world.ts';
 function keysOf(host: Host, data: Uint8Array): SkKeys {
   const parsed = parseMessage(data);
   if (!parsed.ok) throw new Error(parsed.reason);
-  const { initiatorSpi, initiatorFlag } = parsed.message.header;
-  for (const action of host.actions) {
-    if (action.action !== 'ike-keys' || action.keys.initiatorSpi !== initiatorSpi) continue;
-    const { encryption, integrity, skEi, skEr, skAi, skAr } = action.keys;
-    return { encryption, integrity, skE: initiatorFlag ? skEi : skEr, skA: initiatorFlag ? skAi : skAr };
-  }
-  throw new Error(`no keys of IKE SA ${initiatorSpi} in the log`);
+  const { initiatorSpi, initiatorFlag, exchange, messageId } = parsed.message.header;
+  const generations = host.actions.flatMap((action) =>
+    action.action === 'ike-keys' && action.keys.initiatorSpi === initiatorSpi ? [action.keys] : [],
+  );
+  // Each IKE_INTERMEDIATE makes new keys, which what follows it is under.
+  const keys = exchange === 'IKE_INTERMEDIATE' ? generations[messageId - 1] : generations.at(-1);
+  if (keys === undefined) throw new Error(`no keys of IKE SA ${initiatorSpi} in the log`);
+  const { encryption, integrity, skEi, skEr, skAi, skAr } = keys;
+  return { encryption, integrity, skE: initiatorFlag ? skEi : skEr, skA: initiatorFlag ? skAi : skAr };
 }
 
 /** What is in a protected message. */

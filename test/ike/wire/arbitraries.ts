@@ -4,7 +4,13 @@ import fc from 'fast-check';
 import type { TrafficSelector, Transform, TransformType } from '../../../ike/types.ts';
 import { readAddress } from '../../../ike/wire/address.ts';
 import type { MessageHeader } from '../../../ike/wire/header.ts';
-import { EXCHANGE_NAMES, PAYLOAD_NAMES, PROTOCOL_NAMES, TRANSFORM_TYPE_NAMES } from '../../../ike/wire/names.ts';
+import {
+  EXCHANGE_NAMES,
+  PAYLOAD_NAMES,
+  PROTOCOL_NAMES,
+  TRANSFORM_TYPE,
+  TRANSFORM_TYPE_NAMES,
+} from '../../../ike/wire/names.ts';
 import type { Payload, PayloadOf, PayloadType, Proposal, UnknownTransform } from '../../../ike/wire/payloads.ts';
 
 const u8 = fc.integer({ min: 0, max: 0xff });
@@ -17,7 +23,9 @@ const protocol = u8.map((number) => PROTOCOL_NAMES.get(number) ?? number);
 export const header: fc.Arbitrary<MessageHeader> = fc.record({
   initiatorSpi: spi16.filter((spi) => !/^0+$/.test(spi)),
   responderSpi: spi16,
-  exchange: fc.oneof(fc.constantFrom(34, 35, 36, 37), u8).map((number) => EXCHANGE_NAMES.get(number) ?? number),
+  exchange: fc
+    .oneof(fc.constantFrom(...EXCHANGE_NAMES.keys()), u8)
+    .map((number) => EXCHANGE_NAMES.get(number) ?? number),
   initiatorFlag: fc.boolean(),
   responseFlag: fc.boolean(),
   messageId: u32,
@@ -25,7 +33,7 @@ export const header: fc.Arbitrary<MessageHeader> = fc.record({
 
 const transform: fc.Arbitrary<Transform> = fc
   .record({
-    type: fc.constantFrom<TransformType>('ENCR', 'PRF', 'INTEG', 'DH', 'ESN'),
+    type: fc.constantFrom(...(Object.keys(TRANSFORM_TYPE) as TransformType[])),
     id: u16,
     keyBits: fc.option(u16, { nil: undefined }),
   })
@@ -39,7 +47,7 @@ const unknownTransform: fc.Arbitrary<UnknownTransform> = fc.oneof(
     attributes: bytes(0, 12),
   }),
   fc.record({
-    transformType: fc.constantFrom(1, 2, 3, 4, 5),
+    transformType: fc.constantFrom(...TRANSFORM_TYPE_NAMES.keys()),
     id: u16,
     attributes: bytes(1, 12).filter((a) => !(a.length === 4 && a[0] === 0x80 && a[1] === 14)),
   }),

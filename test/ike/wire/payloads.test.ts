@@ -181,9 +181,9 @@ describe('proposals that can not be judged', () => {
   }
 
   it('keep a transform of an unknown type apart, which makes the proposal unacceptable', () => {
-    const [proposal] = proposalsOf(`00000018 01010002 03000008 06000024 ${encr}`);
+    const [proposal] = proposalsOf(`00000018 01010002 03000008 0d000024 ${encr}`);
     expect(proposal.transforms).toEqual([{ type: 'ENCR', id: 11 }]);
-    expect(proposal.unknown).toEqual([{ transformType: 6, id: 36, attributes: new Uint8Array(0) }]);
+    expect(proposal.unknown).toEqual([{ transformType: 13, id: 36, attributes: new Uint8Array(0) }]);
     expect(hasUnknownTransformType(proposal)).toBe(true);
   });
 
