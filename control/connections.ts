@@ -80,6 +80,7 @@ function planOne(states: readonly ConnectionState[]): ConnectionPlan {
     encapsulation: options.encapsulation,
     fragmentation: options.fragmentation,
     reauthenticate: options.reauthenticate,
+    ...(options.ppk && { ppk: { ...options.ppk, secret: options.ppk.secret.reveal() } }),
   };
   return { connection, children: plans };
 }

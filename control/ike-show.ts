@@ -31,7 +31,7 @@ function ikeSaLines(sa: IkeSaSummary, nowMs: number): string[] {
   return [
     `  IKE SA ${sa.initiatorSpi}_i${ours} ${sa.responderSpi}_r${theirs}: ${sa.state}${since}${ahead('rekey', sa.rekeyAtMs, nowMs)}${ahead('end', sa.expiresAtMs, nowMs)}`,
     `    local ${sa.localId} at ${endpoint(sa.local)}, remote ${sa.remoteId} at ${endpoint(sa.remote)}`,
-    `    ${sa.suite === '' ? 'nothing negotiated yet' : sa.suite}; ${sa.nat === 'forced' ? 'UDP encapsulation forced' : nat[sa.nat]}`,
+    `    ${sa.suite === '' ? 'nothing negotiated yet' : sa.suite}; ${sa.nat === 'forced' ? 'UDP encapsulation forced' : nat[sa.nat]}${sa.ppk ? '; PPK used' : ''}`,
   ];
 }
 

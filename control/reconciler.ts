@@ -10,6 +10,7 @@ import type { ChildRole } from './child-sas.ts';
 import { connectionKey } from './config/connections.ts';
 import type { DesiredState, IpsecAuth, TunnelState } from './config/desired-state.ts';
 import { formatIssue } from './config/issue.ts';
+import type { Secret } from './config/secret.ts';
 import { type ConnectionPlan, planConnections } from './connections.ts';
 import type { IkeRunner } from './ike-runner.ts';
 import type { Protections, WantedProtection } from './protections.ts';
@@ -195,11 +196,14 @@ function rememberedKeys(desired: DesiredState): (key: string) => boolean {
 /** All that a tunnel's configuration consists of. Held in memory only, as the database's replica is; never shown. */
 function fingerprintOf(tunnel: TunnelState): string {
   const proof = tunnel.ipsec === undefined ? '' : proofOf(tunnel.ipsec.auth);
-  return JSON.stringify([tunnel.state, tunnel.reason, tunnel.settings, tunnel.ipsec?.options, proof]);
+  const ppk = tunnel.ipsec?.options.ppk === undefined ? '' : digestOf(tunnel.ipsec.options.ppk.secret);
+  return JSON.stringify([tunnel.state, tunnel.reason, tunnel.settings, tunnel.ipsec?.options, proof, ppk]);
 }
 
+const digestOf = (secret: Secret): string => createHash('sha256').update(secret.reveal()).digest('hex');
+
 function proofOf(auth: IpsecAuth): string {
-  if (auth.method === 'psk') return createHash('sha256').update(auth.secret.reveal()).digest('hex');
+  if (auth.method === 'psk') return digestOf(auth.secret);
   const { certificates, peerName, trust } = auth.authentication;
   const trusted = trust.kind === 'pinned' ? [trust.certificate] : trust.authorities;
   return [peerName, ...[...certificates, ...trusted].map(({ fingerprint }) => fingerprint)].join(' ');

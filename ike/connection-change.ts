@@ -10,6 +10,7 @@ import { identityProblem, localIdentity, remoteIdentity, sameIdentity } from './
 import { groupsOf, proposalsText } from './negotiation.ts';
 import { OUTDATED_MS, outdate, outdateChild } from './retirement.ts';
 import { type Child, modeOf } from './sa/child-sa.ts';
+import { samePpk } from './tasks/ppk.ts';
 import { equal, sameAddress } from './traffic-selectors.ts';
 import type { ChildConfig, Connection, ProposalConfig, TrafficSelector } from './types.ts';
 import { transformName } from './wire/names.ts';
@@ -27,6 +28,7 @@ function sameIkeSa(a: Connection, b: Connection): boolean {
     sameAddress(a.remote, b.remote) &&
     sameIdentity(localIdentity(a), localIdentity(b)) &&
     sameIdentity(remoteIdentity(a), remoteIdentity(b)) &&
+    samePpk(a.ppk, b.ppk) &&
     sameProposals(a.ikeProposals, b.ikeProposals) &&
     (a.encapsulation ?? 'auto') === (b.encapsulation ?? 'auto')
   );
@@ -88,6 +90,7 @@ export function checkConnection(connection: Connection): void {
   }
   const authentication = authenticationProblem(connection.authentication);
   if (authentication !== undefined) fault(authentication);
+  if (connection.ppk?.id === '' || connection.ppk?.secret.length === 0) fault('the PPK has no id or no secret');
   const names = connection.children.map(({ name }) => name);
   if (new Set(names).size !== names.length) fault(`two children have one name: ${names.join(', ')}`);
   for (const [protocol, proposals] of [

@@ -148,6 +148,7 @@ export class HalfOpen {
       // All tunnels between two addresses are one connection; of several, the first says.
       config: candidates[0].config,
       authentications: candidates.map(({ config }) => config.authentication),
+      hasPpk: candidates.some(({ config }) => config.ppk !== undefined),
     });
     if (sa === undefined) {
       context.count('dropped: bad-ke');

@@ -18,6 +18,7 @@ export function summaryOf(sa: IkeSa, config: Connection): IkeSaSummary {
     initiator: sa.initiator,
     state: sa.state === 'gone' || sa.state === 'rekeyed' ? 'deleting' : sa.state,
     suite: suiteOf(sa),
+    ppk: sa.ppk,
     localId: identityText(localIdentity(config)),
     remoteId: identityText(remoteIdentity(config)),
     local: sa.local,

@@ -97,6 +97,15 @@ export type EspMode = 'transport' | 'tunnel';
  */
 export type Encapsulation = 'yes' | 'no' | 'auto';
 
+/** A post-quantum preshared key (RFC 8784), beside whatever the two ends authenticate with. */
+export interface Ppk {
+  /** The name that both ends know it by. */
+  readonly id: string;
+  readonly secret: Uint8Array;
+  /** No IKE SA without it; otherwise it is used if the peer has it. */
+  readonly required: boolean;
+}
+
 export interface Connection {
   /** Unique. Appears in logs and actions. */
   readonly name: string;
@@ -106,6 +115,7 @@ export interface Connection {
   readonly localId?: Identity;
   readonly remoteId?: Identity;
   readonly authentication: Authentication;
+  readonly ppk?: Ppk;
   readonly ikeProposals: readonly ProposalConfig[];
   /** Without DH transforms: those of the IKE SA's group are added at rekey when `pfs` is set. */
   readonly espProposals: readonly ProposalConfig[];
@@ -247,6 +257,8 @@ export interface IkeSaSummary {
   readonly state: 'connecting' | 'established' | 'rekeying' | 'deleting';
   /** In the field's notation, for instance AES_GCM_16_256/PRF_HMAC_SHA2_256/MODP_2048. */
   readonly suite: string;
+  /** A PPK is in its keys (RFC 8784). */
+  readonly ppk: boolean;
   readonly localId: string;
   readonly remoteId: string;
   readonly local: Endpoint;

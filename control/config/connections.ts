@@ -8,6 +8,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { TunnelKey } from '../../dataplane/commands.ts';
 import type { ConnectionState, DesiredState, IpsecAuth, TunnelState } from './desired-state.ts';
+import { sameIpsecOptions } from './ipsec-options.ts';
 import type { Issue } from './issue.ts';
 import { sameAuth, sameWish } from './trust.ts';
 import type { TunnelDraft } from './tunnel.ts';
@@ -67,7 +68,7 @@ export function joinTunnels(drafts: readonly TunnelDraft[], previous: DesiredSta
       key,
       shared === undefined ? newConnection(key, settings, draft) : { ...shared, tunnels: [...shared.tunnels, name] },
     );
-    if (shared !== undefined && !isDeepStrictEqual(shared.options, ipsec.options)) {
+    if (shared !== undefined && !sameIpsecOptions(shared.options, ipsec.options)) {
       issues.push(optionsIgnored(name, shared.tunnels[0] ?? ''));
     }
     const options = shared?.options ?? ipsec.options;

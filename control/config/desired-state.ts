@@ -53,6 +53,13 @@ export interface CompanionPort {
   readonly reason: string | undefined;
 }
 
+/** `options:ipsec_ppk*`: a post-quantum preshared key (RFC 8784). */
+export interface PpkOptions {
+  readonly id: string;
+  readonly secret: Secret;
+  readonly required: boolean;
+}
+
 /** Everything of `options:ipsec_*`, with defaults filled in. */
 export interface IpsecOptions {
   /** Undefined: the daemon's own default proposals. */
@@ -76,6 +83,7 @@ export interface IpsecOptions {
   /** Undefined: the address, or the name in the certificate. */
   readonly localId: Identity | undefined;
   readonly remoteId: Identity | undefined;
+  readonly ppk: PpkOptions | undefined;
 }
 
 /** How the two ends prove who they are. */

@@ -1,6 +1,6 @@
 /** The `ipsec_*` keys of a tunnel: rows as in keys.ts. What they mean together is ipsec-options.ts. */
 import { option } from './key-row.ts';
-import { duration, identity, integer, oneOf, percent, text, yesOrNo } from './value-formats.ts';
+import { duration, identity, integer, oneOf, percent, text, textOf, yesOrNo } from './value-formats.ts';
 
 /** Lifetimes in seconds, shortest and longest. */
 const LIFETIME = [10, 7 * 86_400] as const;
@@ -111,6 +111,28 @@ export const IPSEC_KEYS = {
     byDefault: 'no: the IKE SA is rekeyed',
     documentation:
       'Whether an IKE SA near its end is replaced by a new authentication, make before break (RFC 7296 §2.8.3).',
+  }),
+  ppk: option('ipsec_ppk', {
+    secret: true,
+    parse: text,
+    expected: 'a post-quantum preshared key',
+    example: '$(openssl rand -hex 32)',
+    documentation:
+      'A post-quantum preshared key (RFC 8784), mixed into the keys beside `psk` or certificates, the UTF-8 bytes of the ' +
+      'text: at least 32 random bytes, for instance of `openssl rand -hex 32`. Never shown again. Needs `ipsec_ppk_id`.',
+  }),
+  ppkId: option('ipsec_ppk_id', {
+    parse: textOf(128),
+    expected: 'a name of at most 128 bytes',
+    example: 'site-a-b-2026',
+    documentation: 'The name that both ends know the `ipsec_ppk` by. It is sent to the peer, encrypted.',
+  }),
+  ppkRequired: option('ipsec_ppk_required', {
+    parse: yesOrNo,
+    expected: 'yes or no',
+    example: 'yes',
+    byDefault: 'no: with a peer that has no PPK, or another one, it is left out',
+    documentation: 'Whether there may be no SA without the `ipsec_ppk`.',
   }),
   localId: option('ipsec_leftid', {
     parse: identity,

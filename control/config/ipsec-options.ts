@@ -2,8 +2,9 @@
  * The IPsec side of a tunnel: who proves what to whom, in the order and the words of ovs-monitor-ipsec
  * (people search for its sentences), and the `ipsec_*` options.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { ProposalConfig } from '../../ike/types.ts';
-import type { GlobalSettings, IpsecOptions } from './desired-state.ts';
+import type { GlobalSettings, IpsecOptions, PpkOptions } from './desired-state.ts';
 import { IPSEC_KEYS } from './ipsec-keys.ts';
 import type { OvsdbKey } from './key-row.ts';
 import type { OptionReader } from './option-reader.ts';
@@ -103,7 +104,28 @@ export function readIpsecOptions(reader: OptionReader, parseProposals: ProposalP
     reauthenticate: reader.read(IPSEC_KEYS.reauthenticate) ?? DEFAULTS.reauthenticate,
     localId: reader.read(IPSEC_KEYS.localId),
     remoteId: reader.read(IPSEC_KEYS.remoteId),
+    ppk: readPpk(reader),
   };
+}
+
+/** A PPK has a name, or the peer could not tell which it is; and what is demanded has to be there. */
+function readPpk(reader: OptionReader): PpkOptions | undefined {
+  const { ppk, ppkId, ppkRequired } = IPSEC_KEYS;
+  const secret = reader.read(ppk);
+  const id = reader.read(ppkId);
+  const required = reader.read(ppkRequired) ?? false;
+  if (secret !== undefined && id !== undefined) return { id, secret: Secret.ofText(secret), required };
+  if (secret !== undefined) reader.refuse(ppkId, undefined, `${ppkId.expected} with options:${ppk.key}`);
+  else if (required || id !== undefined) {
+    reader.refuse(ppk, undefined, `${ppk.expected} with options:${(required ? ppkRequired : ppkId).key}`);
+  }
+  return undefined;
+}
+
+/** Whether two tunnels ask for the same; a Secret hides itself from a comparison of plain data. */
+export function sameIpsecOptions(a: IpsecOptions, b: IpsecOptions): boolean {
+  const sameSecret = a.ppk === undefined || b.ppk === undefined ? a.ppk === b.ppk : a.ppk.secret.equals(b.ppk.secret);
+  return sameSecret && isDeepStrictEqual(a, b);
 }
 
 function readProposals(

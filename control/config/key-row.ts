@@ -13,6 +13,8 @@ export interface OvsdbKey<T> {
   /** A noun phrase for messages. */
   readonly expected: string;
   readonly example: string;
+  /** Its value is shown nowhere: not in issues, tunnels/show or documents. */
+  readonly secret?: true;
   /** In words; undefined: none. */
   readonly byDefault?: string;
   readonly documentation: string;

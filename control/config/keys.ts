@@ -38,6 +38,7 @@ export const TUNNEL_KEYS = {
     documentation: 'Address of this end, of the same family as `remote_ip`.',
   }),
   psk: option('psk', {
+    secret: true,
     parse: text,
     expected: 'a pre-shared key',
     example: 'swordfish',

@@ -64,7 +64,8 @@ export class OptionReader {
   }
 
   issue(row: OvsdbKey<unknown>, value: string | undefined, expected: string, mend: string): Issue {
-    return { subject: this.#subject, key: `${row.column}:${row.key}`, value, expected, mend };
+    const shown = value !== undefined && row.secret === true ? '(set)' : value;
+    return { subject: this.#subject, key: `${row.column}:${row.key}`, value: shown, expected, mend };
   }
 
   /** Warns of each key that no `read` asked for. Values are left out: a mistyped `psk` is a secret all the same. */

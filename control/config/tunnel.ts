@@ -8,6 +8,7 @@ import { PROTOCOL_UDP } from '../../dataplane/wire/ipv4.ts';
 import type { Credentials } from '../credentials/credentials.ts';
 import { booleanOf, mapOf, numberOf, type Row, textOf } from '../ovsdb/database.ts';
 import type { GlobalSettings, IpsecAuth, IpsecOptions, TunnelState } from './desired-state.ts';
+import { IPSEC_KEYS } from './ipsec-keys.ts';
 import { judgeAuth, type ProposalParser, readIpsecOptions } from './ipsec-options.ts';
 import type { Issue } from './issue.ts';
 import type { OvsdbKey } from './key-row.ts';
@@ -17,6 +18,14 @@ import { type HostCredentials, judgeCertificates } from './trust.ts';
 
 const DEFAULT_TTL = 64;
 const IPSEC_PREFIX = 'ipsec_';
+/** Keys whose values may be shown. */
+const PLAIN_KEYS = new Set(
+  Object.values<OvsdbKey<unknown>>(IPSEC_KEYS).flatMap(({ secret, key, aliases = [] }) =>
+    secret === true ? [] : [key, ...aliases],
+  ),
+);
+/** A mistyped key of a secret has a secret as value all the same. */
+const LIKE_A_SECRET = /psk|ppk|secret|key|pass/i;
 
 export function isTunnelType(type: string): type is TunnelType {
   return Object.hasOwn(ENCAPSULATIONS, type);
@@ -105,7 +114,12 @@ export function draftTunnel(
 
 function customOptions(options: ReadonlyMap<string, string>): ReadonlyMap<string, string> {
   const custom = [...options].filter(([key]) => key.startsWith(IPSEC_PREFIX));
-  return new Map(custom.map(([key, value]) => [key.slice(IPSEC_PREFIX.length), value]));
+  return new Map(
+    custom.map(([key, value]) => [
+      key.slice(IPSEC_PREFIX.length),
+      PLAIN_KEYS.has(key) || !LIKE_A_SECRET.test(key) ? value : '(set)',
+    ]),
+  );
 }
 
 /** The encapsulation; undefined or not to be used when the reader has a fault. */

@@ -9,6 +9,11 @@ import type { Identity } from '../../ike/types.ts';
 /** Any text but none. */
 export const text = (value: string): string | undefined => (value === '' ? undefined : value);
 
+/** Any text of 1 to so many bytes in UTF-8. */
+export function textOf(bytes: number): (value: string) => string | undefined {
+  return (value) => (Buffer.byteLength(value) <= bytes ? text(value) : undefined);
+}
+
 const NUMBER = /^(?:0[xX][0-9a-fA-F]{1,8}|\d{1,10})$/;
 
 /** Decimal or 0x, first to last inclusive. */

@@ -154,7 +154,7 @@ export class FileDatabase extends EventEmitter<DatabaseEvents> implements Databa
   /** A pre-shared key that every user can read protects nothing; root's group is as good as root. */
   #tellWhoReads(mode: number, tables: FileTables): void {
     const holdsKeys = [...(tables.get('Interface')?.values() ?? [])].some(({ row }) =>
-      mapOf(row, 'options').has('psk'),
+      ['psk', 'ipsec_ppk'].some((key) => mapOf(row, 'options').has(key)),
     );
     const isOpen = holdsKeys && (mode & READ_BY_OTHERS) !== 0;
     if (isOpen && !this.#isOpen)

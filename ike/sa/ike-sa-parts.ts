@@ -25,6 +25,8 @@ export interface InitMaterial {
   readonly peerHashes: readonly number[] | undefined;
   /** Set if additional key exchanges come before IKE_AUTH. */
   readonly intermediate: Intermediate | undefined;
+  /** Both ends have a PPK, maybe the same one. */
+  readonly ppk: boolean;
 }
 
 export interface IkeSaOrigin {

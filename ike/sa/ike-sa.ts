@@ -51,6 +51,8 @@ export class IkeSa {
   nat: NatView = NO_NAT;
   /** Both ends take fragments (RFC 7383 §2.3). */
   fragmentation = false;
+  /** A PPK is in its keys (RFC 8784). */
+  ppk = false;
   state: IkeSaState = 'connecting';
   /** Undefined while the peer of a half-open IKE SA has not said who it is. */
   connection: ConnectionState | undefined;

@@ -19,6 +19,7 @@ import {
   signAuth,
   signatureProblem,
 } from '../crypto/auth-signature.ts';
+import type { PpkKeys } from '../crypto/ppk.ts';
 import { identityText, idPayloadText, localIdentity, matchesIdentity, remoteIdentity } from '../identity.ts';
 import type { IkeSa } from '../sa/ike-sa.ts';
 import { findAll, findNotify, notify } from '../sa/notify.ts';
@@ -28,6 +29,7 @@ import { idBody } from '../wire/payloads/id.ts';
 import type { AuthPayload, CertReqPayload, IdPayload, Payload } from '../wire/payloads.ts';
 
 const SAME_PSK = 'is options:psk the same on both ends?';
+const SAME_PSK_AND_PPK = 'are options:psk and options:ipsec_ppk the same on both ends?';
 
 // --- IKE_SA_INIT
 
@@ -77,15 +79,16 @@ export function mayBeUs(connection: Connection, id: IdPayload): boolean {
 // --- proofs
 
 /** What one end signs (RFC 7296 §2.15): its IKE_SA_INIT message, the other's nonce, its identity. */
-function octetsOf(sa: IkeSa, signer: 'us' | 'peer', id: IdPayload): Uint8Array {
+function octetsOf(sa: IkeSa, signer: 'us' | 'peer', id: IdPayload, ppkKeys: PpkKeys | undefined): Uint8Array {
   const { init, protection } = sa;
   if (init === undefined || protection === undefined) throw new Error('IKE_AUTH without IKE_SA_INIT');
   const byInitiator = (signer === 'us') === sa.initiator;
+  const keys = ppkKeys ?? protection.keys;
   return signedOctets({
     prf: protection.suite.prf,
     initMessage: byInitiator ? init.request : init.response,
     peerNonce: byInitiator ? init.nr : init.ni,
-    skP: byInitiator ? protection.keys.skPi : protection.keys.skPr,
+    skP: byInitiator ? keys.skPi : keys.skPr,
     idBody: idBody(id),
     intAuth: init.intermediate?.octets(),
   });
@@ -98,14 +101,15 @@ export interface Proof {
   readonly problem?: undefined;
 }
 
-/** Our proof, or why we have none that this peer could check. */
+/** Our proof, or why we have none that this peer could check. `ppkKeys`: those of a PPK, in place of the IKE SA's. */
 export function ourProof(
   sa: IkeSa,
   { authentication }: Connection,
   id: IdPayload,
+  ppkKeys?: PpkKeys,
 ): Proof | { readonly problem: string } {
   if (sa.protection === undefined) throw new Error('IKE_AUTH without keys');
-  const octets = octetsOf(sa, 'us', id);
+  const octets = octetsOf(sa, 'us', id, ppkKeys);
   if (authentication.method === 'psk') {
     const data = pskAuth(sa.protection.suite.prf, authentication.secret, octets);
     return { certificates: [], auth: { type: 'AUTH', method: AUTH_METHOD.SHARED_KEY, data } };
@@ -135,6 +139,7 @@ export function peerProblem(
   id: IdPayload,
   auth: AuthPayload,
   payloads: readonly Payload[],
+  ppkKeys?: PpkKeys,
 ): string | undefined {
   const { authentication } = config;
   if (!mayBePeer(config, id)) {
@@ -146,10 +151,11 @@ export function peerProblem(
     return `peer authenticates by ${theirs}, we by ${authentication.method === 'psk' ? 'a shared key' : 'certificates'}`;
   }
   if (sa.protection === undefined) throw new Error('IKE_AUTH without keys');
-  const octets = octetsOf(sa, 'peer', id);
+  const octets = octetsOf(sa, 'peer', id, ppkKeys);
   if (authentication.method === 'psk') {
     const proved = verifyPskAuth(sa.protection.suite.prf, authentication.secret, octets, auth.data);
-    return proved ? undefined : `peer did not prove to know our secret: ${SAME_PSK}`;
+    const hint = ppkKeys === undefined ? SAME_PSK : SAME_PSK_AND_PPK;
+    return proved ? undefined : `peer did not prove to know our secret: ${hint}`;
   }
   return certificateProblem(sa, authentication, id, auth, payloads, octets);
 }
@@ -175,8 +181,8 @@ function certificateProblem(
 }
 
 /** What to look at when the peer answered AUTHENTICATION_FAILED. */
-export function refusalHint({ authentication }: Connection, nowMs: number): string {
-  if (authentication.method === 'psk') return SAME_PSK;
+export function refusalHint({ authentication, ppk }: Connection, nowMs: number): string {
+  if (authentication.method === 'psk') return ppk === undefined ? SAME_PSK : SAME_PSK_AND_PPK;
   const [own] = authentication.certificates;
   const problem = ownProblem(own, nowMs);
   if (problem !== undefined) return `our own ${problem}`;

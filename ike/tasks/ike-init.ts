@@ -42,6 +42,7 @@ import { certificateRequests, peerHashesOf, signaturePayloads } from './authenti
 import { NONCE_BYTES } from './child-create.ts';
 import { groupOf } from './child-offer.ts';
 import { continueSetup } from './ike-intermediate.ts';
+import { announcesPpk, usePpkPayloads } from './ppk.ts';
 
 const IKE_PORT = 500;
 /** A responder may ask for so many cookies and other groups in one attempt; more is an attack or a fault. */
@@ -96,6 +97,7 @@ export class IkeInit implements InitiatorTask {
       ...natPayloads(spisOfRequest(sa), sa.local, sa.remote, this.#encapsulation, random),
       ...(takesFragments(this.#connection.config) ? [notify(NOTIFY.IKEV2_FRAGMENTATION_SUPPORTED)] : []),
       ...(offersAdditional(this.#proposals) ? [notify(NOTIFY.INTERMEDIATE_EXCHANGE_SUPPORTED)] : []),
+      ...usePpkPayloads(this.#connection.config.ppk !== undefined),
       ...signaturePayloads([this.#connection.config.authentication]),
     ];
   }
@@ -146,7 +148,8 @@ export class IkeInit implements InitiatorTask {
     if (request === undefined) return 'ignore';
     const intermediate = protectFirst(sa, choice.suite, sharedSecret, this.#nonce, nr);
     const peerHashes = peerHashesOf(payloads);
-    sa.init = { request, response: data.slice(), ni: this.#nonce, nr: nr.slice(), peerHashes, intermediate };
+    const ppk = this.#connection.config.ppk !== undefined && announcesPpk(payloads);
+    sa.init = { request, response: data.slice(), ni: this.#nonce, nr: nr.slice(), peerHashes, intermediate, ppk };
     sa.context.log('info', this.#connection.name, `IKE_SA ${sa.label}: selected ${suiteText(choice.suite)}`);
     this.#traverseNat(sa, payloads);
     sa.fragmentation = takesFragments(this.#connection.config) && announcesFragments(payloads);
@@ -188,6 +191,9 @@ export class IkeInit implements InitiatorTask {
     }
     if (additionalOf(choice.suite).length > 0 && !takesIntermediate(payloads)) {
       return this.#hint('peer chose additional key exchanges, but takes no IKE_INTERMEDIATE');
+    }
+    if (this.#connection.config.ppk?.required === true && !announcesPpk(payloads)) {
+      return this.#hint('peer has no PPK, which options:ipsec_ppk_required=yes demands');
     }
     try {
       return { choice, sharedSecret: this.#keyExchange.computeShared(ke.data), nr };
@@ -255,6 +261,8 @@ export interface IkeInitRequest {
   readonly config: Pick<Connection, 'encapsulation' | 'fragmentation'>;
   /** Of every connection that it may turn out to be. */
   readonly authentications: readonly Authentication[];
+  /** One of them has a PPK. */
+  readonly hasPpk: boolean;
 }
 
 /**
@@ -288,6 +296,7 @@ export function answerIkeInit(context: EngineContext, request: IkeInitRequest): 
   if (detected !== undefined) sa.nat = { ...detected, forced: encapsulation === 'yes' };
   const fragments = takesFragments(request.config) && announcesFragments(request.payloads);
   const intermediate = protectFirst(sa, choice.suite, exchange.sharedSecret, ni, nr);
+  const ppk = request.hasPpk && announcesPpk(request.payloads);
   const payloads: readonly Payload[] = [
     { type: 'SA', proposals: [choice.proposal] },
     { type: 'KE', group: ke.group, data: exchange.publicValue },
@@ -295,6 +304,7 @@ export function answerIkeInit(context: EngineContext, request: IkeInitRequest): 
     ...(detected === undefined ? [] : natPayloads(sa, sa.local, sa.remote, encapsulation, random)),
     ...(fragments ? [notify(NOTIFY.IKEV2_FRAGMENTATION_SUPPORTED)] : []),
     ...(intermediate === undefined ? [] : [notify(NOTIFY.INTERMEDIATE_EXCHANGE_SUPPORTED)]),
+    ...usePpkPayloads(ppk),
     ...signaturePayloads(request.authentications),
     ...certificateRequests(request.authentications),
   ];
@@ -303,7 +313,7 @@ export function answerIkeInit(context: EngineContext, request: IkeInitRequest): 
   const response = sa.seal('IKE_SA_INIT', payloads, 0, true);
   sa.fragmentation = fragments;
   const peerHashes = peerHashesOf(request.payloads);
-  sa.init = { request: datagram.data.slice(), response: response[0], ni, nr, peerHashes, intermediate };
+  sa.init = { request: datagram.data.slice(), response: response[0], ni, nr, peerHashes, intermediate, ppk };
   sa.transmit(response, datagram.remote, datagram.local);
   return sa;
 }

@@ -197,6 +197,7 @@ function successor(old: IkeSa, negotiated: Negotiated, additional: readonly Uint
   next.reauthenticateByMs = old.reauthenticateByMs;
   next.nat = old.nat;
   next.fragmentation = old.fragmentation;
+  next.ppk = old.ppk;
   const ikeSuite: IkeSuite = { encryption, integrity, prf, dh, additional: additionalOf(suite) };
   const { suite: oldSuite, keys: oldKeys } = old.protection;
   const seed = rekeySkeyseed(oldSuite.prf.id, oldKeys.skD, sharedSecret, ni, nr, additional);

@@ -33,6 +33,8 @@ export type CharonConnection = {
   /** One of the two. */
   readonly psk?: string;
   readonly certificates?: CharonCertificates;
+  /** A post-quantum preshared key (RFC 8784), beside either. */
+  readonly ppk?: { readonly id: string; readonly secret?: string; readonly required?: boolean };
   /** Default: the OVS suite, then charon's defaults, as the reference offers them. */
   readonly ike?: string;
   readonly esp?: string;
@@ -75,8 +77,8 @@ function childConfig(connection: CharonConnection, name: string): string {
 export function swanctlConf(local: string, connections: readonly CharonConnection[]): string {
   const merged = new Map<string, CharonConnection[]>();
   for (const connection of connections) {
-    const { remote, psk, certificates, ike, connection: settings } = connection;
-    const key = JSON.stringify([remote, psk, certificates, ike, settings]);
+    const { remote, psk, certificates, ppk, ike, connection: settings } = connection;
+    const key = JSON.stringify([remote, psk, certificates, ppk, ike, settings]);
     merged.set(key, [...(merged.get(key) ?? []), connection]);
   }
   const groups = [...merged.values()];
@@ -87,6 +89,7 @@ export function swanctlConf(local: string, connections: readonly CharonConnectio
       local_addrs: local,
       remote_addrs: first.remote,
       proposals: first.ike ?? 'aes256gcm16-prfsha256-modp2048,default',
+      ...(first.ppk && { ppk_id: first.ppk.id, ppk_required: first.ppk.required === true ? 'yes' : 'no' }),
       ...first.connection,
     };
     const children = group.flatMap((connection) => childNames(connection).map((name) => childConfig(connection, name)));
@@ -106,7 +109,12 @@ id-2 = ${first.remote}
 secret = 0x${Buffer.from(first.psk).toString('hex')} }`,
         ],
   );
-  return `connections {\n${blocks.join('\n')}\n}\nsecrets {\n${secrets.join('\n')}\n}\n`;
+  const ppks = groups.flatMap(([first]) =>
+    first?.ppk?.secret === undefined
+      ? []
+      : [`ppk-${first.name} { id = ${first.ppk.id}\nsecret = 0x${Buffer.from(first.ppk.secret).toString('hex')} }`],
+  );
+  return `connections {\n${blocks.join('\n')}\n}\nsecrets {\n${[...secrets, ...ppks].join('\n')}\n}\n`;
 }
 
 /** The strongswan.conf: log file, vici socket and plugins of a charon that lives in `directory`. */

@@ -49,6 +49,7 @@ describe('a well configured tunnel', () => {
       reauthenticate: false,
       localId: undefined,
       remoteId: undefined,
+      ppk: undefined,
     });
   });
 
@@ -160,8 +161,49 @@ describe('a well configured tunnel', () => {
       reauthenticate: true,
       localId: { type: 'fqdn', value: 'host1' },
       remoteId: { type: 'ipv4', value: '10.9.9.9' },
+      ppk: undefined,
     });
     expect(tunnel.customOptions.get('rekeymargin')).toBe('90s');
+  });
+
+  it('reads a post-quantum preshared key, which nothing shows: no option listed, no reason, no issue, no JSON', () => {
+    const secret = 'correct horse battery staple';
+    const good = { ...PSK, ipsec_ppk: secret, ipsec_ppk_id: 'a-b', ipsec_ppk_required: 'yes' };
+    const wrong: Record<string, string>[] = [
+      { ...PSK, ipsec_ppk: secret },
+      { ...PSK, ipsec_ppk: secret, ipsec_ppk_id: 'x'.repeat(129) },
+      { ...PSK, ipsec_ppk: secret, ipsec_ppk_id: 'a-b', ipsec_ppk_required: 'maybe' },
+      { ...PSK, ipsec_ppkk: secret, ipsec_ppk_id: 'a-b' },
+    ];
+    for (const options of [good, ...wrong]) {
+      const state = stateOf([{ name: 'tun', options: withRemote(options) }]);
+      expect(state.tunnels[0]!.state).toBe(options === good ? 'CONFIGURED' : 'INVALID');
+      expect(inspect(state, { depth: 20 }) + JSON.stringify(state)).not.toContain('horse');
+      expect([...state.tunnels[0]!.customOptions.values()].join()).not.toContain('horse');
+    }
+    const { ppk } = tunnelOf('gre', good).ipsec!.options;
+    expect(ppk).toMatchObject({ id: 'a-b', required: true });
+    expect(Buffer.from(ppk!.secret.reveal()).toString()).toBe(secret);
+    expect(tunnelOf('gre', { ...PSK, ipsec_ppk: secret, ipsec_ppk_id: 'a' }).ipsec!.options.ppk!.required).toBe(false);
+  });
+
+  it.each([
+    [{ ipsec_ppk: 'x' }, /ipsec_ppk_id is not set, expected a name of at most 128 bytes with options:ipsec_ppk/],
+    [{ ipsec_ppk_id: 'x' }, /ipsec_ppk is not set, expected .* with options:ipsec_ppk_id/],
+    [{ ipsec_ppk_required: 'yes' }, /ipsec_ppk is not set, expected .* with options:ipsec_ppk_required/],
+    [{ ipsec_ppk: '', ipsec_ppk_id: 'x' }, /options:ipsec_ppk is "\(set\)", expected a post-quantum preshared key/],
+  ])('with %j is INVALID: half a post-quantum preshared key protects nothing', (options, reason) => {
+    expect(tunnelOf('gre', { ...PSK, ...options } as Record<string, string>).reason).toMatch(reason);
+  });
+
+  it('with another post-quantum preshared key than the tunnel whose connection it shares is told of', () => {
+    const of = (name: string, ppk: string, port: string) => ({
+      name,
+      type: 'gre' as const,
+      options: withRemote({ ...PSK, key: port, ipsec_ppk: ppk, ipsec_ppk_id: 'a' }),
+    });
+    expect(stateOf([of('t1', 'one', '1'), of('t2', 'one', '2')]).issues).toEqual([]);
+    expect(stateOf([of('t1', 'one', '1'), of('t2', 'two', '2')]).issues).toHaveLength(1);
   });
 
   it('is not CONFIGURED less for an option nobody knows, which is told without its value', () => {

@@ -3,7 +3,13 @@
  * to them while it is bad. The same seed with the same choices gives the same run.
  */
 
-import type { ChildConfig, Connection, EngineSettings } from '../../../ike/index.ts';
+import {
+  type ChildConfig,
+  type Connection,
+  type EngineSettings,
+  parseEspProposal,
+  parseIkeProposal,
+} from '../../../ike/index.ts';
 import type { CredentialPair } from './credentials.ts';
 import { Nat } from './nat.ts';
 import { A, B, connectionOf, greChild, udpChildren } from './tunnels.ts';
@@ -90,6 +96,10 @@ export function makeScenario(seed: number, choices: SimulationChoices): Scenario
     encapsulation: nat === undefined && trait('forced encapsulation', 0.15) ? 'yes' : 'auto',
     pfs: !trait('no PFS', 0.2),
   } satisfies Partial<Connection>;
+  const suites = drawSuites(trait);
+  const ppk = trait('PPK', 0.2)
+    ? { id: 'simulated', secret: new Uint8Array(32).fill(7), required: chance() < 0.5 }
+    : undefined;
   const [anewA, anewB] = [trait('A reauthenticates', 0.2), trait('B reauthenticates', 0.2)];
   const signs = choices.credentials !== undefined && trait('certificates', 0.25);
 
@@ -99,6 +109,8 @@ export function makeScenario(seed: number, choices: SimulationChoices): Scenario
     connectionOf(A, B, {
       psk,
       ...common,
+      ...suites.a,
+      ...(ppk && { ppk }),
       reauthenticate: anewA,
       children: childrenOf(A, B, startOfA),
       ...(signs && choices.credentials?.a),
@@ -106,6 +118,8 @@ export function makeScenario(seed: number, choices: SimulationChoices): Scenario
     connectionOf(B, remoteOfB, {
       psk,
       ...common,
+      ...suites.b,
+      ...(ppk && { ppk: { ...ppk, required: false } }),
       reauthenticate: anewB,
       remoteId: { type: 'ipv4', value: A },
       children: childrenOf(B, remoteOfB, startOfB),
@@ -125,6 +139,24 @@ export function makeScenario(seed: number, choices: SimulationChoices): Scenario
       return connections();
     },
   };
+}
+
+const HYBRID = parseIkeProposal('aes256gcm16-sha256-x25519-ke1_mlkem512');
+const TWICE = parseIkeProposal('aes256gcm16-sha256-x25519-ke1_mlkem512-ke3_ecp256,aes256gcm16-sha256-x25519');
+const HYBRID_ESP = parseEspProposal('aes256gcm16-x25519-ke1_mlkem512');
+
+/** Additional key exchanges: of IKE at both ends or offered by one, and of children. ECP_256 stands for others that cost less. */
+function drawSuites(trait: (name: string, probability: number) => boolean): {
+  readonly a: Partial<Connection>;
+  readonly b: Partial<Connection>;
+} {
+  const esp = trait('ML-KEM for children', 0.15) ? { espProposals: HYBRID_ESP } : {};
+  if (trait('ML-KEM', 0.2)) return { a: { ikeProposals: HYBRID, ...esp }, b: { ikeProposals: HYBRID, ...esp } };
+  if (trait('two additional key exchanges', 0.1)) {
+    return { a: { ikeProposals: TWICE, ...esp }, b: { ikeProposals: TWICE, ...esp } };
+  }
+  const offers = trait('ML-KEM offered by one end', 0.1) ? { ikeProposals: TWICE } : {};
+  return { a: { ...offers, ...esp }, b: esp };
 }
 
 /** What can happen to a running pair, with its weight. */
