@@ -16,7 +16,7 @@ import { IGNORED, OPTIONS, type OptionRow } from './options.ts';
 import { PROGRAM, VERSION } from './version.ts';
 
 export type AeadBackend = 'native' | 'node' | 'noble';
-export type UplinkBackend = 'mmsg' | 'raw-socket';
+export type UplinkBackend = 'mmsg' | 'packet' | 'raw-socket';
 
 export interface CommandLine {
   readonly kind: 'run';

@@ -81,10 +81,10 @@ export const OPTIONS: readonly OptionRow[] = [
     name: 'uplink-io',
     argument: 'required',
     argumentName: 'BACKEND',
-    values: ['mmsg', 'raw-socket'],
+    values: ['mmsg', 'packet', 'raw-socket'],
     group: 'Engine',
     help: 'how packets leave and come (default: mmsg)',
-    brief: 'packet I/O (default: mmsg)',
+    brief: 'I/O (default: mmsg)',
   },
   {
     name: 'offload',

@@ -37,7 +37,7 @@ export interface EngineOptions {
   readonly native: Native;
   readonly aead: AeadName;
   /** A backend instead of a name is for tests; it must bring its own uplink, with `workers` 0. */
-  readonly uplinkIo: 'mmsg' | 'raw-socket' | UplinkBackend;
+  readonly uplinkIo: 'mmsg' | 'packet' | 'raw-socket' | UplinkBackend;
   /** Cryptographic random bytes. */
   random(bytes: number): Uint8Array;
   /** Monotonic milliseconds of the clock that the workers read too; default native.monotonicMs. */
@@ -118,7 +118,7 @@ export class Engine {
     }
     try {
       engine.runner = await engine.start();
-      if (options.uplinkIo === 'mmsg')
+      if (options.uplinkIo === 'mmsg' || options.uplinkIo === 'packet')
         engine.icmp = new IcmpListener(options.native, (family, message) => engine.receiveIcmp(family, message));
     } catch (error) {
       await engine.stop();
@@ -335,7 +335,10 @@ async function openBackend(options: EngineOptions): Promise<UplinkBackend> {
   const { workers, uplinkIo } = options;
   const log = (message: string): void => options.log?.(message);
   const { offloads = allOffloads(true) } = options;
-  if (uplinkIo === 'mmsg') return new MmsgBackend(options.native, Math.max(1, workers), log, offloads['udp-gro']);
+  if (uplinkIo === 'mmsg' || uplinkIo === 'packet') {
+    const how = { joins: offloads['udp-gro'], direct: uplinkIo === 'packet' };
+    return new MmsgBackend(options.native, Math.max(1, workers), log, how);
+  }
   if (workers > 0)
     throw new Error(
       `uplink-io ${typeof uplinkIo === 'string' ? uplinkIo : 'given as a backend'} works on the main thread only; use --workers=0 or --uplink-io=mmsg`,

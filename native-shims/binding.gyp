@@ -15,6 +15,7 @@
         "src/datagram.c",
         "src/error.c",
         "src/memory.c",
+        "src/netlink.c",
         "src/notify.c",
         "src/pidlock.c",
         "src/poll.c",

@@ -36,6 +36,7 @@ export interface Addon {
     dontFragment: boolean,
   ): number;
   openPacketSocket(device: string, receiveBuffer: number, sendBuffer: number, vnetHeader: boolean): number;
+  openPacketSender: Native['openPacketSender'];
   openSilentListener(family: number, address: string, port: number): number;
   attachFilter(fd: number, program: Uint8Array): void;
   attachReusePortFilter(fd: number, program: Uint8Array): void;
@@ -162,6 +163,9 @@ export interface Addon {
     into: Uint8Array,
   ): void;
   lockPidfile: Native['lockPidfile'];
+  openNetlink: Native['openNetlink'];
+  netlinkSend: Native['netlinkSend'];
+  netlinkReceive: Native['netlinkReceive'];
   sendNotification: Native['sendNotification'];
   keepFromForks: Native['keepFromForks'];
   limitCapabilities: Native['limitCapabilities'];
@@ -244,6 +248,7 @@ export function faceOf(addon: Addon): Native {
       ),
     openPacketSocket: (device, o) =>
       addon.openPacketSocket(device, o.receiveBuffer ?? 0, o.sendBuffer ?? 0, o.vnetHeader ?? false),
+    openPacketSender: addon.openPacketSender,
     openSilentListener: (o) => addon.openSilentListener(o.family, o.address, o.port),
     attachFilter: (fd, program) => addon.attachFilter(fd, packFilter(program)),
     attachReusePortFilter: (fd, program) => addon.attachReusePortFilter(fd, packFilter(program)),
@@ -323,6 +328,9 @@ export function faceOf(addon: Addon): Native {
     copyBatch: (c, to, sum, first, count, into = c.arena) =>
       addon.copyBatch(c.arena, c.offset, c.length, first, count, to, sum, into),
     lockPidfile: addon.lockPidfile,
+    openNetlink: addon.openNetlink,
+    netlinkSend: addon.netlinkSend,
+    netlinkReceive: addon.netlinkReceive,
     sendNotification: addon.sendNotification,
     keepFromForks: addon.keepFromForks,
     limitCapabilities: addon.limitCapabilities,

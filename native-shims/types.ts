@@ -163,6 +163,11 @@ export interface Native {
     device: string,
     options: { receiveBuffer?: number; sendBuffer?: number; vnetHeader?: boolean },
   ): number;
+  /**
+   * AF_PACKET/SOCK_DGRAM that only sends: sendBatch takes IP packets, and for each a sockaddr_ll in its slot of `to`, with
+   * device, EtherType and link-layer address. Past the IP stack, but not past the queueing discipline.
+   */
+  openPacketSender(sendBuffer: number): number;
   /** A listening TCP socket that a drop-all filter keeps silent, so that the kernel does not answer STT with RST. */
   openSilentListener(options: { family: 4 | 6; address: string; port: number }): number;
   /** SO_ATTACH_FILTER (SO_LOCK_FILTER not set). At most 4096 instructions. */
@@ -305,6 +310,14 @@ export interface Native {
     count: number,
     into?: Uint8Array,
   ): void;
+
+  // --- netlink (RFC 3549): messages as bytes
+  /** NETLINK_ROUTE and the like, bound to a mask of multicast groups. */
+  openNetlink(protocol: number, groups: number): number;
+  /** To the kernel, which has answered when this returns. Throws NativeError. */
+  netlinkSend(fd: number, message: Uint8Array): void;
+  /** One datagram of the kernel: its bytes, 0: there is none, -1: messages were lost, or it was longer than `into`. */
+  netlinkReceive(fd: number, into: Uint8Array): number;
 
   // --- process
   /** Opens or creates the file, writes `text`, takes an fcntl write lock on it and keeps it until exit. Throws EAGAIN/EACCES if held; then `holder` pid is in the error. */

@@ -2,17 +2,21 @@
  * Uplink backend `mmsg`, the worker's half: recvmmsg and sendmmsg over the raw sockets that mmsg.ts has opened.
  *
  * A raw IPv4 socket takes any number of packets in one call, and so does a raw IPv6 socket; a list with packets of both
- * families is sent in runs of one family. ESP in UDP goes through sockets of its own (esp-in-udp.ts) where there are any.
+ * families is sent in runs of one family. ESP in UDP goes through sockets of its own (esp-in-udp.ts) where there are any, and
+ * with `--uplink-io=packet` ESP leaves past the IP stack (direct-sender.ts) where that makes no difference.
  */
 
 import { ADDRESS_SLOT, type FrameColumns, type Native } from '../../native-shims/types.ts';
 import type { FrameList } from '../batch.ts';
 import { IPV4_DESTINATION } from '../wire/ipv4.ts';
 import { IPV6_ADDRESS_LENGTH, IPV6_DESTINATION } from '../wire/ipv6.ts';
+import { DirectSender } from './direct-sender.ts';
 import { EspInUdp } from './esp-in-udp.ts';
 import { ERRNO, NO_DESCRIPTORS, type Uplink, type UplinkDescriptors } from './uplink.ts';
 
 const NO_SOCKET = -1;
+/** In place of a UDP socket: past the IP stack. */
+const DIRECT = -2;
 /** sa_family, in host order: the low byte comes first on every platform that Node's Linux builds serve. */
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -28,6 +32,7 @@ export class MmsgUplink implements Uplink {
   /** sendmmsg needs a destination address beside the header: one for each row of the list. */
   private readonly addresses: Uint8Array;
   private readonly espInUdp: EspInUdp;
+  private direct: DirectSender | undefined;
   /** Whether ESP in UDP leaves through them as well. */
   private readonly segments: boolean;
   private watches: (() => void)[] = [];
@@ -53,6 +58,8 @@ export class MmsgUplink implements Uplink {
     this.receivers = descriptors.receive;
     this.descriptorList = [...descriptors.receive, ...descriptors.espInUdp].map(({ fd }) => fd);
     this.espInUdp.use(descriptors.espInUdp);
+    if (descriptors.direct === undefined) this.direct = undefined;
+    else this.direct ??= new DirectSender(this.native, descriptors.direct);
     this.senders = descriptors.send.map((sender) => ({ ...sender, mark: sender.mark | 0 }));
     if (this.callback !== undefined) this.watch(this.callback);
   }
@@ -73,22 +80,29 @@ export class MmsgUplink implements Uplink {
 
   send(list: FrameList, mark: number): void {
     const { count } = list;
-    for (let first = 0; first < count; ) {
-      const udp = this.udpSenderOf(list, first);
+    const direct = mark === 0 ? this.direct : undefined;
+    direct?.refresh();
+    let end = 0;
+    let next = count > 0 ? this.wayOf(list, 0, direct) : NO_SOCKET;
+    for (let first = 0; first < count; first = end) {
+      const way = next;
       const family = versionOf(list, first);
-      let end = first;
-      do end++;
-      while (end < count && versionOf(list, end) === family && this.udpSenderOf(list, end) === udp);
-      if (udp !== NO_SOCKET) this.espInUdp.send(udp, list, first, end, mark);
+      for (end = first + 1; end < count; end++) {
+        next = this.wayOf(list, end, direct);
+        if (next !== way || versionOf(list, end) !== family) break;
+      }
+      if (way === DIRECT) list.errors.fill(ERRNO.EAGAIN, direct!.send(list, first, end), end);
+      else if (way !== NO_SOCKET) this.espInUdp.send(way, list, first, end, mark);
       else {
         for (let j = first; j < end; j++) this.writeAddress(list, j, family);
         this.sendRun(list, first, end, this.senderOf(family, mark));
       }
-      first = end;
     }
   }
 
-  private udpSenderOf(list: FrameList, j: number): number {
+  /** How entry j leaves: DIRECT, a UDP socket, or NO_SOCKET, which is through the raw one of its mark. */
+  private wayOf(list: FrameList, j: number, direct: DirectSender | undefined): number {
+    if (direct?.takes(list, j) === true) return DIRECT;
     return this.segments ? this.espInUdp.senderOf(list, j) : NO_SOCKET;
   }
 

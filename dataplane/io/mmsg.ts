@@ -7,12 +7,15 @@
  * A UDP socket bound to each tunnel port, with a filter that drops all, keeps the kernel from
  * answering with ICMP port unreachable.
  * Out: IPPROTO_RAW (the header is ours), one socket for each mark. They are opened on the main thread, where
- * a missing privilege is one clear error, and outlive a worker that dies.
+ * a missing privilege is one clear error, and outlive a worker that dies. With `direct` there are packet and netlink
+ * sockets beside them, for sending past the IP stack (direct-sender.ts).
  */
 
 import type { Native } from '../../native-shims/types.ts';
 import type { Family } from '../address-pairs.ts';
+import { NETLINK_NETFILTER, NETLINK_ROUTE, NFTABLES_GROUP, ROUTE_GROUPS } from '../wire/netlink.ts';
 import { DROP_ALL, espFilter, espInUdpFilter, greFilter, portFilter } from './bpf.ts';
+import type { DirectSockets } from './direct-sender.ts';
 import { NatSockets } from './nat-sockets.ts';
 import {
   type FamilyDemand,
@@ -47,10 +50,15 @@ export class MmsgBackend implements UplinkBackend {
   /** Bound and silent UDP sockets, TCP sockets that listen to nothing, by family, protocol and port. */
   private readonly guards = new Map<string, number>();
   private readonly nat: NatSockets;
+  /** Of each worker; none without `direct`. */
+  private readonly direct: DirectSockets[];
   private replaced: number[] = [];
 
-  /** `workers`: sets of sockets, at least 1. `joins`: ESP in UDP is received with UDP_GRO. */
-  constructor(native: Native, workers: number, log: Log, joins = true) {
+  /**
+   * `workers`: sets of sockets, at least 1. `joins`: ESP in UDP is received with UDP_GRO. `direct`: ESP leaves past the IP
+   * stack where that makes no difference. Throws NativeError if the sockets for that can't be had.
+   */
+  constructor(native: Native, workers: number, log: Log, { joins = true, direct = false } = {}) {
     this.nat = new NatSockets(native, workers, joins, log);
     this.native = native;
     this.workers = workers;
@@ -58,6 +66,7 @@ export class MmsgBackend implements UplinkBackend {
     const perWorker = (): FamilySockets[] =>
       Array.from({ length: workers }, (_, worker) => ({ worker, receive: new Map(), send: new Map() }));
     this.sockets = { 4: perWorker(), 6: perWorker() };
+    this.direct = Array.from({ length: direct ? workers : 0 }, () => openDirect(native));
   }
 
   /** Throws NativeError (EPERM without CAP_NET_RAW). A host without IPv6 is told so, and its other tunnels go on. */
@@ -91,9 +100,12 @@ export class MmsgBackend implements UplinkBackend {
     for (const fd of this.guards.values()) if (fd !== NO_SOCKET) this.native.close(fd);
     this.guards.clear();
     this.nat.close();
+    for (const { packet, routes, netfilter } of this.direct.splice(0))
+      for (const fd of [packet, routes.ask, routes.hear, netfilter]) if (fd !== undefined) this.native.close(fd);
   }
 
   private descriptorsOf(worker: number): UplinkDescriptors {
+    const direct = this.direct[worker];
     const sets = ([4, 6] as const).map((family) => ({ family, ...this.sockets[family][worker]! }));
     return {
       receive: sets.flatMap(({ family, receive }) => [...receive.values()].map((socket) => ({ family, ...socket }))),
@@ -102,6 +114,7 @@ export class MmsgBackend implements UplinkBackend {
         const fd = this.nat.of(family)?.[worker];
         return fd === undefined ? [] : [{ family, fd }];
       }),
+      ...(direct === undefined ? {} : { direct }),
     };
   }
 
@@ -187,5 +200,23 @@ export class MmsgBackend implements UplinkBackend {
       );
       return NO_SOCKET;
     }
+  }
+}
+
+function openDirect(native: Native): DirectSockets {
+  return {
+    packet: native.openPacketSender(SEND_BUFFER),
+    routes: { ask: native.openNetlink(NETLINK_ROUTE, 0), hear: native.openNetlink(NETLINK_ROUTE, ROUTE_GROUPS >>> 0) },
+    netfilter: openNetfilter(native),
+  };
+}
+
+/** Undefined: this kernel has no netfilter to be asked. */
+function openNetfilter(native: Native): number | undefined {
+  try {
+    return native.openNetlink(NETLINK_NETFILTER, NFTABLES_GROUP);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EPROTONOSUPPORT') return undefined;
+    throw error;
   }
 }

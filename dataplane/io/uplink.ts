@@ -10,6 +10,7 @@
 import type { FrameColumns } from '../../native-shims/types.ts';
 import type { Family } from '../address-pairs.ts';
 import type { FrameList } from '../batch.ts';
+import type { DirectSockets } from './direct-sender.ts';
 
 export const IP_PROTOCOL = { tcp: 6, udp: 17, gre: 47, esp: 50, raw: 255 } as const;
 
@@ -54,6 +55,8 @@ export interface UplinkDescriptors {
   readonly send: readonly { readonly family: Family; readonly mark: number; readonly fd: number }[];
   /** UDP sockets of port 4500, in place of a raw one that receives ESP in UDP. */
   readonly espInUdp: readonly { readonly family: Family; readonly fd: number }[];
+  /** ESP may leave past the IP stack; the same descriptors as long as the backend is open. */
+  readonly direct?: DirectSockets;
 }
 
 export const NO_DESCRIPTORS: UplinkDescriptors = { receive: [], send: [], espInUdp: [] };

@@ -22,6 +22,7 @@ export const IPV4_SOURCE = 12;
 export const IPV4_DESTINATION = 16;
 /** Header without options. */
 export const IPV4_HEADER_LENGTH = 20;
+export const IPV4_ADDRESS_LENGTH = 4;
 /** The most that can follow a header without options: 65535 - 20. */
 export const IPV4_MAX_PAYLOAD = 65515;
 

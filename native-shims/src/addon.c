@@ -11,8 +11,9 @@
 #include "arguments.h"
 
 static const struct call *const all_calls[] = {
-    aead_calls,   batch_calls, checksum_calls, datagram_calls, memory_calls, notify_calls, pidlock_calls,
-    poll_calls,   privilege_calls, raw6_calls, segment_calls,  socket_calls, tap_calls,    watch_calls,
+    aead_calls,    batch_calls, checksum_calls,  datagram_calls, memory_calls,  netlink_calls, notify_calls,
+    pidlock_calls, poll_calls,  privilege_calls, raw6_calls,     segment_calls, socket_calls,  tap_calls,
+    watch_calls,
 };
 
 static void end_instance(napi_env env, void *data, void *hint) {

@@ -40,6 +40,7 @@ extern const struct call batch_calls[];
 extern const struct call checksum_calls[];
 extern const struct call datagram_calls[];
 extern const struct call memory_calls[];
+extern const struct call netlink_calls[];
 extern const struct call notify_calls[];
 extern const struct call pidlock_calls[];
 extern const struct call poll_calls[];

@@ -185,6 +185,19 @@ static napi_value open_packet_socket(napi_env env, napi_callback_info info) {
   return number_result(&a, fd);
 }
 
+/* openPacketSender(sendBuffer) */
+static napi_value open_packet_sender(napi_env env, napi_callback_info info) {
+  struct arguments a;
+  if (!arguments_load(&a, env, info, "openPacketSender", 1)) return NULL;
+  struct buffers buffers = {0, (int)take_integer(&a, 0, "sendBuffer", 0, INT32_MAX)};
+  if (a.failed) return NULL;
+  /* Protocol 0: it hears nothing. */
+  int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return throw_system(&a, errno, "open packet socket to send");
+  if (set_buffers(fd, buffers) != 0) return give_up(&a, fd, "set buffers of packet socket");
+  return number_result(&a, fd);
+}
+
 /* openSilentListener(family, address, port) */
 static napi_value open_silent_listener(napi_env env, napi_callback_info info) {
   struct arguments a;
@@ -251,6 +264,7 @@ const struct call socket_calls[] = {
     {"openRawSocket", open_raw_socket},
     {"openUdpSocket", open_udp_socket},
     {"openPacketSocket", open_packet_socket},
+    {"openPacketSender", open_packet_sender},
     {"openSilentListener", open_silent_listener},
     {"attachFilter", attach_filter},
     {"attachReusePortFilter", attach_reuse_port_filter},

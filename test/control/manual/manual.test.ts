@@ -68,7 +68,7 @@ describe('the completion of bash', () => {
   it.each([
     ['ovs-espd --met', ['--metrics=']],
     ['ovs-espd --pidfile --aead=n', ['native', 'node', 'noble']],
-    ['ovs-espd --uplink-io=', ['mmsg', 'raw-socket']],
+    ['ovs-espd --uplink-io=', ['mmsg', 'packet', 'raw-socket']],
     ['ovs-espd uni', ['unix:']],
     [`ovs-espd file:${ROOT}/packag`, [`${ROOT}/package.json`, `${ROOT}/package-lock.json`]],
   ])('completes %j', (line, expected) => {

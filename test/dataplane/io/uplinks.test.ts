@@ -114,6 +114,18 @@ describe.skipIf(raw === undefined || !isRoot)(`the raw-socket uplink over loopba
   );
 });
 
+// To oneself there is no next hop: this is the suite with the sockets of both ways, direct-sender.test.ts the way past the stack.
+describe.skipIf(!isRoot)(`the packet uplink over loopback${rootOnly}`, () => {
+  uplinkCompliance(
+    () =>
+      loopback(async () => {
+        const native = loadNative();
+        return { backend: new MmsgBackend(native, 1, ignore, { direct: true }), uplink: new MmsgUplink(native, 64) };
+      }),
+    true,
+  );
+});
+
 it('the raw-socket backend says in one line what is missing when its package does not load', async () => {
   if (raw !== undefined) return expect(raw.createSocket).toBeTypeOf('function');
   await expect(loadRawSocket()).rejects.toThrow(/^uplink-io raw-socket: .* use --uplink-io=mmsg$/);
