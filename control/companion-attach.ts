@@ -20,7 +20,12 @@ import {
 import type { CompanionPort, DesiredState, TunnelState } from './config/desired-state.ts';
 import { Ids } from './ids.ts';
 import type { Links } from './links.ts';
+import { markInForce } from './mark-policy.ts';
+import type { Timers } from './ovsdb/timers.ts';
 import type { OwnedTaps } from './owned-taps.ts';
+import type { Protections } from './protections.ts';
+import type { Routing } from './route/kernel-routing.ts';
+import { RoutedTunnels } from './route/routed-tunnels.ts';
 import type { Underlay } from './underlay.ts';
 import type { Logger } from './vlog.ts';
 
@@ -29,6 +34,9 @@ export interface CompanionAttachOptions {
   readonly native: Native;
   readonly taps: OwnedTaps;
   readonly links: Links;
+  readonly routing: Routing;
+  readonly protections: Protections;
+  readonly timers: Timers;
   readonly log: Logger;
   /** Of the engine, where they are not the default. */
   readonly limits?: EngineLimits | undefined;
@@ -49,10 +57,16 @@ export class CompanionAttach implements Attach {
   readonly #tunnels = new Map<string, AttachedPort>();
   readonly #failures = new Map<string, PortFailure>();
   readonly #portIds: Ids;
+  readonly #routed: RoutedTunnels;
 
   constructor(options: CompanionAttachOptions) {
     this.#options = options;
     this.#portIds = new Ids(0, (options.limits ?? DEFAULT_LIMITS).ports);
+    this.#routed = new RoutedTunnels({
+      ...options,
+      takePort: () => this.#portIds.take('ports'),
+      releasePort: (id) => this.#portIds.release(id),
+    });
   }
 
   /** None: they are ovs-vswitchd's. */
@@ -74,8 +88,19 @@ export class CompanionAttach implements Attach {
     await this.#removeGone(desired);
     for (const tunnel of desired.tunnels) await this.#setTunnel(tunnel, underlay, protectionOf);
     for (const port of desired.companions) await this.#setUplink(port, underlay);
+    await this.#routed.apply(desired, underlay, protectionOf, markInForce(desired));
     const names = new Set([...this.#uplinks.values()].map(({ name }) => name));
     await this.#options.taps.removeUnused(names, this.#options.native, this.#options.links);
+  }
+
+  /** What a companion that was killed has left in the kernel; once is enough. */
+  removeLeftovers(): Promise<void> {
+    return this.#routed.removeAll();
+  }
+
+  /** An SA came or went: plaintext of a tunnel that is protected from now on ends in the kernel too. */
+  protectionsChanged(): Promise<void> {
+    return this.#routed.protectionsChanged();
   }
 
   async #removeGone(desired: DesiredState): Promise<void> {
@@ -188,6 +213,7 @@ export class CompanionAttach implements Attach {
   /** By `exit`: the uplinks go, and what is behind them is cut off; the tunnels' policy goes last. */
   async removeAll(): Promise<void> {
     for (const uuid of [...this.#uplinks.keys()]) await this.#removeUplink(uuid);
+    await this.#routed.removeAll();
     for (const uuid of [...this.#tunnels.keys()]) await this.#removeTunnel(uuid);
   }
 }

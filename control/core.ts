@@ -15,12 +15,14 @@ import type { DesiredState } from './config/desired-state.ts';
 import { type ChildSaSink, IkeRunner } from './ike-runner.ts';
 import { KeyLog } from './keylog.ts';
 import type { Links } from './links.ts';
+import { isCompanion } from './mark-policy.ts';
 import { News } from './model/news.ts';
 import type { Timers } from './ovsdb/timers.ts';
 import { OwnedTaps } from './owned-taps.ts';
 import { PacketCapture } from './pcap/packet-capture.ts';
 import { Protections } from './protections.ts';
 import { Reconciler } from './reconciler.ts';
+import type { Routing } from './route/kernel-routing.ts';
 import type { StatusSources } from './status.ts';
 import { SwitchAttach } from './switch-attach.ts';
 import type { Underlay } from './underlay.ts';
@@ -37,6 +39,8 @@ export interface CoreOptions {
   /** OVS_RUNDIR: what was protected, and which TAPs are ours, is remembered there. */
   readonly runDirectory: string;
   readonly links: Links;
+  /** The kernel's routing rules. */
+  readonly routing: Routing;
   /** Directory for keys of IKE and ESP; undefined: they are written nowhere. */
   readonly keylog?: string | undefined;
   /** Of the same clock as native.monotonicMs. */
@@ -102,6 +106,7 @@ export class Core {
       log: logger('sa'),
       onChange: () => {
         this.pcap.childrenChanged();
+        void this.#companion.protectionsChanged();
         onChange();
       },
       timers,
@@ -133,7 +138,12 @@ export class Core {
     const taps = new OwnedTaps(`${runDirectory}/${PROGRAM}.taps`);
     const surroundings = { engine, native, taps, links: options.links, log: logger('bridge'), limits };
     this.#switch = new SwitchAttach(surroundings);
-    this.#companion = new CompanionAttach(surroundings);
+    this.#companion = new CompanionAttach({
+      ...surroundings,
+      timers,
+      routing: options.routing,
+      protections: this.protections,
+    });
     this.#attach = this.#switch;
     this.reconciler = new Reconciler({
       engine,
@@ -162,6 +172,8 @@ export class Core {
   ): Promise<void> {
     const attach = isCompanion(desired) ? this.#companion : this.#switch;
     if (attach !== this.#attach) await this.#attach.removeAll();
+    // Rules of an earlier life that was killed, in whose place somebody else is now.
+    else if (attach === this.#switch) await this.#companion.removeLeftovers();
     this.#attach = attach;
     await this.reconciler.apply(desired, underlay, attach, ofportOf);
   }
@@ -268,9 +280,4 @@ function withKeyLog(children: ChildSaSink, keylog: KeyLog): ChildSaSink {
     move: (id, path) => children.move(id, path),
     remove: (id, drainMs, reason) => children.remove(id, drainMs, reason),
   };
-}
-
-/** Whether ovs-espd is the companion of an ovs-vswitchd and not the datapath itself. */
-export function isCompanion(desired: DesiredState): boolean {
-  return desired.companions.length > 0;
 }

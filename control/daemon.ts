@@ -12,7 +12,7 @@ import type { CommandLine } from './command-line.ts';
 import { daemonCommands } from './commands.ts';
 import { COLUMNS, desiredState } from './config/config.ts';
 import { credentialPaths } from './config/trust.ts';
-import { Core, isCompanion } from './core.ts';
+import { Core } from './core.ts';
 import { type CredentialPaths, CredentialStore } from './credentials/credentials.ts';
 import { CredentialWatcher } from './credentials/watcher.ts';
 import { datapathReport, statisticsReport } from './datapath-report.ts';
@@ -21,6 +21,7 @@ import { httpServers } from './http/servers.ts';
 import type { IkeRunner } from './ike-runner.ts';
 import { InterfaceStatus, KEYING_LOCK } from './interface-status.ts';
 import { systemLinks } from './links.ts';
+import { isCompanion } from './mark-policy.ts';
 import { modelOf, type StatusModel, statusLine } from './model/model.ts';
 import { type Database, numberOf } from './ovsdb/database.ts';
 import { openDatabase } from './ovsdb/open.ts';
@@ -28,6 +29,7 @@ import { systemTimers } from './ovsdb/timers.ts';
 import type { PacketCapture } from './pcap/packet-capture.ts';
 import { Pidfile } from './pidfile.ts';
 import { excessCapabilities } from './privileges.ts';
+import { systemRouting } from './route/kernel-routing.ts';
 import { ServiceManager } from './service-manager.ts';
 import type { StatusSources } from './status.ts';
 import { readUnderlay, remotesOf } from './underlay.ts';
@@ -106,6 +108,7 @@ export class Daemon {
       random: (bytes) => randomBytes(bytes),
       runDirectory: options.directories.run,
       links: systemLinks,
+      routing: systemRouting,
       keylog: options.keylog,
       timers: systemTimers,
       logger: (module) => vlog.logger(module),

@@ -34,8 +34,16 @@ export interface EspLayers {
 export function innerMtu(underlayMtu: number, tunnelHeader: number, esp: EspLayers | undefined, family: 4 | 6): number {
   const payload = underlayMtu - IP_HEADER[family];
   if (esp === undefined) return Math.max(SMALLEST_MTU, payload - tunnelHeader - ETHERNET_HEADER);
+  return Math.max(SMALLEST_MTU, sealedRoom(payload, esp, family) - tunnelHeader - ETHERNET_HEADER);
+}
+
+/** How large a tunnel packet may be, with its IP header, so that it fits the underlay unfragmented when it is sealed. Bytes. */
+export function routedMtu(underlayMtu: number, esp: EspLayers, family: 4 | 6): number {
+  return sealedRoom(underlayMtu - IP_HEADER[family], esp, family) + IP_HEADER[family];
+}
+
+/** What ESP leaves of the payload of the outermost IP packet. */
+function sealedRoom(payload: number, esp: EspLayers, family: 4 | 6): number {
   const text = payload - ESP_FIXED - (esp.inUdp ? UDP_HEADER : 0);
-  const room =
-    Math.floor(text / ESP_ALIGNMENT) * ESP_ALIGNMENT - ESP_TRAILER - (esp.tunnelMode ? IP_HEADER[family] : 0);
-  return Math.max(SMALLEST_MTU, room - tunnelHeader - ETHERNET_HEADER);
+  return Math.floor(text / ESP_ALIGNMENT) * ESP_ALIGNMENT - ESP_TRAILER - (esp.tunnelMode ? IP_HEADER[family] : 0);
 }

@@ -13,6 +13,7 @@ import { formatIssue } from './config/issue.ts';
 import type { Secret } from './config/secret.ts';
 import { type ConnectionPlan, planConnections } from './connections.ts';
 import type { IkeRunner } from './ike-runner.ts';
+import { DROP_ALL, markInForce } from './mark-policy.ts';
 import type { Protections, WantedProtection } from './protections.ts';
 import type { Underlay } from './underlay.ts';
 import type { Logger } from './vlog.ts';
@@ -66,7 +67,7 @@ export class Reconciler {
     this.#tellIssues(desired);
     this.#countVersions(desired);
     // A new rule with old marks, or the other way round, may let pass what neither configuration does.
-    const drop = isUnreadable(desired) ? DROP_ALL : desired.markPolicy.drop;
+    const drop = markInForce(desired);
     await this.#setMark(tunnelsChange && this.#marksDiffer(drop) ? DROP_ALL : drop);
     const asking = new Set(desired.tunnels.filter((tunnel) => tunnel.wantsIpsec).map((tunnel) => tunnel.name));
     const commands = protections.set(targets(desired), asking, rememberedKeys(desired));
@@ -164,9 +165,6 @@ export class Reconciler {
   }
 }
 
-/** `ipsec_skb_mark` under which no tunnel packet leaves in the clear. */
-const DROP_ALL: MarkMatch = { value: 0, mask: 0 };
-
 const markText = (drop: MarkMatch | undefined): string => JSON.stringify(drop ?? null);
 
 /** What decides over a tunnel's packets beside the rule: its type, addresses, mark and protection. */
@@ -207,12 +205,4 @@ function proofOf(auth: IpsecAuth): string {
   const { certificates, peerName, trust } = auth.authentication;
   const trusted = trust.kind === 'pinned' ? [trust.certificate] : trust.authorities;
   return [peerName, ...[...certificates, ...trusted].map(({ fingerprint }) => fingerprint)].join(' ');
-}
-
-/**
- * Beside another datapath, a tunnel that asks for IPsec and whose addresses we cannot make out: ovs-vswitchd may send its packets
- * all the same, and nobody could tell them from those of a tunnel without IPsec. So none leaves in the clear meanwhile.
- */
-function isUnreadable({ companions, tunnels }: DesiredState): boolean {
-  return companions.length > 0 && tunnels.some((tunnel) => tunnel.wantsIpsec && tunnel.settings === undefined);
 }

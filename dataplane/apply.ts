@@ -32,6 +32,11 @@ export function applyCommand(state: WorkerState, command: WorkerCommand): void {
     case 'set-bump-port':
       setBump(state, command);
       return;
+    case 'set-route-port':
+      removePort(state, command.port);
+      state.routed = localPort(state, TapPort, { ...command, bridge: NO_BRIDGE }, false);
+      state.localPorts[command.port] = state.routed;
+      return;
     case 'remove-port':
       removePort(state, command.port);
       assignSenders(state);
@@ -130,6 +135,7 @@ function removePort(state: WorkerState, port: number): void {
   if (state.tunnels.tunnels[port] !== undefined) state.stt.clear();
   state.localPorts[port] = undefined;
   state.bumps[port] = undefined;
+  if (state.routed?.port === port) state.routed = undefined;
   state.tunnels.remove(port);
   state.bridgePorts.remove(port);
 }

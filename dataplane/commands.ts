@@ -141,7 +141,7 @@ export type EngineCommand =
   | {
       readonly op: 'set-tunnel-port';
       readonly port: number;
-      /** Undefined: somebody else encapsulates, and the tunnel is here for its policy (set-bump-port). */
+      /** Undefined: somebody else encapsulates, and the tunnel is here for its policy (set-bump-port, set-route-port). */
       readonly bridge: number | undefined;
       readonly name: string;
       readonly tunnel: TunnelSettings;
@@ -160,6 +160,8 @@ export type EngineCommand =
       /** Mark of tunnel packets without egress_pkt_mark. */
       readonly mark: number;
     }
+  /** The TUN through which the kernel's routing hands over the packets of its own tunnels; at most one. Opened with Engine.openTap. */
+  | { readonly op: 'set-route-port'; readonly port: number; readonly name: string; readonly fds: readonly number[] }
   | { readonly op: 'remove-port'; readonly port: number }
   /** The MTU of a tunnel port's uplink; what routers on the path say is less counts instead (path-mtu.ts). Bytes, 576 or more. */
   | { readonly op: 'set-path-mtu'; readonly port: number; readonly mtu: number }

@@ -5,7 +5,7 @@
 
 import { type Family, familyOf } from './address-pairs.ts';
 import type { CaptureSettings } from './capture/capture.ts';
-import type { EngineCommand, InboundSa, MarkMatch, OutboundSa, ProtectionState, TunnelSettings } from './commands.ts';
+import type { EngineCommand, InboundSa, MarkMatch, OutboundSa, ProtectionState } from './commands.ts';
 import { encapsulationOf } from './encap/encap.ts';
 import { type FamilyDemand, IP_PROTOCOL, type UplinkDemand } from './io/uplink.ts';
 import type { EngineLimits } from './limits.ts';
@@ -16,7 +16,9 @@ type CommandOf<Op extends EngineCommand['op']> = Extract<EngineCommand, { op: Op
 /** TAP and device ports together: one poll takes 1024 descriptors, and the uplink has some of them. */
 const MAX_LOCAL_PORTS = 1000;
 
-type PortCommand = CommandOf<'set-tap-port' | 'set-device-port' | 'set-tunnel-port' | 'set-bump-port'>;
+type PortCommand = CommandOf<
+  'set-tap-port' | 'set-device-port' | 'set-tunnel-port' | 'set-bump-port' | 'set-route-port'
+>;
 
 export class DesiredState {
   private readonly limits: EngineLimits;
@@ -60,6 +62,7 @@ export class DesiredState {
       case 'set-tap-port':
       case 'set-device-port':
       case 'set-tunnel-port':
+      case 'set-route-port':
         this.checkPort(command);
         this.ports.set(command.port, command);
         return;
@@ -156,15 +159,18 @@ export class DesiredState {
 
   /** What the uplink must receive and send with for the tunnels there are. */
   demand(): UplinkDemand {
-    const tunnels = [...this.ports.values()].flatMap((port) =>
-      port.op === 'set-tunnel-port' && port.bridge !== undefined ? [port.tunnel] : [],
+    const ports = [...this.ports.values()];
+    const isRouted = ports.some((port) => port.op === 'set-route-port');
+    // Those of somebody else's userspace datapath cross its uplink, and nothing else of ours.
+    const tunnels = ports.flatMap((port) =>
+      port.op === 'set-tunnel-port' && (isRouted || port.bridge !== undefined) ? [port] : [],
     );
     const marks = new Set<number>([this.markPolicy.uplinkMark >>> 0]);
-    for (const { egressMark } of tunnels) if (egressMark !== undefined) marks.add(egressMark >>> 0);
+    for (const { tunnel } of tunnels) if (tunnel.egressMark !== undefined) marks.add(tunnel.egressMark >>> 0);
     const inUdp = new Set<Family>();
     for (const { udp } of this.inbound.values()) if (udp !== undefined) inUdp.add(familyOf(udp.local.address));
-    const overIpv6 = tunnels.filter((tunnel) => familyOf(tunnel.remote) === 6);
-    const overIpv4 = tunnels.filter((tunnel) => familyOf(tunnel.remote) === 4);
+    const overIpv6 = tunnels.filter(({ tunnel }) => familyOf(tunnel.remote) === 6);
+    const overIpv4 = tunnels.filter(({ tunnel }) => familyOf(tunnel.remote) === 4);
     // Beside another datapath the NIC's frames are all there is: a second copy of an ESP packet would be taken for a replay.
     const esp = tunnels.length > 0 || this.nics.size === 0;
     return {
@@ -182,6 +188,10 @@ export class DesiredState {
   private checkPort(command: PortCommand): void {
     this.checkId('port', command.port, this.limits.ports);
     if (command.op === 'set-bump-port') return;
+    if (command.op === 'set-route-port') {
+      if (command.fds.length === 0) throw new Error(`TUN ${command.name}: no descriptors; open the device first`);
+      return;
+    }
     if (command.bridge !== undefined && !this.bridges.has(command.bridge))
       throw new Error(`port ${command.name}: bridge ${command.bridge} is not there; set the bridge first`);
     if (command.op !== 'set-tunnel-port') {
@@ -271,11 +281,14 @@ export class DesiredState {
   }
 }
 
-function familyDemand(tunnels: readonly TunnelSettings[], espInUdp: boolean): FamilyDemand {
+/** Only what decapsulates here takes tunnel packets in the clear. */
+function familyDemand(tunnels: readonly CommandOf<'set-tunnel-port'>[], espInUdp: boolean): FamilyDemand {
   const udpPorts = new Set<number>();
   const tcpPorts = new Set<number>();
   let gre = false;
-  for (const { type, destinationPort } of tunnels) {
+  for (const { bridge, tunnel } of tunnels) {
+    if (bridge === undefined) continue;
+    const { type, destinationPort } = tunnel;
     const { protocol } = encapsulationOf(type);
     if (protocol === IP_PROTOCOL.gre) gre = true;
     else if (protocol === IP_PROTOCOL.udp) udpPorts.add(destinationPort);

@@ -45,6 +45,12 @@ export const DROP_REASONS = [
     sentence: 'A fragment between the addresses of a tunnel was to leave; what it is a part of cannot be told.',
   },
 
+  {
+    name: 'route-unknown',
+    sentence:
+      'The kernel routed a packet to us that belongs to no tunnel of the configuration, by its addresses or type.',
+  },
+
   // encapsulation
   { name: 'tunnel-type-unsupported', sentence: 'The tunnel port has a type that this engine cannot encapsulate.' },
   { name: 'encap-too-long', sentence: 'The frame with its tunnel headers is longer than an IP packet can be.' },

@@ -58,6 +58,7 @@ export interface EngineOptions {
 const CHANGE_DEMAND: ReadonlySet<EngineCommand['op']> = new Set([
   'set-tunnel-port',
   'set-bump-port',
+  'set-route-port',
   'remove-port',
   'set-mark-policy',
   'add-inbound-sa',
@@ -128,9 +129,13 @@ export class Engine {
   }
 
   /**
-   * Opens a TAP, creates it if need be: one descriptor for each worker, to be given back in set-tap-port. Throws NativeError.
+   * Opens a TAP or TUN, creates it if need be: one descriptor for each worker, to be given back in set-tap-port, set-bump-port or
+   * set-route-port. `plain`: without offloads. Throws NativeError.
    */
-  openTap(name: string, { persistent, plain = false }: { persistent: boolean; plain?: boolean }): readonly number[] {
+  openTap(
+    name: string,
+    { persistent, plain = false, kind = 'tap' }: { persistent: boolean; plain?: boolean; kind?: 'tap' | 'tun' },
+  ): readonly number[] {
     const { native } = this.options;
     const { offloads, workers } = this.shared;
     const vnetHeader = !plain && usesVnetHeaders(offloads);
@@ -138,7 +143,7 @@ export class Engine {
     try {
       for (let worker = 0; worker < workers; worker++) {
         // Multi-queue also for one worker: a persistent TAP then opens again when the number of workers has changed.
-        fds.push(native.openTap(name, { kind: 'tap', multiQueue: true, vnetHeader, persistent }));
+        fds.push(native.openTap(name, { kind, multiQueue: true, vnetHeader, persistent }));
       }
       // Off as well: a persistent TAP remembers.
       offerOffloads(native, fds[0], !plain && offloads.tso);

@@ -25,6 +25,7 @@ import { finishBatch } from './finish.ts';
 import { forward } from './forward.ts';
 import { transmit } from './outbound.ts';
 import { ESP, inboundEspVerdict, inboundPlaintextVerdict, PLAINTEXT } from './policy.ts';
+import { giveBack } from './routed.ts';
 import { finish as finishStt, reassemble } from './stt/inbound.ts';
 import { GRE, popperOf } from './tunnel-table.ts';
 import { espSpi } from './wire/esp.ts';
@@ -82,6 +83,7 @@ export function inbound(state: WorkerState): number {
   classify(state);
   applyPolicy(state);
   state.observer?.after('policy-in', state);
+  if (state.routed !== undefined) giveBack(state, state.routed);
   reassemble(state);
   decapsulate(state);
   combineCongestion(state);

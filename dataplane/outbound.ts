@@ -96,8 +96,8 @@ export function transmit(state: WorkerState): void {
   if (state.busyPorts.length > 0) writeLocal(state);
 }
 
-/** Steps 4 to 7. */
-function transmitMade(state: WorkerState): void {
+/** Steps 4 to 7, for the `made` rows that have a tunnel and an IP payload to travel in it. */
+export function transmitMade(state: WorkerState): void {
   state.observer?.after('encapsulate', state);
   if (state.made === 0) return;
   applyPolicy(state);

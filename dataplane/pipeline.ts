@@ -11,6 +11,7 @@ import { outward } from './bump/outward.ts';
 import { SLEEPS, TURNS } from './counters.ts';
 import { inbound } from './inbound.ts';
 import { outbound } from './outbound.ts';
+import { routedOut } from './routed.ts';
 import type { WorkerCommand } from './runner.ts';
 import { type LocalPort, type WorkerContext, WorkerState } from './worker-state.ts';
 
@@ -116,8 +117,9 @@ export class Pipeline {
   }
 }
 
-/** One batch from a port: of a bridge, or of an uplink of somebody else's datapath. */
+/** One batch from a port: of a bridge, of an uplink of somebody else's datapath, or of the kernel's routing. */
 function handle(state: WorkerState, source: LocalPort): number {
+  if (source === state.routed) return routedOut(state, source);
   const bump = state.bumps[source.port];
   if (bump === undefined) return outbound(state, source);
   return source === bump.inside ? outward(state, bump) : inward(state, bump);

@@ -122,6 +122,8 @@ export class WorkerState implements WorkerContext {
   /** By the id of either of its ports. */
   readonly bumps: (Bump | undefined)[];
   readonly bumpFrames: BumpFrames;
+  /** The TUN of the kernel's own tunnels (routed.ts). */
+  routed: LocalPort | undefined;
   /** One for each mark; the tunnels' index into it is in senderOfPort. */
   senders: readonly Sender[] = [];
   readonly senderOfPort: Int32Array;

@@ -11,7 +11,7 @@ import { joinTunnels } from './connections.ts';
 import type { DesiredState, GlobalSettings, MarkPolicy } from './desired-state.ts';
 import type { ProposalParser } from './ipsec-options.ts';
 import type { Issue } from './issue.ts';
-import { SWITCH_KEYS } from './keys.ts';
+import { HOST_KEYS, SWITCH_KEYS } from './keys.ts';
 import { OptionReader } from './option-reader.ts';
 import { type HostCredentials, readHostCredentials } from './trust.ts';
 import { draftTunnel } from './tunnel.ts';
@@ -53,12 +53,21 @@ export function desiredState(replica: Replica, surroundings: ConfigSurroundings)
     bridges: read.bridges,
     ports: read.ports,
     companions: read.companions,
+    routed: readRouted(root, issues),
     tunnels: joined.tunnels,
     connections: joined.connections,
     markPolicy,
     global,
     issues: [...issues, ...read.issues, ...joined.issues],
   };
+}
+
+function readRouted(root: Row | undefined, issues: Issue[]): boolean {
+  if (root === undefined) return false;
+  const reader = new OptionReader('Open_vSwitch', 'ovs-vsctl set Open_vSwitch .', mapOf(root, 'external_ids'));
+  const isRouted = reader.readOrWarn(HOST_KEYS.attach) !== undefined;
+  issues.push(...reader.warnings);
+  return isRouted;
 }
 
 function nextCfgOf(root: Row | undefined): number {

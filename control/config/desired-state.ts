@@ -184,6 +184,8 @@ export interface DesiredState {
   readonly bridges: readonly BridgeState[];
   readonly ports: readonly PortState[];
   readonly companions: readonly CompanionPort[];
+  /** The kernel encapsulates, and its routing leads tunnel packets to us. */
+  readonly routed: boolean;
   readonly tunnels: readonly TunnelState[];
   readonly connections: readonly ConnectionState[];
   readonly markPolicy: MarkPolicy;

@@ -277,9 +277,25 @@ export const COMPANION_KEYS = {
   }),
 } as const;
 
+/** Open_vSwitch.external_ids. */
+export const HOST_KEYS = {
+  attach: {
+    table: 'Open_vSwitch',
+    column: 'external_ids',
+    key: 'espd',
+    parse: oneOf('route'),
+    expected: 'route',
+    example: 'route',
+    byDefault: 'ovs-espd is the datapath, or beside one by `external_ids:espd` of its interfaces',
+    documentation:
+      'The kernel of this host makes the tunnel packets (OVS kernel datapath; vxlan, geneve and gre devices): routing rules lead those of protected tunnels through a TUN of ovs-espd. Tunnels of bridges with datapath_type=netdev are left out.',
+  },
+} as const satisfies Record<string, OvsdbKey<unknown>>;
+
 /** All rows, for documents. */
 export const ALL_KEYS: readonly OvsdbKey<unknown>[] = [
   ...Object.values(SWITCH_KEYS),
+  ...Object.values(HOST_KEYS),
   ...Object.values(BRIDGE_KEYS),
   ...Object.values(COMPANION_KEYS),
   ...Object.values(TUNNEL_KEYS),

@@ -101,6 +101,7 @@ export class LeakHost {
           isOver() ? new Promise(() => {}) : Promise.resolve(this.#taps.has(name) ? LINK : undefined),
         setLink: () => (isOver() ? new Promise(() => {}) : Promise.resolve()),
       },
+      routing: { apply: () => Promise.resolve(0), prepareTun: () => Promise.resolve() },
       timers: {
         after: (ms, callback) =>
           this.#world.after(ms, () => {

@@ -24,11 +24,22 @@ export async function ping(
     size = 56,
     from,
     dontFragment = false,
-  }: { count?: number; interval?: number; wait?: number; size?: number; from?: string; dontFragment?: boolean } = {},
+    mark,
+  }: {
+    count?: number;
+    interval?: number;
+    wait?: number;
+    size?: number;
+    from?: string;
+    dontFragment?: boolean;
+    /** SO_MARK of the requests. */
+    mark?: number;
+  } = {},
 ): Promise<PingResult> {
   const args = ['-n', '-c', String(count), '-i', String(interval), '-W', String(wait), '-s', String(size)];
   if (from !== undefined) args.push('-I', from);
   if (dontFragment) args.push('-M', 'do');
+  if (mark !== undefined) args.push('-m', String(mark));
   const ms = count * interval * 1000 + wait * 1000 + 10_000;
   const { stdout, stderr } = await run({ command: 'ping', args: [...args, target], namespace }, { ms, expect: 'any' });
   const summary = /(\d+) packets transmitted, (\d+) received/.exec(stdout);

@@ -1,7 +1,7 @@
 /** Whether the database answers, has the columns that are read and written, and who holds its locks. */
 
-import { isCompanion } from '../../core.ts';
 import { KEYING_LOCK } from '../../interface-status.ts';
+import { isCompanion } from '../../mark-policy.ts';
 import { PROGRAM } from '../../version.ts';
 import { DATAPATH_LOCK } from '../../write-back.ts';
 import { type Check, type Finding, fail, ok, warn } from '../check.ts';
