@@ -9,6 +9,7 @@
 
 import type { EngineCommand, InboundSa } from '../dataplane/index.ts';
 import type { ChildSa, UdpPath } from '../ike/index.ts';
+import type { Resumption } from './hand-over/inheritance.ts';
 import type { ChildSaSink } from './ike-runner.ts';
 import type { Timers } from './ovsdb/timers.ts';
 import type { Protection, Protections } from './protections.ts';
@@ -30,6 +31,8 @@ export interface ChildSaInstallerOptions {
   readonly protections: Protections;
   /** The role of a child, by connection and child name; undefined if the configuration no longer has it. */
   readonly roleOf: (connection: string, child: string) => ChildRole | undefined;
+  /** Where an SA of the process before ours stood, by its inbound SPI. */
+  readonly resumptionOf?: ((inboundSpi: number) => Resumption | undefined) | undefined;
   readonly log: Logger;
   readonly onChange: () => void;
   readonly timers: Timers;
@@ -86,7 +89,8 @@ export class ChildSaInstaller implements ChildSaSink {
     // Plaintext ends before the first SA can be used: a crash in between leaves the tunnel closed, not open.
     for (const command of this.#options.protections.markProtected(role.protection)) this.#options.apply(command);
     const inbound = inboundOf(child, role, protection);
-    this.#options.apply({ op: 'add-inbound-sa', sa: inbound });
+    const resumption = this.#options.resumptionOf?.(sa.inboundSpi);
+    this.#options.apply({ op: 'add-inbound-sa', sa: { ...inbound, replay: resumption?.replay } });
     this.#options.apply({
       op: 'add-outbound-sa',
       sa: {
@@ -94,7 +98,7 @@ export class ChildSaInstaller implements ChildSaSink {
         slot: child.outboundSlot,
         spi: sa.outboundSpi,
         keyAndSalt: sa.outboundKey,
-        lastSequence: 0,
+        lastSequence: resumption?.lastSequence ?? 0,
       },
     });
     if (sendNow || this.#sending.get(child.protection) === undefined) this.send(sa.id);

@@ -26,7 +26,7 @@ export interface CommandTarget {
   pcap(): PacketCapture;
   /** Reconciles everything again and starts what is down. */
   refresh(): void;
-  stop(options: { cleanup: boolean; why: string }): void;
+  stop(options: { cleanup: boolean; handOver: boolean; why: string }): void;
 }
 
 /** A command as a row: what it is called, takes and is for, and how the daemon answers it. */
@@ -165,7 +165,7 @@ export const DAEMON_COMMANDS: readonly DaemonCommand[] = [
     usage: '[--no-cleanup]',
     min: 0,
     max: 1,
-    help: 'deletes the SAs at their peers, removes the TAPs and ends; with --no-cleanup the TAPs stay',
+    help: 'deletes the SAs at their peers, removes the TAPs and ends; with --no-cleanup the TAPs stay, and a daemon started within two minutes goes on with the SAs',
     run: (target, [option]) => exit(target, option),
   },
 ];
@@ -185,7 +185,7 @@ function showTunnels(sources: StatusSources, name: string | undefined): string {
 
 function exit(target: CommandTarget, option: string | undefined): string {
   if (option !== undefined && option !== '--no-cleanup') throw new CommandError(`unrecognized parameter: ${option}`);
-  target.stop({ cleanup: option === undefined, why: 'exit' });
+  target.stop({ cleanup: option === undefined, handOver: option !== undefined, why: 'exit' });
   return '';
 }
 

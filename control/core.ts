@@ -12,6 +12,8 @@ import type { Attach } from './attach.ts';
 import { ChildSaInstaller } from './child-sas.ts';
 import { CompanionAttach } from './companion-attach.ts';
 import type { DesiredState } from './config/desired-state.ts';
+import { handOverPath } from './hand-over/hand-over-file.ts';
+import { childKeysOf, Inheritance, leave } from './hand-over/inheritance.ts';
 import { type ChildSaSink, IkeRunner } from './ike-runner.ts';
 import { KeyLog } from './keylog.ts';
 import type { Links } from './links.ts';
@@ -65,6 +67,9 @@ export class Core {
   /** The last negotiations in words. */
   readonly news = new News(() => Date.now());
   readonly #log: Logger;
+  readonly #options: CoreOptions;
+  /** A process before ours has left its SAs. */
+  readonly hasInherited: boolean;
 
   /** @throws Error with one line when the engine can't start, or what was protected can't be read. */
   static async create(options: CoreOptions): Promise<Core> {
@@ -95,6 +100,9 @@ export class Core {
       this.#log.warn(`every key of IKE and ESP is written to ${options.keylog}: whoever reads it reads all traffic`);
     }
     const { limits } = options.engine;
+    this.#options = options;
+    const inheritance = Inheritance.of(runDirectory, { nowMs: native.monotonicMs }, engine, logger('main'));
+    this.hasInherited = inheritance !== undefined;
     this.protections = new Protections(`${runDirectory}/${PROGRAM}.protected`, limits?.protections);
     this.children = new ChildSaInstaller({
       apply: (command) => {
@@ -103,6 +111,7 @@ export class Core {
       releaseSpi: (spi) => engine.releaseSpi(spi),
       protections: this.protections,
       roleOf: (connection, child) => this.reconciler.roleOf(connection, child),
+      resumptionOf: (spi) => inheritance?.resumptionOf(spi),
       log: logger('sa'),
       onChange: () => {
         this.pcap.childrenChanged();
@@ -148,7 +157,7 @@ export class Core {
     this.reconciler = new Reconciler({
       engine,
       protections: this.protections,
-      ike: this.ike,
+      ...{ ike: this.ike, inheritance },
       log: logger('reconcile'),
     });
   }
@@ -205,6 +214,26 @@ export class Core {
       engine: this.engine,
       nowMs: this.ike.now(),
     };
+  }
+
+  /** Ends, and leaves the SAs to a successor: nothing is sent with them any more by this process. TAPs stay. */
+  async handOver(): Promise<void> {
+    const { runDirectory, native, logger } = this.#options;
+    if (handOverPath(runDirectory) === undefined) {
+      logger('main').warn(
+        `neither ${runDirectory} nor /dev/shm is a tmpfs, and keys are not written to a disk: the SAs are deleted`,
+      );
+      await this.stop(false);
+      return;
+    }
+    const children = childKeysOf(this.children.installed());
+    const snapshots = this.ike.handOver();
+    this.children.stop();
+    if (this.pcap.isRunning) await this.pcap.stop();
+    await this.engine.stop();
+    const clock = { nowMs: native.monotonicMs };
+    const count = leave(runDirectory, clock, snapshots, children, this.reconciler.plans, this.engine);
+    logger('main').info(`${count} IKE SAs are left to a successor`);
   }
 
   /** Deletes the SAs at their peers and ends; with `removeTaps` the TAPs go too. */

@@ -44,6 +44,8 @@ import { DATAPATH_LOCK } from './write-back.ts';
 export interface StopOptions {
   /** Remove TAPs too. */
   readonly cleanup: boolean;
+  /** Leave the SAs to a successor instead of deleting them. */
+  readonly handOver: boolean;
   readonly why: string;
 }
 
@@ -130,6 +132,7 @@ export class Daemon {
     this.#database = openDatabase(options.database, COLUMNS, options.tls);
     this.#interfaceStatus = new InterfaceStatus({
       ...{ database: this.#database, status: () => core.status(), timers: systemTimers, dateMs: Date.now },
+      isSuccessor: core.hasInherited,
       log: vlog.logger('ovsdb'),
     });
     this.#unixctl = new UnixctlServer({
@@ -323,13 +326,15 @@ export class Daemon {
     });
   }
 
-  async #end({ cleanup, why }: StopOptions): Promise<void> {
+  async #end({ cleanup, handOver: asked, why }: StopOptions): Promise<void> {
+    const handOver = asked || this.#options.noCleanup;
     this.#vlog.logger('main').info(`ending (${why})`);
     this.#manager.stopping();
     clearInterval(this.#statistics);
     this.#credentialWatcher.close();
-    await this.#interfaceStatus.stop(true);
-    await this.#core.stop(cleanup && !this.#options.noCleanup);
+    await this.#interfaceStatus.stop(!handOver);
+    if (handOver) await this.#core.handOver();
+    else await this.#core.stop(cleanup);
     await this.#database.close();
     for (const server of this.#servers) await server.close();
     await this.#unixctl.close();

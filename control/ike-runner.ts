@@ -15,6 +15,7 @@ import type {
   IkeEngine,
   IkeKeyLog,
   IkeLoad,
+  IkeSaSnapshot,
   JournalLine,
   UdpPath,
 } from '../ike/index.ts';
@@ -160,6 +161,19 @@ export class IkeRunner {
   stop(): void {
     if (!this.#running) return;
     this.#carryOut(this.#options.engine.command(this.now(), { command: 'shutdown' }));
+    this.#close();
+  }
+
+  /** Closes and leaves the SAs that are at rest to a successor; who installed their children keeps them until it has stopped. */
+  handOver(): readonly IkeSaSnapshot[] {
+    if (!this.#running) return [];
+    const { sas, actions } = this.#options.engine.handOver(this.now());
+    this.#carryOut(actions.filter(({ action }) => action === 'send' || action === 'log'));
+    this.#close();
+    return sas;
+  }
+
+  #close(): void {
     this.#running = false;
     this.#cancelTimer?.();
     for (const { fd, stop } of this.#sockets.values()) {

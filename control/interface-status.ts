@@ -49,6 +49,8 @@ export interface InterfaceStatusOptions {
   /** Undefined before the first reconciliation. */
   readonly status: () => StatusSources | undefined;
   readonly dateMs: () => number;
+  /** Tunnels that are up at the first look have been so since before this process: what the database says of them stays. */
+  readonly isSuccessor: boolean;
   readonly timers: Timers;
   readonly log: Logger;
 }
@@ -67,6 +69,7 @@ export class InterfaceStatus {
   #again = false;
   #lastMs = Number.NEGATIVE_INFINITY;
   #stopped = false;
+  #isFirstLook = true;
 
   constructor(options: InterfaceStatusOptions) {
     this.#options = options;
@@ -117,21 +120,24 @@ export class InterfaceStatus {
     for (const uuid of this.#upSince.keys()) if (wanted.get(uuid)?.state !== 'up') this.#upSince.delete(uuid);
     for (const [uuid, row] of this.#options.database.replica().get('Interface') ?? []) {
       const ids = mapOf(row, 'external_ids');
-      const entries = this.#entries(uuid, wanted.get(uuid));
+      const entries = this.#entries(uuid, wanted.get(uuid), ids);
       const target = { table: 'Interface', uuid, column: 'external_ids' };
       const differing = Object.entries(entries).filter(([key, value]) => !sameText(ids.get(key), value));
       const superfluous = STATUS_KEYS.map(({ key }) => key).filter((key) => ids.has(key) && !(key in entries));
       if (superfluous.length > 0) operations.push({ op: 'remove-keys', ...target, keys: superfluous });
       if (differing.length > 0) operations.push({ op: 'set-keys', ...target, entries: Object.fromEntries(differing) });
     }
+    this.#isFirstLook = false;
     return operations;
   }
 
-  #entries(uuid: string, wanted: Wanted | undefined): Record<string, string> {
+  #entries(uuid: string, wanted: Wanted | undefined, ids: ReadonlyMap<string, string>): Record<string, string> {
     if (wanted === undefined) return {};
     const { state, error } = wanted;
     if (state !== 'up') return { [STATE]: state, ...(error === undefined ? {} : { [ERROR]: error }) };
-    const since = this.#upSince.get(uuid) ?? `${new Date(this.#options.dateMs()).toISOString().slice(0, 19)}Z`;
+    const before = this.#options.isSuccessor && this.#isFirstLook ? ids.get(ESTABLISHED_AT) : undefined;
+    const since =
+      this.#upSince.get(uuid) ?? before ?? `${new Date(this.#options.dateMs()).toISOString().slice(0, 19)}Z`;
     this.#upSince.set(uuid, since);
     return { [STATE]: state, [ESTABLISHED_AT]: since };
   }

@@ -44,7 +44,7 @@ export async function run(argv: readonly string[]): Promise<void> {
 async function serve(options: CommandLine): Promise<void> {
   const daemon = await Daemon.start(options);
   for (const signal of ['SIGTERM', 'SIGINT'] as const)
-    process.once(signal, () => daemon.stop({ cleanup: false, why: signal }));
+    process.once(signal, () => daemon.stop({ cleanup: false, handOver: false, why: signal }));
   process.once('uncaughtException', (error) => daemon.fail(error));
   // The parent of a detached start waits for this: from here on the daemon runs by itself.
   if (process.env[DETACHED] !== undefined) {

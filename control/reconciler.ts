@@ -12,6 +12,7 @@ import type { DesiredState, IpsecAuth, TunnelState } from './config/desired-stat
 import { formatIssue } from './config/issue.ts';
 import type { Secret } from './config/secret.ts';
 import { type ConnectionPlan, planConnections } from './connections.ts';
+import type { Inheritance } from './hand-over/inheritance.ts';
 import type { IkeRunner } from './ike-runner.ts';
 import { DROP_ALL, markInForce } from './mark-policy.ts';
 import type { Protections, WantedProtection } from './protections.ts';
@@ -22,6 +23,8 @@ export interface ReconcilerOptions {
   readonly engine: Engine;
   readonly protections: Protections;
   readonly ike: IkeRunner;
+  /** What a process before ours has left. */
+  readonly inheritance?: Inheritance | undefined;
   readonly log: Logger;
 }
 
@@ -128,7 +131,12 @@ export class Reconciler {
       if (!names.has(plan.connection.name))
         this.#options.ike.command({ command: 'remove-connection', name: plan.connection.name });
     }
-    for (const plan of plans) this.#options.ike.command({ command: 'set-connection', connection: plan.connection });
+    const { inheritance } = this.#options;
+    for (const plan of plans) {
+      const inherited = inheritance?.claim(plan) ?? [];
+      this.#options.ike.command({ command: 'set-connection', connection: plan.connection, inherited });
+    }
+    inheritance?.settle();
   }
 
   #tellIssues(desired: DesiredState): void {

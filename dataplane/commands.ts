@@ -100,6 +100,8 @@ export interface InboundSa {
   readonly esn: boolean;
   /** Packets, 64 to 4096. */
   readonly replayWindow: number;
+  /** Of an SA that a process before ours had: its window goes on as it was. Default: nothing has been received. */
+  readonly replay?: Uint8Array | undefined;
   /** Inner packets must match: `tsRemote` is their source, `tsLocal` their destination. */
   readonly tsLocal: readonly Selector[];
   readonly tsRemote: readonly Selector[];
@@ -108,7 +110,7 @@ export interface InboundSa {
   readonly softBytes: number;
 }
 
-export interface OutboundSa extends Omit<InboundSa, 'replayWindow'> {
+export interface OutboundSa extends Omit<InboundSa, 'replayWindow' | 'replay'> {
   /** First sequence number minus one. 0 for a new SA; a successor process resumes above what was used. */
   readonly lastSequence: number;
 }

@@ -197,6 +197,16 @@ export class Engine {
     this.spis.release(spi);
   }
 
+  /** Takes an SPI of a process before ours; false if this engine cannot have it (steering.ts). */
+  adoptSpi(spi: number): boolean {
+    return this.spis.adopt(spi);
+  }
+
+  /** The replay window of an inbound SA, for a successor's `InboundSa.replay`; also after `stop`. */
+  replayState(slot: number): Uint8Array {
+    return this.sas.replayState(slot);
+  }
+
   /** Counters of ports, SAs, drops and workers. Reading costs the packet path nothing. */
   counters(): CounterReader {
     return this.reader;
@@ -301,7 +311,7 @@ export class Engine {
         this.learned.flushBridge(command.bridge);
         return;
       case 'add-inbound-sa':
-        this.sas.resetInbound(command.sa.slot, command.sa.replayWindow, command.sa.esn);
+        this.sas.resetInbound(command.sa.slot, command.sa.replayWindow, command.sa.esn, command.sa.replay);
         return;
       case 'add-outbound-sa':
         this.sas.resetOutbound(command.sa.slot, command.sa.lastSequence);

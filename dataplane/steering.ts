@@ -68,6 +68,15 @@ export class SpiAllocator {
     return spi;
   }
 
+  /** Takes an SPI that a process before ours had allocated. False: it is of a worker or slot that is not there, or in use. */
+  adopt(spi: number): boolean {
+    const slot = slotOfSpi(spi);
+    if (workerOfSpi(spi) >= Math.max(1, this.options.workers) || slot >= this.spiOfSlot.length) return false;
+    if (this.spiOfSlot[slot] !== 0) return false;
+    this.spiOfSlot[slot] = spi;
+    return true;
+  }
+
   /** Gives an SPI back. One that is not allocated is left alone. */
   release(spi: number): void {
     const slot = slotOfSpi(spi);
@@ -88,7 +97,10 @@ export class SpiAllocator {
       this.resting.shift();
       return oldest.slot;
     }
-    if (this.fresh < this.spiOfSlot.length) return this.fresh++;
+    while (this.fresh < this.spiOfSlot.length) {
+      const slot = this.fresh++;
+      if (this.spiOfSlot[slot] === 0) return slot;
+    }
     throw new Error(
       `no free SPI: all ${this.spiOfSlot.length} slots are in use or resting for ${this.quarantineMs} ms; remove tunnels or wait`,
     );

@@ -11,7 +11,7 @@
 import { ChildSlots } from './child-slots.ts';
 import type { EngineContext } from './context.ts';
 import { identityText, localIdentity, remoteIdentity } from './identity.ts';
-import { backOffMs } from './lifetimes.ts';
+import { backOffMs, type LifeSpan } from './lifetimes.ts';
 import { crossed, finishRetiring, REDUNDANT_MS, reinstate, retire, retireOneOf } from './retirement.ts';
 import type { Child } from './sa/child-sa.ts';
 import type { IkeSa } from './sa/ike-sa.ts';
@@ -240,6 +240,14 @@ export class ConnectionState {
       this.#hold = undefined;
       this.reconcile();
     });
+  }
+
+  /** An IKE SA of the process before ours, with what is left of its life. */
+  inherit(sa: IkeSa, span: LifeSpan): void {
+    this.#sas.add(sa);
+    superviseLife(sa, this.config, span);
+    this.context.log('info', this.name, `IKE_SA ${sa.label} taken over`);
+    this.context.emit({ action: 'ike-up', connection: this.name, sa: summaryOf(sa, this.config) });
   }
 
   /** Finds its place among the other IKE SAs of the connection (RFC 7296 §2.4, INITIAL_CONTACT). */

@@ -10,6 +10,7 @@ import { applyConfiguration, checkConnection } from './connection-change.ts';
 import type { EngineContext } from './context.ts';
 import { type CounterName, Counters } from './counters.ts';
 import { HalfOpen } from './half-open.ts';
+import { type IkeSaSnapshot, inherit, snapshotOf } from './hand-over.ts';
 import { Journal } from './journal.ts';
 import { reauthenticate } from './retirement.ts';
 import { ChildTable } from './sa/child-table.ts';
@@ -175,6 +176,7 @@ class Engine implements IkeEngine, EngineContext {
         }
         const added = new ConnectionState(this, connection);
         this.#connections.set(connection.name, added);
+        for (const sa of command.inherited ?? []) inherit(added, sa);
         added.reconcile();
         return;
       }
@@ -221,13 +223,31 @@ class Engine implements IkeEngine, EngineContext {
     }
   }
 
+  /** What is at rest is for a successor; everything else is deleted at its peer. The engine is empty afterwards. */
+  handOver(nowMs: number): { readonly sas: readonly IkeSaSnapshot[]; readonly actions: IkeAction[] } {
+    const sas: IkeSaSnapshot[] = [];
+    const actions = this.#serve(nowMs, () => {
+      for (const sa of this.ikeSas.values()) {
+        const snapshot = snapshotOf(sa);
+        if (snapshot === undefined) sayGoodbye(sa);
+        else sas.push(snapshot);
+      }
+      this.#forgetAll('ovs-espd hands over to its successor');
+    });
+    return { sas, actions };
+  }
+
   #shutdown(): void {
+    for (const sa of this.ikeSas.values()) sayGoodbye(sa);
+    this.#forgetAll('ovs-espd is shutting down');
+  }
+
+  #forgetAll(reason: string): void {
     const all = [...this.ikeSas.values()];
-    for (const sa of all) sayGoodbye(sa);
     for (const state of this.#connections.values()) state.forget();
     this.#connections.clear();
     this.#byAddresses = undefined;
-    for (const sa of all) sa.end('closed', 'ovs-espd is shutting down');
+    for (const sa of all) sa.end('closed', reason);
   }
 
   // --- EngineContext

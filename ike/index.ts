@@ -9,5 +9,6 @@ export { COUNTER_MEANINGS } from './counters.ts';
 export { ProposalTextError, parseEspProposal, parseIkeProposal } from './crypto/proposal-text.ts';
 export { DEFAULT_ENGINE_SETTINGS, DEFAULT_ESP_PROPOSALS, DEFAULT_IKE_PROPOSALS } from './defaults.ts';
 export { createIkeEngine } from './engine.ts';
+export type { ChildSnapshot, IkeSaSnapshot, InheritedIkeSa } from './hand-over.ts';
 export type * from './types.ts';
 export { transformName as transformText } from './wire/names.ts';

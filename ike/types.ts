@@ -9,6 +9,7 @@
 import type { KeyObject } from 'node:crypto';
 import type { Certificate } from './certificates/certificate.ts';
 import type { Trust } from './certificates/peer.ts';
+import type { IkeSaSnapshot, InheritedIkeSa } from './hand-over.ts';
 
 export interface Endpoint {
   /** IPv4 dotted or IPv6 text. */
@@ -312,7 +313,12 @@ export interface IkeLoad {
 
 export type IkeCommand =
   /** Adds a connection, or replaces the one of that name: unchanged children stay, others are replaced. */
-  | { readonly command: 'set-connection'; readonly connection: Connection }
+  | {
+      readonly command: 'set-connection';
+      readonly connection: Connection;
+      /** Of a new one: IKE SAs that a process before ours had with exactly this configuration. */
+      readonly inherited?: readonly InheritedIkeSa[];
+    }
   /** Deletes its SAs at the peer too, then forgets it. */
   | { readonly command: 'remove-connection'; readonly name: string }
   /** Traffic waits for an SA: starts an attempt now unless one is under way. */
@@ -346,6 +352,8 @@ export interface IkeEngine {
   tick(nowMs: number): IkeAction[];
   /** When tick wants to be called next, or undefined: nothing is pending. */
   nextTimerMs(): number | undefined;
+  /** Ends the engine for a successor, who inherits the IKE SAs; the actions remove children here and delete what cannot go. */
+  handOver(nowMs: number): { readonly sas: readonly IkeSaSnapshot[]; readonly actions: IkeAction[] };
   status(): readonly ConnectionStatus[];
   counters(): IkeCounters;
   load(): IkeLoad;

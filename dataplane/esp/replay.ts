@@ -55,6 +55,22 @@ export function replayReset(words: Int32Array, base: number, window: number, esn
   words[base + RING] = 1;
 }
 
+/** The state of an SA for another process on this host. */
+export function replaySave(words: Int32Array, base: number): Uint8Array {
+  return new Uint8Array(words.slice(base, base + REPLAY_WORDS).buffer);
+}
+
+/** After `replayReset` with the same window. Throws RangeError for a state of another size or window. */
+export function replayRestore(words: Int32Array, base: number, saved: Uint8Array): void {
+  const state = new Int32Array(saved.slice().buffer);
+  const isOfThisWindow = [WINDOW, RING_MASK, ESN].every((word) => state[word] === words[base + word]);
+  if (state.length !== REPLAY_WORDS || !isOfThisWindow)
+    throw new RangeError(`replay state: expected ${REPLAY_WORDS} words of this window, got ${state.length}`);
+  words.set(state.subarray(RING), base + RING);
+  words[base + REPLAY_TOP_LOW] = state[REPLAY_TOP_LOW]!;
+  words[base + REPLAY_TOP_HIGH] = state[REPLAY_TOP_HIGH]!;
+}
+
 /**
  * How far the number (high, low) is above the highest seen, negative below. Exact as a double, because the
  * high halves differ by at most 1 wherever it matters.

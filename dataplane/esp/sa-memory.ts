@@ -9,7 +9,7 @@
  * send is always 0. An SA ends SEQUENCE_MARGIN below 2^32, and control has rekeyed long before.
  */
 
-import { REPLAY_TOP_HIGH, REPLAY_TOP_LOW, REPLAY_WORDS, replayReset } from './replay.ts';
+import { REPLAY_TOP_HIGH, REPLAY_TOP_LOW, REPLAY_WORDS, replayReset, replayRestore, replaySave } from './replay.ts';
 
 /**
  * The last sequence number that may be sent. Workers look before they reserve, so what goes past it is at most
@@ -123,11 +123,20 @@ export class SaMemory {
     }
   }
 
-  /** A new inbound SA in the slot, with an empty replay window (replay.ts says which sizes there are). */
-  resetInbound(slot: number, window: number, esn: boolean): void {
+  /**
+   * A new inbound SA in the slot, with an empty replay window (replay.ts says which sizes there are), or with that of
+   * `replayState` of another process.
+   */
+  resetInbound(slot: number, window: number, esn: boolean, replay?: Uint8Array): void {
     checkSlot(slot, this.size.inboundSlots, 'inbound');
-    replayReset(this.inbound, slot * REPLAY_WORDS, window, esn);
+    const base = slot * REPLAY_WORDS;
+    replayReset(this.inbound, base, window, esn);
+    if (replay !== undefined) replayRestore(this.inbound, base, replay);
     this.inboundCounters.fill(0, slot * IN_COUNTERS, (slot + 1) * IN_COUNTERS);
+  }
+
+  replayState(slot: number): Uint8Array {
+    return replaySave(this.inbound, slot * REPLAY_WORDS);
   }
 
   /** Changes with every SA that the slot gets. */

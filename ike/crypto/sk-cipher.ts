@@ -33,12 +33,12 @@ export type IvSource = (bytes: number) => Uint8Array;
 
 /**
  * The IV source of one SK_e: make one, once, for each key. A counter for an AEAD, which must never repeat (RFC 5282 §3.1);
- * random bytes for CBC, which must not be foreseen (RFC 7296 §3.14).
+ * random bytes for CBC, which must not be foreseen (RFC 7296 §3.14). `used`: so many have been taken for this key already.
  */
-export function createIvSource(encryption: Transform, random: RandomSource): IvSource {
+export function createIvSource(encryption: Transform, random: RandomSource, used = 0): IvSource {
   if (!encryptionRow(encryption).aead) return random;
-  let high = 0;
-  let low = 0;
+  let high = Math.floor(used / 2 ** 32);
+  let low = used >>> 0;
   return (bytes) => {
     low = (low + 1) >>> 0;
     if (low === 0) high++;

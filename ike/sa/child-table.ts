@@ -20,6 +20,13 @@ export const DRAIN_MS = 5000;
  */
 const TAKE_OVER_MS = 2000;
 
+/** Monotonic milliseconds; without `rekeyAtMs` this end does not rekey it. */
+export interface ChildLife {
+  readonly installedAtMs: number;
+  readonly rekeyAtMs: number | undefined;
+  readonly expiresAtMs: number;
+}
+
 export type ChildKeys = Pick<ChildSa, 'algorithm' | 'inboundKey' | 'outboundKey' | 'esn'>;
 
 /**
@@ -72,19 +79,9 @@ export class ChildTable {
     const context = this.#context;
     const nowMs = context.nowMs();
     const slot = slotOf(child.connection.name, child.config.name);
-    const others = this.#bySlot.get(slot) ?? [];
     const { lifetimes } = child.connection;
     const span = lifeSpan(nowMs, lifetimes.childSeconds, lifetimes, context.fraction());
-    child.installedAtMs = nowMs;
-    child.rekeyAtMs = span.rekeyAtMs;
-    child.expiresAtMs = span.expiresAtMs;
-    child.rekeyTimer = context.timers.at(span.rekeyAtMs, () => rekeyChild(child));
-    child.expiryTimer = context.timers.at(span.expiresAtMs, () =>
-      child.ikeSa.connection?.childExpired(child, 'its lifetime is over'),
-    );
-    this.#byId.set(child.id, child);
-    child.ikeSa.children.add(child);
-    this.#bySlot.set(slot, [...others, child]);
+    this.#place(child, slot, { installedAtMs: nowMs, ...span });
     const sendNow = policy === 'now' || !this.#sending.has(slot);
     if (sendNow) this.#sending.set(slot, child);
     else if (policy === 'soon') {
@@ -97,7 +94,33 @@ export class ChildTable {
       `CHILD_SA ${child.label} established with SPIs ${spiText(child.inboundSpi)}_i ${spiText(child.outboundSpi)}_o ` +
         `and TS ${selectorPairText(child.tsLocal, child.tsRemote)}`,
     );
-    context.emit({
+    this.#tellRunner(child, keys, sendNow);
+  }
+
+  /** One that another process had installed: it goes on with its times. */
+  inherit(child: Child, keys: ChildKeys, life: ChildLife & { readonly isSending: boolean }): void {
+    const slot = slotOf(child.connection.name, child.config.name);
+    this.#place(child, slot, life);
+    if (life.isSending) this.#sending.set(slot, child);
+    this.#tellRunner(child, keys, life.isSending);
+  }
+
+  #place(child: Child, slot: string, { installedAtMs, rekeyAtMs, expiresAtMs }: ChildLife): void {
+    const { timers } = this.#context;
+    child.installedAtMs = installedAtMs;
+    child.rekeyAtMs = rekeyAtMs;
+    child.expiresAtMs = expiresAtMs;
+    if (rekeyAtMs !== undefined) child.rekeyTimer = timers.at(rekeyAtMs, () => rekeyChild(child));
+    child.expiryTimer = timers.at(expiresAtMs, () =>
+      child.ikeSa.connection?.childExpired(child, 'its lifetime is over'),
+    );
+    this.#byId.set(child.id, child);
+    child.ikeSa.children.add(child);
+    this.#bySlot.set(slot, [...(this.#bySlot.get(slot) ?? []), child]);
+  }
+
+  #tellRunner(child: Child, keys: ChildKeys, sendNow: boolean): void {
+    this.#context.emit({
       action: 'child-install',
       sendNow,
       sa: {

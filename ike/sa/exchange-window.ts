@@ -56,6 +56,11 @@ export class RequestWindow {
     return this.#outstanding;
   }
 
+  /** The first request has this id: those before were another process's. */
+  resumeAt(id: number): void {
+    this.#nextId = id;
+  }
+
   /** Sends a request that carries `id`, and again until `finish`. Replaces the outstanding one (COOKIE, INVALID_KE_PAYLOAD). */
   begin(packets: Packets): void {
     this.#owner.timers.cancel(this.#timer);
@@ -124,7 +129,7 @@ const digest = (data: Uint8Array): Buffer => createHash('sha256').update(data).d
 /** The requests of the peer: which one is due, and the response to the last. */
 export class ResponseWindow {
   #expectedId: number;
-  #last: { readonly requestDigest: Buffer; readonly response: Packets } | undefined;
+  #last: { readonly requestDigest: Uint8Array; readonly response: Packets } | undefined;
 
   constructor(expectedId: number) {
     this.#expectedId = expectedId;
@@ -132,6 +137,15 @@ export class ResponseWindow {
 
   get expectedId(): number {
     return this.#expectedId;
+  }
+
+  /** The last request that was answered, and the response. */
+  get last(): { readonly requestDigest: Uint8Array; readonly response: Packets } | undefined {
+    return this.#last;
+  }
+
+  resume(last: { readonly requestDigest: Uint8Array; readonly response: Packets } | undefined): void {
+    this.#last = last;
   }
 
   /**

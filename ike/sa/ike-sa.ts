@@ -132,9 +132,14 @@ export class IkeSa {
     return this.#keys.protection;
   }
 
+  /** Of messages of ours, under the present keys. */
+  get ivsUsed(): number {
+    return this.#keys.channel?.ivsUsed ?? 0;
+  }
+
   /** Takes the keys over; they are wiped when the IKE SA ends. */
-  protect(protection: IkeProtection): void {
-    this.#keys.begin(protection);
+  protect(protection: IkeProtection, ivsUsed = 0): void {
+    this.#keys.begin(protection, ivsUsed);
     if (this.context.settings.keyLog === true)
       this.context.emit({ action: 'ike-keys', keys: keyLogOf(this, protection) });
   }

@@ -33,8 +33,8 @@ export class KeyGenerations {
     return this.#former?.channel ?? this.#channel;
   }
 
-  /** Takes the keys of the next generation over. */
-  begin(protection: IkeProtection): void {
+  /** Takes the keys of the next generation over. `ivsUsed`: by whoever had the IKE SA before us. */
+  begin(protection: IkeProtection, ivsUsed = 0): void {
     this.dropFormer();
     if (this.#protection !== undefined && this.#channel !== undefined) {
       this.#former = { channel: this.#channel, keys: this.#protection.keys };
@@ -42,7 +42,7 @@ export class KeyGenerations {
     // An initiator waits for responses only, and those come under the new keys.
     if (this.#initiator) this.dropFormer();
     this.#protection = protection;
-    this.#channel = new SkChannel(protection.suite, protection.keys, this.#initiator, this.#random);
+    this.#channel = new SkChannel(protection.suite, protection.keys, this.#initiator, this.#random, ivsUsed);
   }
 
   /** A request under the present keys has come: the one before is history. */

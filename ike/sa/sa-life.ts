@@ -3,7 +3,7 @@
  * there (RFC 7296 §2.4, §2.8), and when the NAT in front of us is reminded of us (RFC 3948 §4).
  */
 
-import { lifeSpan } from '../lifetimes.ts';
+import { type LifeSpan, lifeSpan } from '../lifetimes.ts';
 import { reauthenticate } from '../retirement.ts';
 import { IkeRekey } from '../tasks/ike-rekey.ts';
 import { Liveness } from '../tasks/liveness.ts';
@@ -19,11 +19,14 @@ import { findNotify } from './notify.ts';
 const KEEPALIVE_MS = 20_000;
 const SHORTEST_AUTH_SECONDS = 60;
 
+function freshSpan({ context }: IkeSa, { lifetimes }: Connection): LifeSpan {
+  return lifeSpan(context.nowMs(), lifetimes.ikeSeconds, lifetimes, context.fraction());
+}
+
 /** Sets the timers; `sa.stopLife` ends them. */
-export function superviseLife(sa: IkeSa, config: Connection): void {
+export function superviseLife(sa: IkeSa, config: Connection, span = freshSpan(sa, config)): void {
   const { context } = sa;
   const { timers } = context;
-  const span = lifeSpan(context.nowMs(), config.lifetimes.ikeSeconds, config.lifetimes, context.fraction());
   sa.rekeyAtMs = span.rekeyAtMs;
   sa.expiresAtMs = span.expiresAtMs;
   const anew = (): void => {

@@ -38,13 +38,24 @@ export class SkChannel {
   readonly #sendKeys: SkKeys;
   readonly #receiveKeys: SkKeys;
   readonly #iv: IvSource;
+  #ivsUsed: number;
   readonly #requests = new FragmentBuffer();
   readonly #responses = new FragmentBuffer();
 
-  constructor(suite: IkeSuite, keys: IkeKeys, initiator: boolean, random: (bytes: number) => Uint8Array) {
+  constructor(suite: IkeSuite, keys: IkeKeys, initiator: boolean, random: (bytes: number) => Uint8Array, ivsUsed = 0) {
     this.#sendKeys = skKeysOf(suite, keys, initiator ? 'initiator' : 'responder');
     this.#receiveKeys = skKeysOf(suite, keys, initiator ? 'responder' : 'initiator');
-    this.#iv = createIvSource(suite.encryption, random);
+    const source = createIvSource(suite.encryption, random, ivsUsed);
+    this.#ivsUsed = ivsUsed;
+    this.#iv = (bytes) => {
+      this.#ivsUsed++;
+      return source(bytes);
+    };
+  }
+
+  /** IVs that messages of ours have had so far. */
+  get ivsUsed(): number {
+    return this.#ivsUsed;
   }
 
   /** `maximumBytes`: of a datagram, if the peer takes fragments; undefined: one datagram, whatever its size. */
