@@ -2,6 +2,7 @@
  * An attach: where frames enter and leave. switch-attach.ts makes ovs-espd the datapath, companion-attach.ts puts it between
  * a real ovs-vswitchd and the network; the reconciler, the status commands and the report to OVSDB see no difference.
  */
+import type { TunnelSettings } from '../dataplane/index.ts';
 import type { BridgeState, DesiredState, TunnelState } from './config/desired-state.ts';
 import type { LinkFacts } from './links.ts';
 import { INVALID_PROTECTION } from './protections.ts';
@@ -59,4 +60,28 @@ export function protectionOfTunnel(tunnel: TunnelState, protectionOf: Protection
   if (tunnel.wantsIpsec && tunnel.state === 'INVALID') return INVALID_PROTECTION;
   const protection = tunnel.connection === undefined ? undefined : protectionOf(tunnel.connection);
   return tunnel.wantsIpsec ? (protection ?? INVALID_PROTECTION) : protection;
+}
+
+/** Field by field: copies by spread may each get a hidden class of their own, and there are thousands of them. */
+export function withProtection(
+  settings: NonNullable<TunnelState['settings']>,
+  protection: number | undefined,
+): TunnelSettings {
+  const { type, local, remote, inKey, outKey, checksum, destinationPort, ttl, tos, dontFragment, gbp, egressMark } =
+    settings;
+  return {
+    type,
+    local,
+    remote,
+    inKey,
+    outKey,
+    checksum,
+    destinationPort,
+    ttl,
+    tos,
+    dontFragment,
+    gbp,
+    egressMark,
+    protection,
+  };
 }

@@ -53,10 +53,16 @@ export interface InstalledChild {
 
 /** How many outbound slots there are; as many as inbound SPIs can name. */
 const OUTBOUND_SLOTS = 0x10000;
+/** The id of no child. */
+const NOBODY = -1;
 
 export class ChildSaInstaller implements ChildSaSink {
   readonly #options: ChildSaInstallerOptions;
   readonly #installed = new Map<number, InstalledChild>();
+  /** Ids of the installed children: by their slots, and in the order of installation those that a protection may send on. */
+  readonly #inInbound = new Map<number, number>();
+  readonly #inOutbound = new Map<number, number>();
+  readonly #senders = new Map<number, Set<number>>();
   /** By what calls the end of their drain time off. */
   readonly #draining = new Map<() => void, InstalledChild>();
   /** Which child each protection sends on. */
@@ -85,7 +91,7 @@ export class ChildSaInstaller implements ChildSaSink {
       inboundSlot: slotOfSpi(sa.inboundSpi),
       outboundSlot: this.#takeOutboundSlot(),
     };
-    this.#installed.set(sa.id, child);
+    this.#enter(child);
     // Plaintext ends before the first SA can be used: a crash in between leaves the tunnel closed, not open.
     for (const command of this.#options.protections.markProtected(role.protection)) this.#options.apply(command);
     const inbound = inboundOf(child, role, protection);
@@ -128,7 +134,7 @@ export class ChildSaInstaller implements ChildSaSink {
   remove(id: number, drainMs: number, reason: string): void {
     const child = this.#installed.get(id);
     if (child === undefined) return;
-    this.#installed.delete(id);
+    this.#leave(child);
     this.#options.log.dbg(
       `${child.sa.connection}: child ${child.sa.child} (SPI ${hex(child.sa.inboundSpi)}) removed: ${reason}`,
     );
@@ -147,11 +153,31 @@ export class ChildSaInstaller implements ChildSaSink {
     this.#options.onChange();
   }
 
+  #enter(child: InstalledChild): void {
+    const { id } = child.sa;
+    this.#installed.set(id, child);
+    this.#inInbound.set(child.inboundSlot, id);
+    this.#inOutbound.set(child.outboundSlot, id);
+    if (!child.sends) return;
+    const senders = this.#senders.get(child.protection);
+    if (senders === undefined) this.#senders.set(child.protection, new Set([id]));
+    else senders.add(id);
+  }
+
+  #leave({ sa, protection, inboundSlot, outboundSlot }: InstalledChild): void {
+    this.#installed.delete(sa.id);
+    this.#inInbound.delete(inboundSlot);
+    this.#inOutbound.delete(outboundSlot);
+    const senders = this.#senders.get(protection);
+    senders?.delete(sa.id);
+    if (senders?.size === 0) this.#senders.delete(protection);
+  }
+
   /** Another installed child of the protection takes over if there is one; else its packets are dropped. */
   #stopSending(protection: number): void {
-    const other = [...this.#installed.values()].filter((child) => child.protection === protection && child.sends).pop();
+    const other = [...(this.#senders.get(protection) ?? [])].pop();
     if (other !== undefined) {
-      this.send(other.sa.id);
+      this.send(other);
       return;
     }
     this.#sending.delete(protection);
@@ -189,11 +215,11 @@ export class ChildSaInstaller implements ChildSaSink {
   }
 
   byInboundSlot(slot: number): InstalledChild | undefined {
-    return [...this.#installed.values()].find((child) => child.inboundSlot === slot);
+    return this.#installed.get(this.#inInbound.get(slot) ?? NOBODY);
   }
 
   byOutboundSlot(slot: number): InstalledChild | undefined {
-    return [...this.#installed.values()].find((child) => child.outboundSlot === slot);
+    return this.#installed.get(this.#inOutbound.get(slot) ?? NOBODY);
   }
 
   stop(): void {

@@ -243,6 +243,7 @@ export class Core {
     if (this.pcap.isRunning) await this.pcap.stop();
     if (removeTaps) await this.#attach.removeAll();
     await this.engine.stop();
+    this.protections.close();
   }
 
   engineEvent(event: EngineEvent): void {

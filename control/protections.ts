@@ -7,9 +7,9 @@
  * that gets other addresses, another type or port has a new protection, which begins as protected as the old one was:
  * a route that changes, or an operator's typing, must not open what was closed.
  */
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { DEFAULT_LIMITS, type EngineCommand, type ProtectionState, type TunnelType } from '../dataplane/index.ts';
 import { Ids } from './ids.ts';
+import { ProtectionFile, type Remembered } from './protection-file.ts';
 
 /** What makes two tunnels share a protection, and with it the SAs. */
 export interface ProtectionTarget {
@@ -35,8 +35,9 @@ export interface Protection extends WantedProtection {
 export const INVALID_PROTECTION = 0;
 
 export class Protections {
-  readonly #path: string;
+  readonly #file: ProtectionFile;
   readonly #byKey = new Map<string, Protection>();
+  readonly #keysById = new Map<number, string>();
   /** Keys, and names of tunnels, that were ever protected. */
   readonly #everProtected: Set<string>;
   readonly #tunnels: Set<string>;
@@ -50,9 +51,9 @@ export class Protections {
    * @throws Error naming the file when it cannot be read or is not ours
    */
   constructor(path: string, limit = DEFAULT_LIMITS.protections) {
-    this.#path = path;
+    this.#file = new ProtectionFile(path);
     this.#ids = new Ids(INVALID_PROTECTION + 1, limit);
-    const remembered = rememberedProtections(path);
+    const remembered = this.#file.read();
     this.#everProtected = new Set(remembered.keys);
     this.#tunnels = new Set(remembered.tunnels);
   }
@@ -67,8 +68,8 @@ export class Protections {
   }
 
   byId(id: number): Protection | undefined {
-    for (const protection of this.#byKey.values()) if (protection.id === id) return protection;
-    return undefined;
+    const key = this.#keysById.get(id);
+    return key === undefined ? undefined : this.#byKey.get(key);
   }
 
   all(): IterableIterator<Protection> {
@@ -93,22 +94,31 @@ export class Protections {
     for (const [key, protection] of this.#byKey) {
       if (wanted.has(key)) continue;
       this.#byKey.delete(key);
+      this.#keysById.delete(protection.id);
       this.#removed.push(protection.id);
       commands.push({ op: 'remove-protection', protection: protection.id });
     }
-    const before = this.#text();
+    let isChanged = false;
+    const remember = (known: Set<string>, text: string): void => {
+      isChanged ||= !known.has(text);
+      known.add(text);
+    };
+    const forget = (known: Set<string>, isKept: (text: string) => boolean): void => {
+      for (const text of known) if (!isKept(text)) isChanged = known.delete(text);
+    };
     for (const [key, target] of wanted) {
-      if (target.tunnels.some((name) => this.#tunnels.has(name))) this.#everProtected.add(key);
+      if (target.tunnels.some((name) => this.#tunnels.has(name))) remember(this.#everProtected, key);
       const state = this.#everProtected.has(key) ? 'protected' : 'never-up';
-      if (state === 'protected') for (const name of target.tunnels) this.#tunnels.add(name);
+      if (state === 'protected') for (const name of target.tunnels) remember(this.#tunnels, name);
       const known = this.#byKey.get(key);
       const id = known?.id ?? this.#ids.take('tunnels with IPsec');
-      this.#byKey.set(key, { ...target, key, id, state });
+      this.#byKey.set(key, protectionOf(target, key, id, state));
+      this.#keysById.set(id, key);
       if (known?.state !== state) commands.push({ op: 'set-protection', protection: id, state });
     }
-    for (const key of this.#everProtected) if (!wanted.has(key) && !remembered(key)) this.#everProtected.delete(key);
-    for (const name of this.#tunnels) if (!asking.has(name)) this.#tunnels.delete(name);
-    if (this.#text() !== before) this.#write();
+    forget(this.#everProtected, (key) => wanted.has(key) || remembered(key));
+    forget(this.#tunnels, (name) => asking.has(name));
+    if (isChanged) this.#file.replace(this.#remembered());
     return commands;
   }
 
@@ -118,55 +128,27 @@ export class Protections {
     if (protection === undefined || protection.state === 'protected') return [];
     this.#everProtected.add(protection.key);
     for (const name of protection.tunnels) this.#tunnels.add(name);
-    this.#write();
-    this.#byKey.set(protection.key, { ...protection, state: 'protected' });
+    const more = { keys: [protection.key], tunnels: protection.tunnels };
+    this.#file.add(more, () => this.#remembered());
+    this.#byKey.set(protection.key, protectionOf(protection, protection.key, id, 'protected'));
     return [{ op: 'set-protection', protection: id, state: 'protected' }];
   }
 
-  #text(): string {
-    return `${JSON.stringify({ protected: [...this.#everProtected].sort(), tunnels: [...this.#tunnels].sort() })}\n`;
+  #remembered(): Remembered {
+    return { keys: [...this.#everProtected].sort(), tunnels: [...this.#tunnels].sort() };
   }
 
-  #write(): void {
-    const temporary = `${this.#path}.new`;
-    const fd = openSync(temporary, 'w', 0o600);
-    writeSync(fd, this.#text());
-    fsyncSync(fd);
-    closeSync(fd);
-    renameSync(temporary, this.#path);
+  close(): void {
+    this.#file.close();
   }
 }
 
-/** Keys and names of tunnels that were ever protected. */
-export interface Remembered {
-  readonly keys: readonly string[];
-  readonly tunnels: readonly string[];
-}
-
-/** @throws Error naming the file when it cannot be read or is not ours */
-export function rememberedProtections(path: string): Remembered {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return { keys: [], tunnels: [] };
-    throw error;
-  }
-  const mend = `${path} lists the tunnels that must never send plaintext again and cannot be read; look at it, and remove it only if plaintext is acceptable`;
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw new Error(mend);
-  }
-  if (typeof value !== 'object' || value === null || !('protected' in value) || !isTexts(value.protected))
-    throw new Error(mend);
-  // Files of the first version have no names.
-  const tunnels = 'tunnels' in value ? value.tunnels : [];
-  if (!isTexts(tunnels)) throw new Error(mend);
-  return { keys: value.protected, tunnels };
-}
-
-function isTexts(value: unknown): value is readonly string[] {
-  return Array.isArray(value) && value.every((item) => typeof item === 'string');
+/** Field by field: copies by spread may each get a hidden class of their own, and there are thousands of them. */
+function protectionOf(
+  { type, local, remote, port, tunnels }: WantedProtection,
+  key: string,
+  id: number,
+  state: ProtectionState,
+): Protection {
+  return { type, local, remote, port, tunnels, id, key, state };
 }

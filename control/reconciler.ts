@@ -4,6 +4,7 @@
  * a protection goes away only after the ports that travel under it.
  */
 import { createHash } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import type { Engine, EngineCommand, MarkMatch } from '../dataplane/index.ts';
 import type { Attach } from './attach.ts';
 import type { ChildRole } from './child-sas.ts';
@@ -34,6 +35,9 @@ export class Reconciler {
   readonly #fingerprints = new Map<string, string>();
   #desired: DesiredState | undefined;
   #plans: readonly ConnectionPlan[] = [];
+  /** Plans by the name of their IKE connection, and by the keys of the SPD rows that their children serve. */
+  #byConnection = new Map<string, ConnectionPlan>();
+  #byRow = new Map<string, ConnectionPlan>();
   #toldIssues = new Set<string>();
   #mark: string | undefined;
 
@@ -77,7 +81,7 @@ export class Reconciler {
     await this.#run(commands.filter((command) => command.op === 'set-protection'));
     await attach.apply(desired, underlay, (key) => protections.get(key)?.id, ofportOf);
     await this.#setMark(drop);
-    this.#setConnections(planConnections(desired.connections));
+    this.#setConnections(this.#keepPlans(planConnections(desired.connections)));
     await this.#run(commands.filter((command) => command.op === 'remove-protection'));
   }
 
@@ -88,7 +92,7 @@ export class Reconciler {
 
   /** The role of a child of an IKE connection, for the installation of its SAs. */
   roleOf(connection: string, child: string): ChildRole | undefined {
-    const plan = this.#plans.find((candidate) => candidate.connection.name === connection);
+    const plan = this.#byConnection.get(connection);
     const found = plan?.children.find((candidate) => candidate.child === child);
     const protection = found === undefined ? undefined : this.#options.protections.get(found.key);
     if (plan === undefined || found === undefined || protection === undefined) return undefined;
@@ -105,7 +109,7 @@ export class Reconciler {
   /** The IKE connection whose children serve a protection. */
   connectionOf(protection: number): string | undefined {
     const key = this.#options.protections.byId(protection)?.key;
-    return this.#plans.find((plan) => plan.children.some((child) => child.key === key))?.connection.name;
+    return key === undefined ? undefined : this.#byRow.get(key)?.connection.name;
   }
 
   async #run(commands: readonly EngineCommand[]): Promise<void> {
@@ -122,13 +126,24 @@ export class Reconciler {
     return markText(drop) !== this.#mark;
   }
 
+  /** Plans that say the same as before stay the same objects: IKE holds on to them, and there may be thousands. */
+  #keepPlans(plans: readonly ConnectionPlan[]): readonly ConnectionPlan[] {
+    return plans.map((plan) => {
+      const former = this.#byConnection.get(plan.connection.name);
+      // Keys and certificates are not compared here.
+      if (former?.connection.authentication.method !== 'psk') return plan;
+      return isDeepStrictEqual(former, plan) ? former : plan;
+    });
+  }
+
   /** The IKE engine compares: a connection that did not change keeps its SAs. */
   #setConnections(plans: readonly ConnectionPlan[]): void {
-    const names = new Set(plans.map((plan) => plan.connection.name));
     const former = this.#plans;
     this.#plans = plans;
+    this.#byConnection = new Map(plans.map((plan) => [plan.connection.name, plan]));
+    this.#byRow = new Map(plans.flatMap((plan) => plan.children.map(({ key }) => [key, plan])));
     for (const plan of former) {
-      if (!names.has(plan.connection.name))
+      if (!this.#byConnection.has(plan.connection.name))
         this.#options.ike.command({ command: 'remove-connection', name: plan.connection.name });
     }
     const { inheritance } = this.#options;
@@ -199,11 +214,12 @@ function rememberedKeys(desired: DesiredState): (key: string) => boolean {
   return (key) => keys.has(key);
 }
 
-/** All that a tunnel's configuration consists of. Held in memory only, as the database's replica is; never shown. */
+/** Of all that a tunnel's configuration consists of: a digest, as thousands of them are kept. In memory only; never shown. */
 function fingerprintOf(tunnel: TunnelState): string {
   const proof = tunnel.ipsec === undefined ? '' : proofOf(tunnel.ipsec.auth);
   const ppk = tunnel.ipsec?.options.ppk === undefined ? '' : digestOf(tunnel.ipsec.options.ppk.secret);
-  return JSON.stringify([tunnel.state, tunnel.reason, tunnel.settings, tunnel.ipsec?.options, proof, ppk]);
+  const text = JSON.stringify([tunnel.state, tunnel.reason, tunnel.settings, tunnel.ipsec?.options, proof, ppk]);
+  return createHash('sha256').update(text).digest('base64');
 }
 
 const digestOf = (secret: Secret): string => createHash('sha256').update(secret.reveal()).digest('hex');

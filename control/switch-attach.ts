@@ -15,6 +15,7 @@ import {
   type PortFailure,
   type ProtectionOf,
   protectionOfTunnel,
+  withProtection,
 } from './attach.ts';
 import type { BridgeState, DesiredState, PortState, TunnelState } from './config/desired-state.ts';
 import { Ids } from './ids.ts';
@@ -82,7 +83,7 @@ export class SwitchAttach implements Attach {
     await this.#setTunnelPorts(desired.tunnels, (tunnel) =>
       this.#setTunnelPort(tunnel, underlay, protectionOf, ofportOf(tunnel.uuid)),
     );
-    for (const bridge of desired.bridges) await this.#setMtus(bridge, desired, underlay);
+    await this.#setMtus(desired, underlay);
     await this.#options.taps.removeUnused(new Set(this.#tapNames()), this.#options.native, this.#options.links);
   }
 
@@ -210,7 +211,7 @@ export class SwitchAttach implements Attach {
       return undefined;
     }
     const protection = protectionOfTunnel(tunnel, protectionOf);
-    const engineTunnel: TunnelSettings = { ...tunnel.settings, protection };
+    const engineTunnel = withProtection(tunnel.settings, protection);
     const settings = JSON.stringify(engineTunnel);
     if (known?.settings === settings) {
       await this.#setUplink(known, underlay, tunnel.settings.remote);
@@ -275,16 +276,13 @@ export class SwitchAttach implements Attach {
   }
 
   /** A TAP without `mtu_request` gets what fits every tunnel of its bridge; without tunnels it keeps what it has. */
-  async #setMtus(bridge: BridgeState, desired: DesiredState, underlay: Underlay): Promise<void> {
-    const derived = derivedMtu(
-      desired.tunnels.filter((tunnel) => tunnel.bridgeUuid === bridge.uuid),
-      underlay,
-    );
+  async #setMtus(desired: DesiredState, underlay: Underlay): Promise<void> {
+    const derivedOf = derivedMtus(desired.tunnels, underlay);
     for (const port of desired.ports) {
       const attached = this.#ports.get(port.uuid);
-      if (port.bridgeUuid !== bridge.uuid || attached?.device.kind !== 'tap') continue;
+      if (attached?.device.kind !== 'tap') continue;
       const facts = underlay.link(port.name) ?? (await this.#options.links.linkFacts(port.name));
-      const mtu = port.mtu ?? derived;
+      const mtu = port.mtu ?? derivedOf.get(port.bridgeUuid);
       if (facts === undefined) continue;
       if (mtu !== undefined && facts.mtu !== mtu) await this.#options.links.setLink(port.name, { mtu });
       const current = mtu === undefined ? facts : { ...facts, mtu };
@@ -323,17 +321,17 @@ function clampMtu(mtu: number, family: 4 | 6): number {
   return Math.min(65_535, Math.max(SMALLEST_PATH_MTU[family], mtu));
 }
 
-/** The smallest of what fits each tunnel's route; undefined where no tunnel has one. Bytes. */
-function derivedMtu(tunnels: readonly TunnelState[], underlay: Underlay): number | undefined {
-  let smallest: number | undefined;
-  for (const { settings, wantsIpsec, ipsec } of tunnels) {
+/** By bridge, the smallest of what fits each tunnel's route; none where no tunnel has one. Bytes. */
+function derivedMtus(tunnels: readonly TunnelState[], underlay: Underlay): ReadonlyMap<string, number> {
+  const smallest = new Map<string, number>();
+  for (const { settings, wantsIpsec, ipsec, bridgeUuid } of tunnels) {
     const route = settings === undefined ? undefined : underlay.routeTo(settings.remote);
     const device = route === undefined ? undefined : underlay.link(route.device);
     if (settings === undefined || device === undefined) continue;
     const { mode, encapsulation } = ipsec?.options ?? {};
     const layers = wantsIpsec ? { tunnelMode: mode === 'tunnel', inUdp: encapsulation === 'yes' } : undefined;
     const mtu = innerMtu(device.mtu, tunnelOverhead(settings), layers, familyOf(settings.remote));
-    smallest = Math.min(smallest ?? mtu, mtu);
+    smallest.set(bridgeUuid, Math.min(smallest.get(bridgeUuid) ?? mtu, mtu));
   }
   return smallest;
 }

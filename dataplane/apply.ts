@@ -5,6 +5,7 @@
 
 import { FrameList } from './batch.ts';
 import { Capture } from './capture/capture.ts';
+import type { TunnelSettings } from './commands.ts';
 import { DevicePort, TapPort } from './io/port.ts';
 import { usesVnetHeaders } from './offload/offloads.ts';
 import type { WorkerCommand } from './runner.ts';
@@ -27,7 +28,7 @@ export function applyCommand(state: WorkerState, command: WorkerCommand): void {
       removePort(state, command.port);
       state.tunnels.set(makeTunnel(command.port, command.bridge ?? NO_BRIDGE, command.name, command.tunnel));
       if (command.bridge !== undefined) state.bridgePorts.add(command.bridge, command.port);
-      assignSenders(state);
+      state.senders.assign(command.port, markOf(state, command.tunnel));
       return;
     case 'set-bump-port':
       setBump(state, command);
@@ -39,7 +40,6 @@ export function applyCommand(state: WorkerState, command: WorkerCommand): void {
       return;
     case 'remove-port':
       removePort(state, command.port);
-      assignSenders(state);
       return;
     case 'set-path-mtu': {
       const tunnel = state.tunnels.tunnels[command.port];
@@ -52,8 +52,7 @@ export function applyCommand(state: WorkerState, command: WorkerCommand): void {
         value: command.drop?.value ?? 0,
         mask: command.drop?.mask ?? 0,
       };
-      state.uplinkMark = command.uplinkMark | 0;
-      assignSenders(state);
+      setUplinkMark(state, command.uplinkMark | 0);
       return;
     case 'set-protection':
       state.protections.set(command.protection, command.state);
@@ -74,7 +73,7 @@ export function applyCommand(state: WorkerState, command: WorkerCommand): void {
       state.protections.use(command.protection, command.slot);
       return;
     case 'remove-outbound-sa':
-      state.protections.stopUsing(command.slot);
+      state.protections.stopUsing(state.outboundSas.protection[command.slot], command.slot);
       state.outboundSas.remove(command.slot);
       return;
     case 'move-sa':
@@ -138,16 +137,15 @@ function removePort(state: WorkerState, port: number): void {
   if (state.routed?.port === port) state.routed = undefined;
   state.tunnels.remove(port);
   state.bridgePorts.remove(port);
+  state.senders.release(port);
 }
 
-/** One list for each mark that a tunnel of the moment sends with. */
-function assignSenders(state: WorkerState): void {
-  const marks: number[] = [];
-  for (const tunnel of state.tunnels.list()) {
-    const mark = (tunnel.egressMark ?? state.uplinkMark) | 0;
-    let index = marks.indexOf(mark);
-    if (index < 0) index = marks.push(mark) - 1;
-    state.senderOfPort[tunnel.port] = index;
-  }
-  state.senders = marks.map((mark) => ({ mark, list: new FrameList(state.arena.bytes, state.shared.arena.rows) }));
+function markOf(state: WorkerState, { egressMark }: TunnelSettings): number {
+  return (egressMark ?? state.uplinkMark) | 0;
+}
+
+function setUplinkMark(state: WorkerState, mark: number): void {
+  if (mark === state.uplinkMark) return;
+  state.uplinkMark = mark;
+  for (const { port, settings } of state.tunnels.list()) state.senders.assign(port, markOf(state, settings));
 }

@@ -3,11 +3,12 @@
  * replacement worker the full state again, in an order that is never more open than what it replaces.
  */
 
-import { type Family, familyOf } from './address-pairs.ts';
+import { familyOf } from './address-pairs.ts';
 import type { CaptureSettings } from './capture/capture.ts';
 import type { EngineCommand, InboundSa, MarkMatch, OutboundSa, ProtectionState } from './commands.ts';
+import { Demand } from './demand.ts';
 import { encapsulationOf } from './encap/encap.ts';
-import { type FamilyDemand, IP_PROTOCOL, type UplinkDemand } from './io/uplink.ts';
+import type { UplinkDemand } from './io/uplink.ts';
 import type { EngineLimits } from './limits.ts';
 import { PathMtus, SMALLEST_PATH_MTU } from './path-mtu.ts';
 import { makeTunnel } from './tunnel-table.ts';
@@ -16,14 +17,18 @@ type CommandOf<Op extends EngineCommand['op']> = Extract<EngineCommand, { op: Op
 /** TAP and device ports together: one poll takes 1024 descriptors, and the uplink has some of them. */
 const MAX_LOCAL_PORTS = 1000;
 
-type PortCommand = CommandOf<
-  'set-tap-port' | 'set-device-port' | 'set-tunnel-port' | 'set-bump-port' | 'set-route-port'
->;
+type TunnelCommand = CommandOf<'set-tunnel-port'>;
+type PortCommand = CommandOf<'set-tap-port' | 'set-device-port' | 'set-bump-port' | 'set-route-port'> | TunnelCommand;
 
 export class DesiredState {
   private readonly limits: EngineLimits;
   private readonly bridges = new Map<number, CommandOf<'set-bridge'>>();
   private readonly ports = new Map<number, PortCommand>();
+  /** How many of them are no tunnels. */
+  private localPorts = 0;
+  /** Tunnels by the protocol and port that they receive on. */
+  private readonly listening = new Map<string, Map<number, TunnelCommand>>();
+  private readonly demanded = new Demand();
   readonly paths = new PathMtus();
   /** Descriptors of the far ends of bumps, by their port ids. */
   private readonly nics = new Map<number, readonly number[]>();
@@ -64,23 +69,26 @@ export class DesiredState {
       case 'set-tunnel-port':
       case 'set-route-port':
         this.checkPort(command);
-        this.ports.set(command.port, command);
+        this.setPort(command);
         return;
       case 'set-bump-port':
         this.checkBump(command);
-        this.ports.set(command.port, command);
+        this.setPort(command);
         this.nics.set(command.nicPort, command.nicFds);
+        this.demanded.setNics(this.nics.size);
         return;
       case 'remove-port':
-        this.ports.delete(command.port);
+        this.removePort(command.port);
         this.paths.remove(command.port);
         this.nics.delete(command.port);
+        this.demanded.setNics(this.nics.size);
         return;
       case 'set-path-mtu':
         this.setPathMtu(command.port, command.mtu);
         return;
       case 'set-mark-policy':
         this.markPolicy = { drop: command.drop, uplinkMark: command.uplinkMark };
+        this.demanded.setUplinkMark(command.uplinkMark);
         return;
       case 'set-protection':
         this.setProtection(command.protection, command.state);
@@ -92,7 +100,7 @@ export class DesiredState {
         return;
       case 'add-inbound-sa':
         this.checkSa(command.sa);
-        this.inbound.set(command.sa.slot, copyOf(command.sa));
+        this.setInbound(command.sa.slot, copyOf(command.sa));
         return;
       case 'add-outbound-sa':
         this.checkSa(command.sa);
@@ -101,11 +109,10 @@ export class DesiredState {
         return;
       case 'remove-inbound-sa':
         this.inbound.get(command.slot)?.keyAndSalt.fill(0);
-        this.inbound.delete(command.slot);
+        this.setInbound(command.slot, undefined);
         return;
       case 'remove-outbound-sa':
         this.removeOutboundSa(command.slot);
-        for (const [protection, slot] of this.sending) if (slot === command.slot) this.sending.delete(protection);
         return;
       case 'move-sa':
         this.move(command);
@@ -157,27 +164,50 @@ export class DesiredState {
     return [...this.ports.keys(), ...this.nics.keys()].flatMap((port) => this.portDescriptors(port));
   }
 
-  /** What the uplink must receive and send with for the tunnels there are. */
+  /** What the uplink must receive and send with for the tunnels there are; the same object until that is something else. */
   demand(): UplinkDemand {
-    const ports = [...this.ports.values()];
-    const isRouted = ports.some((port) => port.op === 'set-route-port');
-    // Those of somebody else's userspace datapath cross its uplink, and nothing else of ours.
-    const tunnels = ports.flatMap((port) =>
-      port.op === 'set-tunnel-port' && (isRouted || port.bridge !== undefined) ? [port] : [],
-    );
-    const marks = new Set<number>([this.markPolicy.uplinkMark >>> 0]);
-    for (const { tunnel } of tunnels) if (tunnel.egressMark !== undefined) marks.add(tunnel.egressMark >>> 0);
-    const inUdp = new Set<Family>();
-    for (const { udp } of this.inbound.values()) if (udp !== undefined) inUdp.add(familyOf(udp.local.address));
-    const overIpv6 = tunnels.filter(({ tunnel }) => familyOf(tunnel.remote) === 6);
-    const overIpv4 = tunnels.filter(({ tunnel }) => familyOf(tunnel.remote) === 4);
-    // Beside another datapath the NIC's frames are all there is: a second copy of an ESP packet would be taken for a replay.
-    const esp = tunnels.length > 0 || this.nics.size === 0;
-    return {
-      ipv4: { ...familyDemand(overIpv4, inUdp.has(4)), esp },
-      ipv6: overIpv6.length > 0 || inUdp.has(6) ? familyDemand(overIpv6, inUdp.has(6)) : undefined,
-      marks: [...marks].sort((a, b) => a - b),
-    };
+    return this.demanded.current();
+  }
+
+  private setPort(command: PortCommand): void {
+    const isTunnel = command.op === 'set-tunnel-port';
+    // Before the one that it replaces goes, so that nothing is closed and opened again.
+    if (isTunnel) this.demanded.addTunnel(command.tunnel, command.bridge !== undefined);
+    if (command.op === 'set-route-port') this.demanded.addRoute();
+    this.removePort(command.port);
+    this.ports.set(command.port, command);
+    if (!isTunnel) {
+      this.localPorts++;
+      return;
+    }
+    const listener = listenerOf(command);
+    const others = this.listening.get(listener);
+    if (others === undefined) this.listening.set(listener, new Map([[command.port, command]]));
+    else others.set(command.port, command);
+  }
+
+  private removePort(port: number): void {
+    const known = this.ports.get(port);
+    if (known === undefined) return;
+    this.ports.delete(port);
+    if (known.op === 'set-route-port') this.demanded.removeRoute();
+    if (known.op !== 'set-tunnel-port') {
+      this.localPorts--;
+      return;
+    }
+    this.demanded.removeTunnel(known.tunnel, known.bridge !== undefined);
+    const listener = listenerOf(known);
+    const others = this.listening.get(listener);
+    others?.delete(port);
+    if (others?.size === 0) this.listening.delete(listener);
+  }
+
+  private setInbound(slot: number, sa: InboundSa | undefined): void {
+    const before = this.inbound.get(slot)?.udp;
+    if (sa === undefined) this.inbound.delete(slot);
+    else this.inbound.set(slot, sa);
+    if (sa?.udp !== undefined) this.demanded.addInUdp(sa.udp.local.address);
+    if (before !== undefined) this.demanded.removeInUdp(before.local.address);
   }
 
   private checkId(what: string, id: number, limit: number): void {
@@ -196,10 +226,9 @@ export class DesiredState {
       throw new Error(`port ${command.name}: bridge ${command.bridge} is not there; set the bridge first`);
     if (command.op !== 'set-tunnel-port') {
       if (command.fds.length === 0) throw new Error(`port ${command.name}: no descriptors; open the device first`);
-      const others = [...this.ports.values()].filter(
-        (port) => port.op !== 'set-tunnel-port' && port.port !== command.port,
-      );
-      if (others.length >= MAX_LOCAL_PORTS)
+      const known = this.ports.get(command.port);
+      const others = this.localPorts - (known === undefined || known.op === 'set-tunnel-port' ? 0 : 1);
+      if (others >= MAX_LOCAL_PORTS)
         throw new Error(
           `port ${command.name}: there are ${MAX_LOCAL_PORTS} TAP and device ports, and that is the limit`,
         );
@@ -209,14 +238,14 @@ export class DesiredState {
     if (protection !== undefined && !this.protections.has(protection))
       throw new Error(`tunnel ${command.name}: protection ${protection} is not there; set the protection first`);
     const tunnel = makeTunnel(command.port, command.bridge ?? -1, command.name, command.tunnel);
-    for (const other of this.ports.values()) {
-      if (other.op !== 'set-tunnel-port' || other.port === command.port || tunnel.state.port === 0) continue;
-      const { protocol } = tunnel.encapsulation;
-      if (encapsulationOf(other.tunnel.type).protocol !== protocol) continue;
-      if (other.tunnel.destinationPort === tunnel.state.port && other.tunnel.type !== command.tunnel.type)
-        throw new Error(
-          `tunnel ${command.name}: UDP port ${tunnel.state.port} belongs to ${other.tunnel.type} tunnel ${other.name}; set another dst_port`,
-        );
+    if (tunnel.state.port === 0) return;
+    // All that listen there are of one type, but for the tunnel that this one replaces.
+    for (const other of this.listening.get(listenerOf(command))?.values() ?? []) {
+      if (other.port === command.port) continue;
+      if (other.tunnel.type === command.tunnel.type) return;
+      throw new Error(
+        `tunnel ${command.name}: UDP port ${tunnel.state.port} belongs to ${other.tunnel.type} tunnel ${other.name}; set another dst_port`,
+      );
     }
   }
 
@@ -228,6 +257,7 @@ export class DesiredState {
     const others = (this.outboundSlots.get(sa.spi) ?? []).filter((other) => other !== slot);
     if (others.length > 0) this.outboundSlots.set(sa.spi, others);
     else this.outboundSlots.delete(sa.spi);
+    if (this.sending.get(sa.protection) === slot) this.sending.delete(sa.protection);
   }
 
   private setPathMtu(port: number, mtu: number): void {
@@ -263,7 +293,7 @@ export class DesiredState {
   private move({ direction, slot, udp }: CommandOf<'move-sa'>): void {
     const inbound = this.inbound.get(slot);
     const outbound = this.outbound.get(slot);
-    if (direction === 'in' && inbound?.udp !== undefined) this.inbound.set(slot, { ...inbound, udp });
+    if (direction === 'in' && inbound?.udp !== undefined) this.setInbound(slot, { ...inbound, udp });
     if (direction === 'out' && outbound?.udp !== undefined) this.outbound.set(slot, { ...outbound, udp });
   }
 
@@ -281,21 +311,9 @@ export class DesiredState {
   }
 }
 
-/** Only what decapsulates here takes tunnel packets in the clear. */
-function familyDemand(tunnels: readonly CommandOf<'set-tunnel-port'>[], espInUdp: boolean): FamilyDemand {
-  const udpPorts = new Set<number>();
-  const tcpPorts = new Set<number>();
-  let gre = false;
-  for (const { bridge, tunnel } of tunnels) {
-    if (bridge === undefined) continue;
-    const { type, destinationPort } = tunnel;
-    const { protocol } = encapsulationOf(type);
-    if (protocol === IP_PROTOCOL.gre) gre = true;
-    else if (protocol === IP_PROTOCOL.udp) udpPorts.add(destinationPort);
-    else if (protocol === IP_PROTOCOL.tcp) tcpPorts.add(destinationPort);
-  }
-  const ascending = (ports: Set<number>): number[] => [...ports].sort((a, b) => a - b);
-  return { esp: true, espInUdp, gre, udpPorts: ascending(udpPorts), tcpPorts: ascending(tcpPorts) };
+/** What a tunnel's packets are received by: GRE has no port, and its tunnels exclude nobody. */
+function listenerOf({ tunnel }: TunnelCommand): string {
+  return `${encapsulationOf(tunnel.type).protocol} ${tunnel.destinationPort}`;
 }
 
 /** The sender may wipe its keys when it likes. */

@@ -18,7 +18,7 @@ import { MmsgBackend } from './io/mmsg.ts';
 import { MmsgUplink } from './io/mmsg-uplink.ts';
 import type { FramePort } from './io/port.ts';
 import { loadRawSocket, RawSocketBackend } from './io/raw-socket.ts';
-import type { UplinkBackend, UplinkDescriptors } from './io/uplink.ts';
+import type { UplinkBackend, UplinkDemand, UplinkDescriptors } from './io/uplink.ts';
 import { DEFAULT_LIMITS, type EngineLimits } from './limits.ts';
 import { allOffloads, type Offloads, usesVnetHeaders } from './offload/offloads.ts';
 import { TUN_CHECKSUM, TUN_TSO, TUN_USO } from './offload/vnet-header.ts';
@@ -54,18 +54,6 @@ export interface EngineOptions {
   readonly makeRunner?: (context: InlineContext, host: RunnerHost) => Runner;
 }
 
-/** Commands after which the uplink may need other sockets: it is asked of all tunnels and SAs, so not after every command. */
-const CHANGE_DEMAND: ReadonlySet<EngineCommand['op']> = new Set([
-  'set-tunnel-port',
-  'set-bump-port',
-  'set-route-port',
-  'remove-port',
-  'set-mark-policy',
-  'add-inbound-sa',
-  'remove-inbound-sa',
-  'move-sa',
-]);
-
 /** How often aged addresses are taken out of the FDB, which look-ups do not see anyway, and old path MTUs are forgotten. */
 const SWEEP_MS = 5000;
 
@@ -83,7 +71,7 @@ export class Engine {
   private icmp: IcmpListener | undefined;
   private uplink: readonly UplinkDescriptors[];
   /** The demand that `uplink` meets. */
-  private demanded: string;
+  private met: UplinkDemand;
   /** The uplink's sockets are changed by one command at a time. */
   private lastApplied: Promise<void> = Promise.resolve();
 
@@ -99,9 +87,8 @@ export class Engine {
     this.learned = new Fdb(fdbSize(limits), this.shared.fdb);
     this.reader = new CounterReader(this.shared.counters, workers, limits, this.sas);
     this.spis = new SpiAllocator({ workers, slots: limits.saSlots, random: options.random, now: () => this.now() });
-    const demand = this.desired.demand();
-    this.demanded = JSON.stringify(demand);
-    this.uplink = backend.open(demand);
+    this.met = this.desired.demand();
+    this.uplink = backend.open(this.met);
     this.sweeper = setInterval(() => this.sweep(), SWEEP_MS).unref();
   }
 
@@ -264,7 +251,7 @@ export class Engine {
     if (runner === undefined) throw new Error(`engine is stopped: ${command.op} came too late`);
     const replaced = 'port' in command ? this.desired.portDescriptors(command.port) : [];
     this.desired.record(command);
-    if (CHANGE_DEMAND.has(command.op)) await this.meetDemand();
+    await this.meetDemand();
     this.prepare(command);
     const [posted] = command.op === 'set-path-mtu' ? this.desired.pathMtus([command.port]) : [command];
     await this.post(() => posted!);
@@ -274,10 +261,9 @@ export class Engine {
   /** Opens and closes what the uplink needs for the tunnels and SAs of now. */
   private async meetDemand(): Promise<void> {
     const demand = this.desired.demand();
-    const text = JSON.stringify(demand);
-    if (text === this.demanded) return;
+    if (demand === this.met) return;
     this.uplink = this.backend.open(demand);
-    this.demanded = text;
+    this.met = demand;
     await this.post((worker) => ({ op: 'set-uplink', uplink: this.uplink[worker] }));
     this.backend.settle();
   }

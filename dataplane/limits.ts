@@ -1,4 +1,10 @@
-/** How many of each thing the engine has room for. Ids that commands carry must stay below these numbers. */
+/**
+ * How many of each thing the engine has room for. Ids that commands carry must stay below these numbers.
+ *
+ * The slots of SAs are what an SPI can name (steering.ts). A UDP tunnel has two children, and each of them a successor
+ * beside it while it is rekeyed: four inbound SAs at most, so there is room for a quarter as many protections. Tunnels that
+ * only their keys tell apart share one; but a port is what a bridge floods to, so there are no more of those.
+ */
 
 export interface EngineLimits {
   readonly ports: number;
@@ -11,7 +17,7 @@ export interface EngineLimits {
 }
 
 export const DEFAULT_LIMITS: EngineLimits = {
-  ports: 4096,
+  ports: 16_384,
   bridges: 1024,
   protections: 16_384,
   saSlots: 65_536,

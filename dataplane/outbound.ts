@@ -299,13 +299,14 @@ function writeOuterHeaders(state: WorkerState): void {
         pairs.words[remote],
       );
     }
-    state.senders[state.senderOfPort[port]].list.add(row, offset[row], length[row]);
+    state.senders.all[state.senders.ofPort[port]].list.add(row, offset[row], length[row]);
   }
 }
 
 function send(state: WorkerState): void {
-  for (let i = 0; i < state.senders.length; i++) {
-    const { mark, list } = state.senders[i];
+  const senders = state.senders.all;
+  for (let i = 0; i < senders.length; i++) {
+    const { mark, list } = senders[i];
     if (list.count === 0) continue;
     state.uplink.send(list, mark);
     let sent = 0;

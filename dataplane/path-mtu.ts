@@ -115,7 +115,8 @@ interface Learned {
 /** The MTU of each tunnel port's path. */
 export class PathMtus {
   private readonly byPort = new Map<number, PortPath>();
-  private readonly byPath = new Map<string, PortPath[]>();
+  /** By path, then by port. */
+  private readonly byPath = new Map<string, Map<number, PortPath>>();
   private readonly learned = new Map<string, Learned>();
 
   /** The MTU of a tunnel port's uplink. */
@@ -124,7 +125,9 @@ export class PathMtus {
     const path = pathOf(tunnel);
     const row = { port, tunnel, uplinkMtu };
     this.byPort.set(port, row);
-    this.byPath.set(path, [...(this.byPath.get(path) ?? []), row]);
+    const others = this.byPath.get(path);
+    if (others === undefined) this.byPath.set(path, new Map([[port, row]]));
+    else others.set(port, row);
   }
 
   /** What was learned of a path goes with its last tunnel. */
@@ -150,9 +153,7 @@ export class PathMtus {
     const path = this.pathQuoted(message, sent);
     if (path === undefined) return [];
     const mtu = Math.max(message.mtu, SMALLEST_PATH_MTU[message.family]);
-    const concerned = (this.byPath.get(path) ?? []).filter(
-      ({ port, tunnel }) => heedsPath(tunnel) && mtu < this.mtuOf(port),
-    );
+    const concerned = this.portsOf(path).filter(({ port, tunnel }) => heedsPath(tunnel) && mtu < this.mtuOf(port));
     if (concerned.length > 0) this.learned.set(path, { mtu, until: now + PATH_MTU_LIFE_MS });
     return concerned.map(({ port }) => port);
   }
@@ -163,7 +164,7 @@ export class PathMtus {
     for (const [path, { until }] of this.learned) {
       if (until > now) continue;
       this.learned.delete(path);
-      changed.push(...(this.byPath.get(path) ?? []).map(({ port }) => port));
+      for (const { port } of this.portsOf(path)) changed.push(port);
     }
     return changed;
   }
@@ -178,19 +179,23 @@ export class PathMtus {
       if (path !== undefined) return path;
     }
     const path = pathOf(message);
-    const isOurs = this.byPath.get(path)?.some(({ tunnel }) => quotesPlaintext(message, tunnel, sent));
-    return isOurs === true ? path : undefined;
+    const isOurs = this.portsOf(path).some(({ tunnel }) => quotesPlaintext(message, tunnel, sent));
+    return isOurs ? path : undefined;
   }
 
   private take(port: number): string | undefined {
     const known = this.byPort.get(port);
     if (known === undefined) return undefined;
     const path = pathOf(known.tunnel);
-    const others = (this.byPath.get(path) ?? []).filter((other) => other.port !== port);
-    if (others.length > 0) this.byPath.set(path, others);
-    else this.byPath.delete(path);
+    const others = this.byPath.get(path);
+    others?.delete(port);
+    if (others?.size === 0) this.byPath.delete(path);
     this.byPort.delete(port);
     return path;
+  }
+
+  private portsOf(path: string): PortPath[] {
+    return [...(this.byPath.get(path)?.values() ?? [])];
   }
 }
 

@@ -28,8 +28,12 @@ export class Pipeline {
   }
 
   apply(command: WorkerCommand): void {
+    const { localPorts } = this.state;
+    // A tunnel is no source, and there may be ten thousand of them.
+    const before = 'port' in command ? localPorts[command.port] : undefined;
     applyCommand(this.state, command);
-    if (command.op.endsWith('-port') || command.op === 'set-uplink') this.findSources();
+    const after = 'port' in command ? localPorts[command.port] : undefined;
+    if (before !== after || command.op === 'set-uplink') this.findSources();
   }
 
   /** The error's text, or undefined when it went well. */

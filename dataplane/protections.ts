@@ -62,8 +62,8 @@ export class Protections {
     return state === PROTECTION_STATE.none ? PROTECTION_STATE.invalid : state;
   }
 
-  /** The outbound SA is about to go: whoever sends on it sends on none. */
-  stopUsing(slot: number): void {
-    for (let id = 0; id < this.outboundSa.length; id++) if (this.outboundSa[id] === slot) this.outboundSa[id] = NO_SA;
+  /** An outbound SA of the protection is about to go: if its packets leave on this SA, they leave on none. */
+  stopUsing(id: number, slot: number): void {
+    if (this.outboundSa[id] === slot) this.outboundSa[id] = NO_SA;
   }
 }

@@ -48,14 +48,20 @@ export class SpiAllocator {
   private readonly spiOfSlot: Uint32Array;
   /** Slots never used yet begin here. */
   private fresh = 0;
-  /** Released slots, oldest first. */
-  private readonly resting: { slot: number; until: number }[] = [];
+  /** Until when each released slot rests; -1: it does not. */
+  private readonly restsUntil: Float64Array;
+  /** Resting slots in the order of their release, a ring: none is in it twice. */
+  private readonly resting: Int32Array;
+  private oldest = 0;
+  private restingCount = 0;
   private nextWorker = 0;
 
   constructor(options: SpiAllocatorOptions) {
     this.options = options;
     this.quarantineMs = options.quarantineMs ?? QUARANTINE_MS;
     this.spiOfSlot = new Uint32Array(options.slots);
+    this.restsUntil = new Float64Array(options.slots).fill(-1);
+    this.resting = new Int32Array(options.slots);
   }
 
   /** A fresh SPI, workers in turn. Throws when every slot is in use or resting. */
@@ -81,21 +87,29 @@ export class SpiAllocator {
   release(spi: number): void {
     const slot = slotOfSpi(spi);
     if (slot >= this.spiOfSlot.length || this.spiOfSlot[slot] !== spi) return;
-    if (this.resting.some((rest) => rest.slot === slot)) return;
-    this.resting.push({ slot, until: this.options.now() + this.quarantineMs });
+    if (this.isResting(slot)) return;
+    this.restsUntil[slot] = this.options.now() + this.quarantineMs;
+    this.resting[(this.oldest + this.restingCount) % this.resting.length] = slot;
+    this.restingCount++;
   }
 
   /** Whether the SPI is allocated and not released. */
   holds(spi: number): boolean {
     const slot = slotOfSpi(spi);
-    return this.spiOfSlot[slot] === spi && !this.resting.some((rest) => rest.slot === slot);
+    return this.spiOfSlot[slot] === spi && !this.isResting(slot);
+  }
+
+  private isResting(slot: number): boolean {
+    return this.restsUntil[slot]! >= 0;
   }
 
   private freeSlot(): number {
-    const oldest = this.resting[0];
-    if (oldest !== undefined && oldest.until <= this.options.now()) {
-      this.resting.shift();
-      return oldest.slot;
+    const oldest = this.resting[this.oldest]!;
+    if (this.restingCount > 0 && this.restsUntil[oldest]! <= this.options.now()) {
+      this.oldest = (this.oldest + 1) % this.resting.length;
+      this.restingCount--;
+      this.restsUntil[oldest] = -1;
+      return oldest;
     }
     while (this.fresh < this.spiOfSlot.length) {
       const slot = this.fresh++;

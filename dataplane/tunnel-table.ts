@@ -12,6 +12,7 @@ import { TUNNEL_TYPES } from './batch.ts';
 import type { TunnelSettings, TunnelType } from './commands.ts';
 import { encapState, encapsulationOf } from './encap/encap.ts';
 import type { EncapState, Encapsulation } from './encap/encapsulation.ts';
+import { NO_PROTECTION, TunnelGroup } from './tunnel-group.ts';
 import { TupleIndex } from './tuple-index.ts';
 import { IPV4_DONT_FRAGMENT, PROTOCOL_TCP } from './wire/ipv4.ts';
 
@@ -21,7 +22,6 @@ const ANY_KEY = 1;
 const PORTS = 65_536;
 /** Where a TTL is to be inherited and there is none. */
 const DEFAULT_TTL = 64;
-const NO_PROTECTION = -1;
 /** Whatever IP can carry: the uplink then says what it refuses. */
 const UNKNOWN_PATH_MTU = 65_535;
 
@@ -121,8 +121,8 @@ export class TunnelTable {
   sttTunnels = 0;
   private readonly byKey = new TupleIndex();
   private readonly byAddresses = new TupleIndex();
-  /** Tunnels by what the indices have in common, in the order they came. */
-  private readonly sameAddresses = new Map<string, Tunnel[]>();
+  /** By the tunnel that decides for it, as `byAddresses` names it. */
+  private readonly groups = new Map<number, TunnelGroup>();
 
   constructor(limit: number, pairs: AddressPairs) {
     this.tunnels = new Array<Tunnel | undefined>(limit).fill(undefined);
@@ -139,7 +139,7 @@ export class TunnelTable {
       this.usersOfPorts.set(at, (this.usersOfPorts.get(at) ?? 0) + 1);
       this.typesOfPorts[at] = tunnel.type;
     }
-    this.regroup(tunnel, (group) => [...group, tunnel]);
+    this.join(tunnel);
   }
 
   remove(port: number): void {
@@ -147,7 +147,7 @@ export class TunnelTable {
     if (tunnel === undefined) return;
     this.tunnels[port] = undefined;
     if (tunnel.type === STT) this.sttTunnels--;
-    this.regroup(tunnel, (group) => group.filter((other) => other !== tunnel));
+    this.leave(tunnel);
     if (tunnel.state.port > 0) {
       const at = portIndex(tunnel.encapsulation.protocol, tunnel.state.port);
       const users = (this.usersOfPorts.get(at) ?? 0) - 1;
@@ -182,27 +182,46 @@ export class TunnelTable {
     return this.byAddresses.get((type << 16) | udpPort, pair, 0);
   }
 
-  /** Changes the tunnels that share type, port and addresses with this one; then the indices and who protects them. */
-  private regroup(tunnel: Tunnel, change: (group: readonly Tunnel[]) => Tunnel[]): void {
+  private join(tunnel: Tunnel): void {
     const kind = kindOf(tunnel);
-    const name = `${kind} ${tunnel.pair}`;
-    const before = this.sameAddresses.get(name) ?? [];
-    for (const other of before) this.byKey.delete(kind | (keyKind(other) << 24), tunnel.pair, keyWord(other));
-    this.byAddresses.delete(kind, tunnel.pair, 0);
-    const group = change(before);
-    if (group.length === 0) {
-      this.sameAddresses.delete(name);
+    const keyed = kind | (keyKind(tunnel) << 24);
+    const group = this.takeGroup(tunnel) ?? new TunnelGroup();
+    // Where two have one key the first of them counts.
+    const isDouble = this.byKey.get(keyed, tunnel.pair, keyWord(tunnel)) >= 0;
+    if (!isDouble) this.byKey.set(keyed, tunnel.pair, keyWord(tunnel), tunnel.port);
+    group.add(tunnel, isDouble);
+    this.enter(tunnel, group);
+  }
+
+  private leave(tunnel: Tunnel): void {
+    const keyed = kindOf(tunnel) | (keyKind(tunnel) << 24);
+    const group = this.takeGroup(tunnel);
+    const heir = group?.remove(
+      tunnel,
+      (other) => keyKind(other) === keyKind(tunnel) && keyWord(other) === keyWord(tunnel),
+    );
+    if (heir !== undefined) this.byKey.set(keyed, tunnel.pair, keyWord(tunnel), heir.port);
+    else this.byKey.delete(keyed, tunnel.pair, keyWord(tunnel));
+    if (group !== undefined) this.enter(tunnel, group);
+  }
+
+  /** The group of the tunnel's type, port and addresses, out of the index until it is entered again. */
+  private takeGroup({ type, state, pair }: Tunnel): TunnelGroup | undefined {
+    const decides = this.lookupAddresses(type, state.port, pair);
+    const group = this.groups.get(decides);
+    this.groups.delete(decides);
+    return group;
+  }
+
+  /** One that is protected decides for all of them. */
+  private enter(tunnel: Tunnel, group: TunnelGroup): void {
+    const { decides } = group;
+    if (decides === undefined) {
+      this.byAddresses.delete(kindOf(tunnel), tunnel.pair, 0);
       return;
     }
-    this.sameAddresses.set(name, group);
-    // Where two have one key the first of them counts, so it is entered last.
-    for (const other of group.toReversed())
-      this.byKey.set(kind | (keyKind(other) << 24), tunnel.pair, keyWord(other), other.port);
-    // One that is protected decides for all of them.
-    const decides = group.find((other) => other.ownProtection >= 0) ?? group[0]!;
-    this.byAddresses.set(kind, tunnel.pair, 0, decides.port);
-    for (const other of group)
-      other.protection = other.ownProtection >= 0 ? other.ownProtection : decides.ownProtection;
+    this.byAddresses.set(kindOf(tunnel), tunnel.pair, 0, decides.port);
+    this.groups.set(decides.port, group);
   }
 }
 

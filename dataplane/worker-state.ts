@@ -25,6 +25,7 @@ import { usesVnetHeaders } from './offload/offloads.ts';
 import { Segmenter } from './offload/segment.ts';
 import type { MarkRule } from './policy.ts';
 import { Protections } from './protections.ts';
+import { Senders } from './senders.ts';
 import { fdbSize, type SharedState, saMemorySize } from './shared-state.ts';
 import { SttReassembly } from './stt/reassembly.ts';
 import { BridgePorts } from './switch/bridge-ports.ts';
@@ -54,12 +55,6 @@ export interface Bump {
   readonly outside: LocalPort;
   /** Mark of what leaves through it, as int32. */
   readonly mark: number;
-}
-
-/** Packets of the batch at hand that leave with one mark. */
-export interface Sender {
-  readonly mark: number;
-  readonly list: FrameList;
 }
 
 const AEADS: Readonly<Record<Aead['name'], (native: Native) => Aead>> = {
@@ -124,9 +119,8 @@ export class WorkerState implements WorkerContext {
   readonly bumpFrames: BumpFrames;
   /** The TUN of the kernel's own tunnels (routed.ts). */
   routed: LocalPort | undefined;
-  /** One for each mark; the tunnels' index into it is in senderOfPort. */
-  senders: readonly Sender[] = [];
-  readonly senderOfPort: Int32Array;
+  /** What leaves with each mark. */
+  readonly senders: Senders;
   /** Ports that have frames of the batch at hand on their list. */
   readonly busyPorts: LocalPort[] = [];
   /** Where a tunnel header's values are read into (encapsulation.ts). */
@@ -174,6 +168,6 @@ export class WorkerState implements WorkerContext {
     this.localPorts = new Array<LocalPort | undefined>(shared.limits.ports).fill(undefined);
     this.bumps = new Array<Bump | undefined>(shared.limits.ports).fill(undefined);
     this.bumpFrames = new BumpFrames(shared.arena.rows);
-    this.senderOfPort = new Int32Array(shared.limits.ports);
+    this.senders = new Senders(shared.limits.ports, this.arena.bytes, shared.arena.rows);
   }
 }

@@ -85,9 +85,21 @@ export function offer(configs: readonly ProposalConfig[], protocol: 'IKE' | 'ESP
     number: index + 1,
     protocol,
     spi,
-    transforms: TYPES.flatMap((type) => ofType(config.transforms, type)),
-    unknown: [],
+    transforms: offered(config),
+    unknown: NONE,
   }));
+}
+
+const NONE: readonly never[] = [];
+/** Thousands of connections offer what one list of proposals says. */
+const sorted = new WeakMap<ProposalConfig, readonly Transform[]>();
+
+function offered(config: ProposalConfig): readonly Transform[] {
+  const known = sorted.get(config);
+  if (known !== undefined) return known;
+  const transforms = TYPES.flatMap((type) => ofType(config.transforms, type));
+  sorted.set(config, transforms);
+  return transforms;
 }
 
 /** What a responder's choice depends on besides the two lists. */

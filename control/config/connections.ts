@@ -7,6 +7,7 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { TunnelKey } from '../../dataplane/commands.ts';
+import { copyWith } from '../copy.ts';
 import type { ConnectionState, DesiredState, IpsecAuth, TunnelState } from './desired-state.ts';
 import { sameIpsecOptions } from './ipsec-options.ts';
 import type { Issue } from './issue.ts';
@@ -32,51 +33,55 @@ export function joinTunnels(drafts: readonly TunnelDraft[], previous: DesiredSta
   const issues: Issue[] = drafts.flatMap((draft) => draft.issues);
   const ports = new Map<string, string>();
   const pairs = new Map<string, { readonly name: string; readonly draft: TunnelDraft }>();
-  const connections = new Map<string, ConnectionState>();
+  const connections = new Map<string, ConnectionState & { readonly tunnels: string[] }>();
   const judged: TunnelState[] = [];
 
   for (const draft of inPrecedence(drafts, previous)) {
     const { tunnel } = draft;
     const { settings, name } = tunnel;
     if (settings === undefined || tunnel.state === 'INVALID') {
-      judged.push({ ...tunnel, ipsec: undefined, connection: undefined });
+      judged.push(judge(tunnel, { ipsec: undefined, connection: undefined }));
       continue;
     }
     const port = `${connectionKey(settings)} ${keyText(settings.inKey)}`;
     const twin = ports.get(port);
     if (twin !== undefined) {
       const reason = `same type, addresses, key and port as interface ${twin}: give one of them another options:key`;
-      judged.push({ ...tunnel, ...invalid(reason), settings: undefined });
+      judged.push(judge(tunnel, { ...invalid(reason), settings: undefined }));
       continue;
     }
     const { ipsec } = draft;
     const pair = `${settings.local} ${settings.remote}`;
     const other = pairs.get(pair);
     if (ipsec !== undefined && other?.draft.ipsec !== undefined && !sameAuth(ipsec.auth, other.draft.ipsec.auth)) {
-      judged.push({ ...tunnel, ...invalid(differingAuth(ipsec.auth, name, other.name, settings)) });
+      judged.push(judge(tunnel, invalid(differingAuth(ipsec.auth, name, other.name, settings))));
       continue;
     }
     ports.set(port, name);
     if (ipsec === undefined) {
-      judged.push({ ...tunnel, ipsec: undefined, connection: undefined });
+      judged.push(judge(tunnel, { ipsec: undefined, connection: undefined }));
       continue;
     }
     if (other === undefined) pairs.set(pair, { name, draft });
     const key = connectionKey(settings);
     const shared = connections.get(key);
-    connections.set(
-      key,
-      shared === undefined ? newConnection(key, settings, draft) : { ...shared, tunnels: [...shared.tunnels, name] },
-    );
+    if (shared === undefined) connections.set(key, newConnection(key, settings, draft));
+    else shared.tunnels.push(name);
     if (shared !== undefined && !sameIpsecOptions(shared.options, ipsec.options)) {
       issues.push(optionsIgnored(name, shared.tunnels[0] ?? ''));
     }
     const options = shared?.options ?? ipsec.options;
-    judged.push({ ...tunnel, ipsec: { connection: key, auth: ipsec.auth, options }, connection: key });
+    judged.push(judge(tunnel, { ipsec: { connection: key, auth: ipsec.auth, options }, connection: key }));
   }
 
   const tunnels = judged.map((tunnel) => travelsUnder(tunnel, connections, issues));
   return { tunnels: tunnels.sort(byName), connections: [...connections.values()], issues };
+}
+
+type Verdict = Pick<TunnelState, 'ipsec' | 'connection'> & Partial<TunnelState>;
+
+function judge(tunnel: TunnelDraft['tunnel'], verdict: Verdict): TunnelState {
+  return copyWith(tunnel, verdict);
 }
 
 function byName(a: { readonly name: string }, b: { readonly name: string }): number {
@@ -121,7 +126,7 @@ function keyText(key: TunnelKey): string {
   return String(key.kind === 'fixed' ? key.key : 0);
 }
 
-function newConnection(key: string, settings: Settings, draft: TunnelDraft): ConnectionState {
+function newConnection(key: string, settings: Settings, draft: TunnelDraft): ConnectionState & { tunnels: string[] } {
   const { type, local, remote, destinationPort } = settings;
   const { auth, options } = draft.ipsec!;
   return { key, type, local, remote, port: destinationPort, auth, options, tunnels: [draft.tunnel.name] };
@@ -153,5 +158,5 @@ function travelsUnder(
     expected: `what interface ${connection.tunnels[0]} has, for both have the same type, addresses and port`,
     mend: 'its packets are protected together with that one; set the same psk to say so',
   });
-  return { ...tunnel, connection: connection.key };
+  return copyWith(tunnel, { connection: connection.key });
 }

@@ -26,6 +26,7 @@ const PLAIN_KEYS = new Set(
 );
 /** A mistyped key of a secret has a secret as value all the same. */
 const LIKE_A_SECRET = /psk|ppk|secret|key|pass/i;
+const NO_OPTIONS: ReadonlyMap<string, string> = new Map();
 
 export function isTunnelType(type: string): type is TunnelType {
   return Object.hasOwn(ENCAPSULATIONS, type);
@@ -114,6 +115,7 @@ export function draftTunnel(
 
 function customOptions(options: ReadonlyMap<string, string>): ReadonlyMap<string, string> {
   const custom = [...options].filter(([key]) => key.startsWith(IPSEC_PREFIX));
+  if (custom.length === 0) return NO_OPTIONS;
   return new Map(
     custom.map(([key, value]) => [
       key.slice(IPSEC_PREFIX.length),

@@ -3,7 +3,7 @@ import type { Native } from '../../native-shims/index.ts';
 import type { DesiredState } from '../config/desired-state.ts';
 import type { CredentialPaths, Credentials } from '../credentials/credentials.ts';
 import type { Replica } from '../ovsdb/database.ts';
-import type { Remembered } from '../protections.ts';
+import type { Remembered } from '../protection-file.ts';
 import type { Underlay } from '../underlay.ts';
 import type { Process } from './processes.ts';
 

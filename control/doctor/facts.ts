@@ -8,7 +8,7 @@ import { CredentialStore } from '../credentials/credentials.ts';
 import { KEYING_LOCK } from '../interface-status.ts';
 import type { Database, Replica } from '../ovsdb/database.ts';
 import { openDatabase } from '../ovsdb/open.ts';
-import { rememberedProtections } from '../protections.ts';
+import { ProtectionFile } from '../protection-file.ts';
 import { readUnderlay, remotesOf } from '../underlay.ts';
 import { PROGRAM } from '../version.ts';
 import { DATAPATH_LOCK } from '../write-back.ts';
@@ -100,5 +100,5 @@ async function readConfiguration(replica: Replica, protectedPath: string): Promi
     defaultLocalAddress: (remote) => underlay.routeTo(remote)?.source,
     parseProposals: (protocol, text) => (protocol === 'ike' ? parseIkeProposal(text) : parseEspProposal(text)),
   });
-  return { desired, underlay, credentials, paths, remembered: rememberedProtections(protectedPath) };
+  return { desired, underlay, credentials, paths, remembered: new ProtectionFile(protectedPath).read() };
 }

@@ -22,6 +22,7 @@ import {
   type TransactionResult,
 } from './database.ts';
 import { FileDatabaseError, type FileTables, parseFileRows } from './file-rows.ts';
+import { rowWith } from './row-store.ts';
 import { defaultValue } from './schema.ts';
 import { COLUMNS, SWITCH_SCHEMA } from './switch-columns.ts';
 import { failedTransaction } from './transaction.ts';
@@ -181,7 +182,7 @@ export class FileDatabase extends EventEmitter<DatabaseEvents> implements Databa
         new Map(
           [...rows].map(([uuid, { row, stated }]) => {
             const written = Object.entries(this.#written.get(uuid) ?? {}).filter(([column]) => !stated.has(column));
-            return [uuid, { ...row, ...Object.fromEntries(written) }];
+            return [uuid, rowWith(row, Object.fromEntries(written))];
           }),
         ),
       ]),
@@ -220,14 +221,14 @@ export class FileDatabase extends EventEmitter<DatabaseEvents> implements Databa
       const uuid = randomUUID();
       if (operation.name !== undefined) names.set(operation.name, uuid);
       const defaults = Object.fromEntries([...columns].map(([column, type]) => [column, defaultValue(type)]));
-      rows.set(uuid, { ...defaults, ...this.#known(operation.table, operation.row, names) });
+      rows.set(uuid, rowWith(defaults, this.#known(operation.table, operation.row, names)));
       return { uuid };
     }
     const row = rows.get(operation.uuid);
     if (row === undefined) return { count: 0 };
     switch (operation.op) {
       case 'update':
-        rows.set(operation.uuid, { ...row, ...this.#known(operation.table, operation.row, names) });
+        rows.set(operation.uuid, rowWith(row, this.#known(operation.table, operation.row, names)));
         return { count: 1 };
       case 'delete':
         rows.delete(operation.uuid);
@@ -238,7 +239,7 @@ export class FileDatabase extends EventEmitter<DatabaseEvents> implements Databa
         const map = new Map<Atom, Atom>(value instanceof Map ? value : []);
         if (operation.op === 'remove-keys') for (const key of operation.keys) map.delete(key);
         else for (const [key, item] of Object.entries(operation.entries)) map.set(key, item);
-        rows.set(operation.uuid, { ...row, [operation.column]: map });
+        rows.set(operation.uuid, rowWith(row, { [operation.column]: map }));
         return { count: 1 };
       }
       case 'expect':
@@ -265,13 +266,21 @@ export class FileDatabase extends EventEmitter<DatabaseEvents> implements Databa
  */
 function changedTables(before: Tables, after: Tables): Set<string> {
   const names = new Set([...before.keys(), ...after.keys()]);
-  return new Set([...names].filter((name) => !isDeepStrictEqual(monitored(name, before), monitored(name, after))));
+  return new Set([...names].filter((name) => isChanged(name, before.get(name), after.get(name))));
 }
 
-function monitored(table: string, tables: Tables): Map<string, Row> {
-  const columns = new Set(COLUMNS[table] ?? []);
-  const rows = [...(tables.get(table) ?? [])].map(
-    ([uuid, row]) => [uuid, Object.fromEntries(Object.entries(row).filter(([name]) => columns.has(name)))] as const,
-  );
-  return new Map(rows);
+/** Rows are replaced and never changed, so most of them are seen to be the same without a look at their columns. */
+function isChanged(
+  table: string,
+  before: ReadonlyMap<string, Row> | undefined,
+  after: ReadonlyMap<string, Row> | undefined,
+): boolean {
+  if (before?.size !== after?.size) return true;
+  const columns = COLUMNS[table] ?? [];
+  for (const [uuid, row] of after ?? []) {
+    const former = before?.get(uuid);
+    if (former === row) continue;
+    if (former === undefined || columns.some((column) => !isDeepStrictEqual(former[column], row[column]))) return true;
+  }
+  return false;
 }

@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { quote } from '../config/issue.ts';
 import type { Atom, Row, Value } from './database.ts';
+import { rowWith } from './row-store.ts';
 import { type AtomType, type ColumnType, defaultValue, isUuid } from './schema.ts';
 import { SWITCH_SCHEMA } from './switch-columns.ts';
 
@@ -147,9 +148,10 @@ class RowBuilder {
     if (this.#byName.has(`${table} ${name}`) || this.#tables.get(table)?.has(uuid)) {
       throw new FileDatabaseError(`${table}: two rows are ${quote(name)}`);
     }
-    const row: Record<string, Value> = {};
-    for (const [column, type] of SWITCH_SCHEMA.get(table) ?? []) row[column] = columns[column] ?? defaultValue(type);
-    if (table !== ROOT) row.name = name;
+    const values = table === ROOT ? columns : { ...columns, name };
+    const row = Object.fromEntries(
+      [...(SWITCH_SCHEMA.get(table) ?? [])].map(([column, type]) => [column, values[column] ?? defaultValue(type)]),
+    );
     this.#byName.set(`${table} ${name}`, uuid);
     this.#tables.get(table)?.set(uuid, { row, stated: new Set(Object.keys(given)) });
     return uuid;
@@ -174,7 +176,7 @@ class RowBuilder {
     const held = this.#tables.get(table)?.get(uuid);
     if (held === undefined) return;
     const stated = new Set([...held.stated, column]);
-    this.#tables.get(table)?.set(uuid, { row: { ...held.row, [column]: uuids }, stated });
+    this.#tables.get(table)?.set(uuid, { row: rowWith(held.row, { [column]: uuids }), stated });
   }
 
   #addPort(name: string, type: string): string {
@@ -192,7 +194,7 @@ class RowBuilder {
     const uuid = this.#byName.get(`Interface ${bridge}`);
     const held = uuid === undefined ? undefined : this.#tables.get('Interface')?.get(uuid);
     if (uuid === undefined || held === undefined || held.row.type !== '') return;
-    this.#tables.get('Interface')?.set(uuid, { ...held, row: { ...held.row, type: 'internal' } });
+    this.#tables.get('Interface')?.set(uuid, { ...held, row: rowWith(held.row, { type: 'internal' }) });
   }
 }
 

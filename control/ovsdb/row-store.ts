@@ -2,6 +2,7 @@
  * The replica of a database: rows as they follow from `update` (RFC 7047 §4.1.6) and from `update2` and
  * `update3` (ovsdb-server(7), "Update2 Notification", where a `modify` holds differences of sets and maps).
  */
+import { copyWith } from '../copy.ts';
 import type { Atom, Replica, Row, Value } from './database.ts';
 import {
   type ColumnType,
@@ -125,13 +126,18 @@ function mergeColumns(
   read: (type: ColumnType, value: unknown, old: Value) => Value,
 ): Row {
   if (!isObject(json)) throw new OvsdbFormatError('a row is no JSON object');
-  const row: Record<string, Value> = { ...base };
+  const changes: Record<string, Value> = {};
   for (const [column, value] of Object.entries(json)) {
     const type = columns.get(column);
     if (type === undefined) throw new OvsdbFormatError('update of a column not monitored');
-    row[column] = read(type, value, base[column]);
+    changes[column] = read(type, value, base[column]);
   }
-  return row;
+  return rowWith(base, changes);
+}
+
+/** The row with other values in these columns. */
+export function rowWith(base: Row, changes: Row): Row {
+  return copyWith<Row>(base, changes);
 }
 
 /** Members of the difference that were there go, the others come. */

@@ -95,7 +95,7 @@ export function decodeValue(type: ColumnType, json: unknown): Value {
     return isComposite(type) ? [atom] : atom;
   }
   const decoded = atoms.map((atom) => decodeAtom(type.key, atom));
-  if (isComposite(type)) return decoded;
+  if (isComposite(type)) return decoded.length === 0 ? EMPTY_SET : decoded;
   if (decoded.length > 1) throw new OvsdbFormatError('a set has more members than its column takes');
   return decoded[0];
 }
@@ -103,6 +103,7 @@ export function decodeValue(type: ColumnType, json: unknown): Value {
 function decodeMap(key: AtomType, value: AtomType, json: unknown): ReadonlyMap<Atom, Atom> {
   const pairs = tagged(json, 'map');
   if (pairs === undefined) throw new OvsdbFormatError('expected ["map", …]');
+  if (pairs.length === 0) return EMPTY_MAP;
   const map = new Map<Atom, Atom>();
   for (const pair of pairs) {
     if (!Array.isArray(pair) || pair.length !== 2) throw new OvsdbFormatError('expected a pair in ["map", …]');
@@ -135,10 +136,14 @@ function decodeAtom(type: AtomType, json: unknown): Atom {
   throw new OvsdbFormatError(`expected an atom of type ${type}`);
 }
 
+/** Most columns of most rows are empty, and there may be thousands of rows. */
+const EMPTY_MAP: ReadonlyMap<Atom, Atom> = new Map();
+const EMPTY_SET: readonly Atom[] = [];
+
 /** What a column holds when `initial` or `insert` of update2 leaves it out (RFC 7047 §5.2.1). */
 export function defaultValue(type: ColumnType): Value {
-  if (type.value !== undefined) return new Map();
-  if (isComposite(type)) return [];
+  if (type.value !== undefined) return EMPTY_MAP;
+  if (isComposite(type)) return EMPTY_SET;
   if (type.min === 0) return undefined;
   return { string: '', boolean: false, integer: 0, real: 0, uuid: ZERO_UUID }[type.key];
 }

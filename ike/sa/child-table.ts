@@ -41,6 +41,7 @@ export class ChildTable {
   readonly #context: EngineContext;
   readonly #byId = new Map<number, Child>();
   readonly #bySlot = new Map<string, Child[]>();
+  readonly #byConnection = new Map<string, Set<Child>>();
   /** The child that outbound traffic of a slot uses. */
   readonly #sending = new Map<string, Child>();
   #lastId = 0;
@@ -64,7 +65,7 @@ export class ChildTable {
   }
 
   ofConnection(connection: string): Child[] {
-    return [...this.#byId.values()].filter((child) => child.connection.name === connection);
+    return [...(this.#byConnection.get(connection) ?? [])];
   }
 
   get size(): number {
@@ -117,6 +118,9 @@ export class ChildTable {
     this.#byId.set(child.id, child);
     child.ikeSa.children.add(child);
     this.#bySlot.set(slot, [...(this.#bySlot.get(slot) ?? []), child]);
+    const siblings = this.#byConnection.get(child.connection.name);
+    if (siblings === undefined) this.#byConnection.set(child.connection.name, new Set([child]));
+    else siblings.add(child);
   }
 
   #tellRunner(child: Child, keys: ChildKeys, sendNow: boolean): void {
@@ -158,6 +162,9 @@ export class ChildTable {
     const slot = slotOf(child.connection.name, child.config.name);
     const others = (this.#bySlot.get(slot) ?? []).filter((other) => other !== child);
     this.#byId.delete(child.id);
+    const siblings = this.#byConnection.get(child.connection.name);
+    siblings?.delete(child);
+    if (siblings?.size === 0) this.#byConnection.delete(child.connection.name);
     if (others.length > 0) this.#bySlot.set(slot, others);
     else this.#bySlot.delete(slot);
     const heir = others.findLast((other) => other.usable) ?? others.findLast((other) => other.state !== 'deleting');

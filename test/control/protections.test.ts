@@ -70,6 +70,42 @@ describe('the protections', () => {
     expect(set(protections, { l: row('tun') })).toMatchObject([{ state: 'never-up' }]);
   });
 
+  it('append a line for each that comes up, which the next change of the configuration joins into one', () => {
+    const rows = Object.fromEntries(['k', 'l', 'm'].map((key) => [key, row(`tun-${key}`)]));
+    const protections = new Protections(path);
+    set(protections, rows);
+    const sizes: number[] = [];
+    for (const id of [1, 2, 3]) {
+      protections.markProtected(id);
+      sizes.push(statSync(path).size);
+    }
+    // As much for the third as for the second, though there are more by then.
+    expect(sizes[2]! - sizes[1]!).toBe(sizes[1]! - sizes[0]!);
+    expect(readFileSync(path, 'utf8').split('\n')).toHaveLength(4);
+    const states = (of: Protections) => set(of, rows).map((command) => 'state' in command && command.state);
+    expect(states(new Protections(path))).toEqual(['protected', 'protected', 'protected']);
+    set(protections, { k: row('tun-k') });
+    expect(readFileSync(path, 'utf8')).toBe('{"protected":["k"],"tunnels":["tun-k"]}\n');
+    protections.close();
+  });
+
+  it('leave out a line that a crash has cut off, and never write behind it', () => {
+    const rows = { k: row('tun-k'), l: row('tun-l') };
+    const crashed = new Protections(path);
+    set(crashed, rows);
+    crashed.markProtected(1);
+    crashed.close();
+    writeFileSync(path, `${readFileSync(path, 'utf8')}{"protected":["l"],"tu`);
+    const next = new Protections(path);
+    expect(set(next, rows)).toMatchObject([{ state: 'protected' }, { state: 'never-up' }]);
+    next.markProtected(2);
+    next.close();
+    expect(set(new Protections(path), rows)).toMatchObject([{ state: 'protected' }, { state: 'protected' }]);
+    // A whole line that is none of ours is not left out: nobody knows what it was to say.
+    writeFileSync(path, '{"protected":[],"tunnels":[]}\nx\n');
+    expect(() => new Protections(path)).toThrow(/lists the tunnels that must never/);
+  });
+
   it('read the file of the first version, which has no names, and refuse one that is none', () => {
     writeFileSync(path, '{"protected":["k"]}');
     expect(set(new Protections(path), { k: row('tun') })).toMatchObject([{ state: 'protected' }]);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { parseIkeProposal } from '../../../ike/index.ts';
-import { JOURNAL_LINES } from '../../../ike/journal.ts';
+import { JOURNAL_LINES, JOURNAL_TOTAL, Journal } from '../../../ike/journal.ts';
 import { A, B, greChild } from '../simulation/tunnels.ts';
 import type { Host } from '../simulation/world.ts';
 import { connect, connectedPair, makePair } from './pair.ts';
@@ -57,5 +57,16 @@ describe('the journal of a peer', () => {
     expect(lines.at(-1)!.atMs).toBeGreaterThan(2_900_000);
     pair.a.command({ command: 'remove-connection', name: `${A}-${B}` });
     expect(pair.a.engine.journalOf(`${A}-${B}`).length).toBeLessThan(4);
+  });
+
+  it('is bounded over all peers: the oldest lines of anybody go first', () => {
+    const journal = new Journal();
+    for (let peer = 0; peer < JOURNAL_TOTAL; peer++) journal.note(`c${peer}`, peer, 'first');
+    journal.note('c0', 0, 'second');
+    journal.note('late', 0, 'third');
+    expect(journal.of('c0').map(({ text }) => text)).toEqual(['second']);
+    expect(journal.of('c1')).toEqual([]);
+    expect(journal.of('c2')).toHaveLength(1);
+    expect(journal.of('late')).toHaveLength(1);
   });
 });
