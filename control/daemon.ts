@@ -32,7 +32,7 @@ import { excessCapabilities } from './privileges.ts';
 import { systemRouting } from './route/kernel-routing.ts';
 import { ServiceManager } from './service-manager.ts';
 import type { StatusSources } from './status.ts';
-import { readUnderlay, remotesOf } from './underlay.ts';
+import { LOOPBACK, readUnderlay, remotesOf } from './underlay.ts';
 import { CommandError } from './unixctl/command.ts';
 import { UnixctlServer } from './unixctl/server.ts';
 import { vlogCommands } from './unixctl/vlog-commands.ts';
@@ -237,6 +237,7 @@ export class Daemon {
     const desired = desiredState(replica, {
       credentials: this.#credentials,
       defaultLocalAddress: (remote) => underlay.routeTo(remote)?.source,
+      isOwnAddress: (address) => underlay.routeTo(address)?.device === LOOPBACK,
       parseProposals: (protocol, text) => (protocol === 'ike' ? parseIkeProposal(text) : parseEspProposal(text)),
       previous: this.#core.reconciler.desired,
     });

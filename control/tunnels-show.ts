@@ -3,6 +3,7 @@
  * them, then what only this daemon knows: SA state, rekey times, packets, bytes, drops by reason.
  * A PSK is never printed: `PSK: (set)`.
  */
+import { escapeControls } from './vlog.ts';
 
 export interface ChildView {
   readonly name: string;
@@ -99,7 +100,8 @@ function tunnelBlock(tunnel: TunnelView): string {
     ['Last failure', tunnel.lastFailure],
   ];
   const lines = [`Interface name: ${tunnel.name} v${tunnel.version} (${state})`];
-  for (const [label, value] of fields) lines.push(`  ${`${label}:`.padEnd(LABEL_WIDTH)}${value ?? 'None'}`);
+  for (const [label, value] of fields)
+    lines.push(`  ${`${label}:`.padEnd(LABEL_WIDTH)}${escapeControls(value ?? 'None')}`);
   lines.push('Kernel policies installed:', ...tunnel.policies.map((policy) => `  ${policy}`));
   lines.push('Kernel security associations installed:');
   for (const child of tunnel.children) lines.push(...childLines(child));

@@ -8,6 +8,9 @@ import { unicastAddress } from './config/value-formats.ts';
 import { allLinkFacts, type LinkFacts } from './links.ts';
 import { mapOf, type Row } from './ovsdb/database.ts';
 
+/** Where the kernel routes what is addressed to this host itself. */
+export const LOOPBACK = 'lo';
+
 export interface Route {
   /** The address this host would send from. */
   readonly source: string;

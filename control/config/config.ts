@@ -22,6 +22,8 @@ export { COLUMNS } from '../ovsdb/switch-columns.ts';
 export interface ConfigSurroundings {
   /** Source address of the route to `remote`, or undefined: no route. */
   readonly defaultLocalAddress: (remote: string) => string | undefined;
+  /** Whether an address is one of this host's. */
+  readonly isOwnAddress: (address: string) => boolean;
   /** Reads `ipsec_ike` and `ipsec_esp`; throws Error with one line. */
   readonly parseProposals: ProposalParser;
   /** What is in the files that the database names. */

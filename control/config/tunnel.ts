@@ -7,6 +7,7 @@ import { ENCAPSULATIONS, encapsulationOf } from '../../dataplane/encap/encap.ts'
 import { PROTOCOL_UDP } from '../../dataplane/wire/ipv4.ts';
 import type { Credentials } from '../credentials/credentials.ts';
 import { booleanOf, mapOf, numberOf, type Row, textOf } from '../ovsdb/database.ts';
+import { escapeControls } from '../vlog.ts';
 import type { GlobalSettings, IpsecAuth, IpsecOptions, TunnelState } from './desired-state.ts';
 import { IPSEC_KEYS } from './ipsec-keys.ts';
 import { judgeAuth, type ProposalParser, readIpsecOptions } from './ipsec-options.ts';
@@ -45,6 +46,8 @@ export interface TunnelSurroundings {
   readonly credentials: Credentials;
   /** Source address of the route to `remote`, or undefined: no route. */
   readonly defaultLocalAddress: (remote: string) => string | undefined;
+  /** Whether an address is one of this host's. */
+  readonly isOwnAddress: (address: string) => boolean;
   readonly parseProposals: ProposalParser;
 }
 
@@ -61,7 +64,9 @@ export function draftTunnel(
   place: TunnelPlace,
   surroundings: TunnelSurroundings,
 ): TunnelDraft {
-  const name = textOf(row, 'name') ?? '';
+  const given = textOf(row, 'name') ?? '';
+  // Names go into lines that people and scripts read: nothing in one may make a line of its own.
+  const name = escapeControls(given);
   const options = mapOf(row, 'options');
   const reader = new OptionReader(`interface ${name}`, `ovs-vsctl set interface ${name}`, options);
   const text = (key: OvsdbKey<unknown>): string => reader.take(key) ?? '';
@@ -82,6 +87,8 @@ export function draftTunnel(
   }
   const settings = readSettings(type, reader, surroundings);
   const encapsulationFault = reader.fault;
+  if (name !== given)
+    reader.refuseFor(`the name ${JSON.stringify(name)} has control characters, expected none; choose another`);
   const ipsecOptions = wantsIpsec ? readIpsecOptions(reader, surroundings.parseProposals) : undefined;
   const reason = verdict !== undefined && 'reason' in verdict ? verdict.reason : reader.fault;
   reader.warnOfTheRest('options', `an option of ${type} tunnels`, (key) => !wantsIpsec && key.startsWith(IPSEC_PREFIX));
@@ -130,7 +137,7 @@ function readSettings(
   reader: OptionReader,
   surroundings: TunnelSurroundings,
 ): TunnelState['settings'] {
-  const addresses = readAddresses(reader, surroundings.defaultLocalAddress);
+  const addresses = readAddresses(reader, surroundings);
   const both = readKey(type, reader, TUNNEL_KEYS.key);
   const inKey = readKey(type, reader, TUNNEL_KEYS.inKey) ?? both ?? { kind: 'none' };
   const outKey = readKey(type, reader, TUNNEL_KEYS.outKey) ?? both ?? { kind: 'none' };
@@ -150,7 +157,7 @@ function readSettings(
 
 function readAddresses(
   reader: OptionReader,
-  defaultLocalAddress: (remote: string) => string | undefined,
+  { defaultLocalAddress, isOwnAddress }: TunnelSurroundings,
 ): { readonly local: string; readonly remote: string } | undefined {
   const { remoteIp, localIp } = TUNNEL_KEYS;
   const remoteText = reader.take(remoteIp) ?? '';
@@ -186,8 +193,13 @@ function readAddresses(
     reader.refuse(localIp, undefined, `one while there is no route to remote_ip ${remote.text}`);
     return undefined;
   }
-  if (local === remote.text) {
-    reader.refuse(remoteIp, remote.text, 'an address other than local_ip');
+  if (local === remote.text || isOwnAddress(remote.text)) {
+    reader.refuse(
+      remoteIp,
+      remote.text,
+      'an address of another host; this one is ours',
+      'a tunnel to oneself leads nowhere: set it to the address of the other end',
+    );
     return undefined;
   }
   return { local, remote: remote.text };

@@ -9,7 +9,7 @@ import { KEYING_LOCK } from '../interface-status.ts';
 import type { Database, Replica } from '../ovsdb/database.ts';
 import { openDatabase } from '../ovsdb/open.ts';
 import { ProtectionFile } from '../protection-file.ts';
-import { readUnderlay, remotesOf } from '../underlay.ts';
+import { LOOPBACK, readUnderlay, remotesOf } from '../underlay.ts';
 import { PROGRAM } from '../version.ts';
 import { DATAPATH_LOCK } from '../write-back.ts';
 import type { Configuration, DatabaseFacts, HostFacts } from './check.ts';
@@ -98,6 +98,7 @@ async function readConfiguration(replica: Replica, protectedPath: string): Promi
   const desired = desiredState(replica, {
     credentials,
     defaultLocalAddress: (remote) => underlay.routeTo(remote)?.source,
+    isOwnAddress: (address) => underlay.routeTo(address)?.device === LOOPBACK,
     parseProposals: (protocol, text) => (protocol === 'ike' ? parseIkeProposal(text) : parseEspProposal(text)),
   });
   return { desired, underlay, credentials, paths, remembered: new ProtectionFile(protectedPath).read() };

@@ -17,6 +17,7 @@ const NO_CREDENTIALS: Credentials = { local: none, certificate: none, authoritie
 export const SURROUNDINGS: ConfigSurroundings = {
   credentials: NO_CREDENTIALS,
   defaultLocalAddress: () => '10.0.0.1',
+  isOwnAddress: (address) => address === '10.0.0.99',
   parseProposals: (protocol, text) => {
     if (text.startsWith('aes')) return [{ transforms: [] }];
     throw new Error(`unknown algorithm in ${protocol}`);

@@ -333,7 +333,7 @@ describe('a wrong value', () => {
     [
       'gre',
       { local_ip: '10.0.0.2' },
-      `options:remote_ip is "10.0.0.2", expected an address other than local_ip; ${set}remote_ip=10.0.0.2`,
+      'options:remote_ip is "10.0.0.2", expected an address of another host; this one is ours; a tunnel to oneself leads nowhere: set it to the address of the other end',
     ],
     ['gre', { key: '4294967296' }, `options:key is "4294967296", expected 0 to 4294967295, or flow; ${set}key=100`],
     ['gre', { in_key: '-1' }, `options:in_key is "-1", expected 0 to 4294967295, or flow; ${set}in_key=100`],
