@@ -95,6 +95,9 @@ export function lookups(count: number, seconds: number): [tunnel: Estimate, sa: 
   return [tunnel!.nsPerPacket, sa!.nsPerPacket, fdb!.nsPerPacket];
 }
 
+/** Whom the lessons are for. The switch knows where that is, else it would flood each of them to all tunnels. */
+const PORT_MAC = [2, 2, 0, 0, 0, 1] as const;
+
 function macOf(index: number): readonly number[] {
   return [2, 1, 0, (index >> 16) & 255, (index >> 8) & 255, index & 255];
 }
@@ -102,6 +105,7 @@ function macOf(index: number): readonly number[] {
 /** A plaintext Geneve packet from the far end of tunnel `index`, from which the switch learns who is behind it. */
 function lesson(index: number): Uint8Array {
   const frame = sampleFrame(60);
+  frame.set(PORT_MAC, 0);
   frame.set(macOf(index), 6);
   const packet = new Uint8Array(IPV4 + UDP + GENEVE + frame.length);
   const udpLength = packet.length - IPV4;
@@ -127,6 +131,10 @@ async function throughTunnels(count: number): Promise<Pick<MemoryPoint, 'send' |
   const bare = await BareEngine.create({ type: 'geneve', algorithm: 'aes256gcm16', tunnels: count, limits });
   try {
     const learning = performance.now();
+    const hello = sampleFrame(60);
+    hello.set(PORT_MAC, 6);
+    bare.port.supply.start([hello], 1);
+    bare.run();
     bare.uplink.supply.start(
       Array.from({ length: count }, (_, index) => lesson(index)),
       count,
