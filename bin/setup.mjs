@@ -1,18 +1,29 @@
 /**
  * Sets up what a command of package.json needs, says beforehand what it installs, then runs the command.
  *
- * Plain JavaScript without a dependency, because it runs before `npm ci`. Modes: build, start, test, bench, simulate, leak, fuzz, faults.
+ * Plain JavaScript without a dependency, because it runs before `npm ci`. Modes: build, start, test, bench, simulate, leak, fuzz, faults, interop.
  * Debian packages are installed only as root, on Debian or Ubuntu, and not with NO_INSTALL=1; what stays
  * missing is named, and the tests that need it report themselves as skipped.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const ADDON = join(ROOT, 'native-shims/build/Release/ovs_espd_native.node');
-const MODES = ['build', 'start', 'test', 'bench', 'simulate', 'leak', 'fuzz', 'faults'];
+const MODES = ['build', 'start', 'test', 'bench', 'simulate', 'leak', 'fuzz', 'faults', 'interop'];
 
 /** Programs by what needs them: the command looked for, the Debian package that brings it, and the modes that use it. */
 const PROGRAMS = [
@@ -21,20 +32,25 @@ const PROGRAMS = [
   { command: 'python3', package: 'python3', modes: MODES, needed: () => !existsSync(ADDON) },
   // test/rig compiles a preload library for charon, also where the addon is there already.
   { command: 'cc', package: 'build-essential', modes: ['test'] },
-  { command: 'ip', package: 'iproute2', modes: ['start', 'test', 'bench', 'faults'] },
-  { command: 'ping', package: 'iputils-ping', modes: ['start', 'test', 'bench', 'faults'] },
+  { command: 'ip', package: 'iproute2', modes: ['start', 'test', 'bench', 'faults', 'interop'] },
+  { command: 'ping', package: 'iputils-ping', modes: ['start', 'test', 'bench', 'faults', 'interop'] },
   { command: 'iperf3', package: 'iperf3', modes: ['start', 'test', 'bench'] },
-  { command: 'tcpdump', package: 'tcpdump', modes: ['test', 'bench', 'faults'] },
+  { command: 'tcpdump', package: 'tcpdump', modes: ['test', 'bench', 'faults', 'interop'] },
   { command: 'ethtool', package: 'ethtool', modes: ['test', 'bench', 'faults'] },
   { command: 'tshark', package: 'tshark', modes: ['test'] },
-  { command: 'ovsdb-server', package: 'openvswitch-switch', modes: ['test', 'bench', 'faults'] },
+  { command: 'ovsdb-server', package: 'openvswitch-switch', modes: ['test', 'bench', 'faults', 'interop'] },
   { command: 'wireguard-go', package: 'wireguard-go', modes: ['bench'] },
   { command: 'wg', package: 'wireguard-tools', modes: ['bench'] },
   { command: 'ovn-northd', package: 'ovn-central', modes: ['test'] },
   { command: 'ovn-controller', package: 'ovn-host', modes: ['test'] },
-  { command: 'openssl', package: 'openssl', modes: ['test'] },
-  { command: 'ovs-pki', package: 'openvswitch-pki', modes: ['test'] },
+  { command: 'openssl', package: 'openssl', modes: ['test', 'interop'] },
+  { command: 'ovs-pki', package: 'openvswitch-pki', modes: ['test', 'interop'] },
+  { command: 'certutil', package: 'libnss3-tools', modes: ['test'] },
   { command: 'swanctl', package: 'strongswan-swanctl', modes: ['test', 'bench'] },
+  { command: 'qemu-system-x86_64', package: 'qemu-system-x86', modes: ['interop'] },
+  { command: 'debootstrap', package: 'debootstrap', modes: ['interop'] },
+  { command: 'mkfs.ext4', package: 'e2fsprogs', modes: ['interop'] },
+  { command: 'busybox', package: 'busybox-static', modes: ['interop'] },
   { command: 'charon-systemd', package: 'charon-systemd', modes: ['test', 'bench'] },
 ];
 /** Debian packages that bring no command of their own: a file tells whether they are there. */
@@ -57,6 +73,11 @@ const LIBRARIES = [
   },
   { file: '/usr/lib/python3/dist-packages/scapy', package: 'python3-scapy', modes: ['test'] },
 ];
+
+/** What outlives a checkout (test/rig/cache.ts has the same rule). */
+const CACHE = process.env.OVS_ESPD_CACHE ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'ovs-espd');
+/** Debian packages that conflict with others that are needed: unpacked into the cache, and only their libraries installed. */
+const UNPACKED = [{ package: 'libreswan', installed: '/usr/libexec/ipsec/pluto', modes: ['test'] }];
 
 const say = (text) => process.stdout.write(`setup: ${text}\n`);
 
@@ -93,7 +114,10 @@ function missingPackages(mode) {
 
 function installDebianPackages(mode) {
   const packages = missingPackages(mode);
-  if (packages.length === 0) return;
+  const toUnpack = UNPACKED.filter(
+    (row) => row.modes.includes(mode) && !existsSync(row.installed) && !existsSync(join(CACHE, row.package)),
+  ).map((row) => row.package);
+  if (packages.length === 0 && toUnpack.length === 0) return;
   const refusal =
     process.env.NO_INSTALL === '1'
       ? 'NO_INSTALL=1 is set'
@@ -103,12 +127,42 @@ function installDebianPackages(mode) {
           ? 'not Debian or Ubuntu'
           : undefined;
   if (refusal !== undefined) {
-    say(`missing, and not installed because ${refusal}: ${packages.join(' ')}`);
+    say(`missing, and not installed because ${refusal}: ${[...packages, ...toUnpack].join(' ')}`);
     return;
   }
-  say(`installing Debian packages: ${packages.join(' ')}`);
+  if (packages.length > 0) say(`installing Debian packages: ${packages.join(' ')}`);
   const apt = { DEBIAN_FRONTEND: 'noninteractive' };
   run('apt-get', ['update', '-qq'], { env: apt, mend: "check the machine's package sources, or set NO_INSTALL=1" });
+  installWithoutServices(packages, apt);
+  for (const name of toUnpack) unpack(name, apt);
+}
+
+/** Unpacks a Debian package into the cache and installs the shared libraries that it depends on. */
+function unpack(name, apt) {
+  say(`unpacking the Debian package ${name} into ${CACHE}, and installing its libraries`);
+  mkdirSync(CACHE, { recursive: true });
+  const work = mkdtempSync(join(CACHE, 'unpacking-'));
+  const words = ['download', '-qq', '-o', 'APT::Sandbox::User=root', name];
+  const download = spawnSync('apt-get', words, { cwd: work, stdio: ['ignore', 'ignore', 'inherit'] });
+  const file = readdirSync(work).find((entry) => entry.endsWith('.deb'));
+  if (download.status !== 0 || file === undefined) {
+    rmSync(work, { recursive: true });
+    say(`${name} could not be downloaded: tests that need it are skipped`);
+    return;
+  }
+  const depends = spawnSync('dpkg-deb', ['--field', join(work, file), 'Depends'], { encoding: 'utf8' }).stdout;
+  const libraries = depends
+    .split(',')
+    .map((entry) => entry.trim().split(/[ (|:]/)[0])
+    .filter((entry) => entry.startsWith('lib'));
+  installWithoutServices(libraries, apt);
+  run('dpkg-deb', ['-x', join(work, file), join(work, 'root')]);
+  renameSync(join(work, 'root'), join(CACHE, name));
+  rmSync(work, { recursive: true });
+}
+
+function installWithoutServices(packages, apt) {
+  if (packages.length === 0) return;
   // Services of these packages would take UDP 500 and the OVS database on a machine with an init: policy-rc.d keeps them down.
   const policy = '/usr/sbin/policy-rc.d';
   const own = !existsSync(policy);
@@ -267,4 +321,5 @@ if (mode === 'bench') run(process.execPath, ['dist/bench/main.js', ...rest]);
 if (mode === 'simulate') run(process.execPath, ['dist/test/ike/simulation/main.js', ...rest]);
 if (mode === 'leak') run(process.execPath, ['dist/test/leak/main.js', ...rest]);
 if (mode === 'faults') run(process.execPath, ['dist/test/faults/main.js', ...rest]);
+if (mode === 'interop') run(process.execPath, ['dist/test/interop/main.js', ...rest]);
 if (mode === 'fuzz') run(process.execPath, ['dist/test/fuzz/main.js', ...rest]);

@@ -1,23 +1,17 @@
-/**
- * A peer behind a NAT: found by NAT detection (RFC 7296 §2.23), ESP in UDP (RFC 3948), keepalives, and a NAT that forgets.
- *
- *     a 10.1.0.1 ──veth── 10.1.0.2 NAT 10.2.0.1 ──veth── 10.2.0.2 b
- */
-import { join } from 'node:path';
+/** A peer behind a NAT: found by NAT detection (RFC 7296 §2.23), ESP in UDP (RFC 3948), keepalives, and a NAT that forgets. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { TunnelType } from '../../dataplane/index.ts';
 import { startCapture } from '../rig/capture.ts';
 import { type Espd, fileConfig, startEspd } from '../rig/espd.ts';
-import { createLan, type Host, ip } from '../rig/namespace.ts';
-import { type Running, start, until } from '../rig/process.ts';
+import { type Host, ip } from '../rig/namespace.ts';
+import { createNatted, type Natted } from '../rig/nat.ts';
+import { until } from '../rig/process.ts';
 import { createRig, type Rig } from '../rig/rig.ts';
-import { ROOT } from '../rig/root.ts';
 import { pingAll, waitForPing } from '../rig/traffic.ts';
 import { transfer } from '../rig/transfer.ts';
 import { obstacle, PSK } from './two-hosts.ts';
 
 const reason = obstacle('tcpdump', 'ping', 'ovs-appctl', 'ethtool');
-const OUTSIDE = { nat: '10.2.0.1', b: '10.2.0.2' } as const;
 const INNER = { a: '192.168.5.1', b: '192.168.5.2' } as const;
 const BRIDGE = 'br-ipsec';
 
@@ -28,23 +22,9 @@ describe.skipIf(reason !== '')(`a peer behind a NAT${reason}`, { timeout: 60_000
   });
   afterEach(() => rig.close());
 
-  async function begin(type: TunnelType): Promise<{ a: Host; b: Host; nat: Running; espds: { a: Espd; b: Espd } }> {
-    // The NAT knows packets, not the large messages that a veth passes whole.
-    const inside = await createLan(rig, { labels: ['a', 'nat'], offloads: false });
-    const outside = await createLan(rig, { net: 2, labels: ['out', 'b'], offloads: false });
-    const { a, b: router } = inside;
-    const { b } = outside;
-    // One router with a leg on each wire: the other namespace's end moves into it.
-    await ip(outside.a.namespace, 'link', 'set', 'eth0', 'name', 'eth1', 'netns', router.namespace);
-    await ip(router.namespace, 'addr', 'add', `${OUTSIDE.nat}/24`, 'dev', 'eth1');
-    await ip(router.namespace, 'link', 'set', 'eth1', 'up');
-    await ip(a.namespace, 'route', 'add', '10.2.0.0/24', 'via', router.address);
-    const nat = start(rig, {
-      command: process.execPath,
-      args: [join(ROOT, 'test/rig/nat.mjs'), 'eth0', a.address],
-      namespace: router.namespace,
-    });
-    await nat.waitForOutput(/^ready$/m);
+  async function begin(type: TunnelType): Promise<Natted> {
+    const ends = await createNatted(rig);
+    const { inside: a, outside: b, natAddress } = ends;
     const side = (host: Host, remote: string, id: Readonly<Record<string, string>>): Promise<Espd> =>
       startEspd(rig, host, {
         config: fileConfig(BRIDGE, [
@@ -52,8 +32,8 @@ describe.skipIf(reason !== '')(`a peer behind a NAT${reason}`, { timeout: 60_000
         ]),
       });
     const espds = {
-      b: await side(b, OUTSIDE.nat, { ipsec_rightid: '@a.example' }),
-      a: await side(a, OUTSIDE.b, { ipsec_leftid: '@a.example' }),
+      b: await side(b, natAddress, { ipsec_rightid: '@a.example' }),
+      a: await side(a, b.address, { ipsec_leftid: '@a.example' }),
     };
     for (const [host, address] of [
       [a, INNER.a],
@@ -64,11 +44,11 @@ describe.skipIf(reason !== '')(`a peer behind a NAT${reason}`, { timeout: 60_000
       await ip(host.namespace, 'link', 'set', BRIDGE, 'up');
     }
     await espds.a.waitForTunnel('tun');
-    return { a, b, nat, espds };
+    return ends;
   }
 
   it.each(['gre', 'vxlan'] as const)('has a %s tunnel in ESP in UDP, which outlives a new mapping', async (type) => {
-    const { a, b, nat } = await begin(type);
+    const { inside: a, outside: b, natAddress, nat } = await begin(type);
     await waitForPing(a.namespace, INNER.b);
     const capture = await startCapture(rig, { namespace: b.namespace, device: b.device });
     for (const [host, target] of [
@@ -80,7 +60,7 @@ describe.skipIf(reason !== '')(`a peer behind a NAT${reason}`, { timeout: 60_000
     const ends = { from: b.namespace, to: { namespace: a.namespace, address: INNER.a } };
     const { sent, received } = await transfer(rig, ends, 2_000_000, 'nat');
     expect(received).toBe(sent);
-    const before = (await capture.waitFor('esp-in-udp', 20)).filter((packet) => packet.source === OUTSIDE.nat);
+    const before = (await capture.waitFor('esp-in-udp', 20)).filter((packet) => packet.source === natAddress);
     const ports = new Set(before.map((packet) => packet.sourcePort));
     expect(ports.size).toBe(1);
     expect(ports.has(4500)).toBe(false);
@@ -91,7 +71,7 @@ describe.skipIf(reason !== '')(`a peer behind a NAT${reason}`, { timeout: 60_000
     await waitForPing(a.namespace, INNER.b);
     await pingAll(b.namespace, INNER.a, { count: 5 });
     const packets = await capture.stop();
-    const towards = packets.filter((packet) => packet.kind === 'esp-in-udp' && packet.destination === OUTSIDE.nat);
+    const towards = packets.filter((packet) => packet.kind === 'esp-in-udp' && packet.destination === natAddress);
     const last = towards.at(-1)!.destinationPort;
     expect(ports.has(last)).toBe(false);
     const kinds = new Set(packets.map((packet) => packet.kind));

@@ -1,10 +1,14 @@
 #!/bin/bash
-# Builds, once, the guest that is the reference system: a Debian root with kernel OVS, ovs-monitor-ipsec and
-# strongSwan, the cloud kernel (xfrm, esp4, gcm, openvswitch with its tunnel vports, virtio), and a small initramfs.
+# Builds, once, the guest that is the reference system: a Debian root with kernel OVS, ovs-monitor-ipsec, strongSwan and
+# Libreswan, the cloud kernel (xfrm, esp4, gcm, openvswitch with its tunnel vports, virtio), and a small initramfs.
 # Everything comes from Debian's packages, through the package sources of this machine. Prints the directory that
 # holds root.img, vmlinuz and initrd.img; a second call prints it at once.
 #
-# Environment: XDG_CACHE_HOME (cache, default ~/.cache), OVS_ESPD_GUEST_KEEP=1 (keep the unpacked root for a look).
+#     build-guest.sh [SUITE]      bookworm, trixie; default: the suite of this machine
+#
+# Libreswan's package conflicts with strongSwan's, so it is unpacked into /opt/libreswan; who wants it mounts it over the
+# places where it looks for itself (reference-system.ts). Environment: OVS_ESPD_CACHE (cache, default ovs-espd in
+# XDG_CACHE_HOME or ~/.cache), OVS_ESPD_GUEST_KEEP=1 (keep the unpacked root for a look).
 # Needs root, debootstrap, mkfs.ext4, busybox (static), apt. What the guest does after boot is guest-init.sh.
 set -euo pipefail
 
@@ -21,12 +25,13 @@ done
 target=$(apt-get indextargets --format '$(REPO_URI)|$(CODENAME)|$(COMPONENT)|$(ORIGIN)' 'Created-By: Packages' |
   awk -F'|' '$4 == "Debian" && $3 == "main" && $2 !~ /-/ { print; exit }')
 [ -n "$target" ] || fail "apt knows no Debian archive with a component main: add one to its sources and run apt-get update"
-IFS='|' read -r mirror suite _ <<<"$target"
+IFS='|' read -r mirror own_suite _ <<<"$target"
+suite=${1:-$own_suite}
 
 packages="openvswitch-switch openvswitch-ipsec openvswitch-pki strongswan-starter strongswan-charon
-  libstrongswan-standard-plugins libstrongswan-extra-plugins iproute2 iputils-ping tcpdump kmod procps openssl nftables"
+  libstrongswan-standard-plugins libstrongswan-extra-plugins iproute2 iputils-ping tcpdump kmod procps openssl nftables libnss3-tools python3-minimal"
 version=$(cat "$here/build-guest.sh" "$here/guest-init.sh" | sha256sum | cut -c1-12)
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/ovs-espd
+cache=${OVS_ESPD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ovs-espd}
 final=$cache/guest-$suite-$version
 [ -e "$final/root.img" ] && { printf '%s\n' "$final"; exit 0; }
 
@@ -47,7 +52,7 @@ debootstrap --variant=minbase "$suite" "$root" "$mirror" >"$cache/build.log" 2>&
   fail "debootstrap of $suite failed: see $cache/build.log"
 # Updates and security too, if the machine takes them: one line for each Debian target that apt knows.
 apt-get indextargets --format 'deb $(REPO_URI) $(CODENAME) $(COMPONENT)|$(ORIGIN)' 'Created-By: Packages' |
-  awk -F'|' '$2 == "Debian" { print $1 }' | grep " $suite" >"$root/etc/apt/sources.list"
+  awk -F'|' '$2 == "Debian" { print $1 }' | grep " $own_suite" | sed "s/ $own_suite/ $suite/" >"$root/etc/apt/sources.list"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
 chmod 755 "$root/usr/sbin/policy-rc.d"
@@ -59,6 +64,11 @@ say "packages"
 inside apt-get update -qq
 # shellcheck disable=SC2086 # a list of words on purpose
 inside apt-get install -y -qq --no-install-recommends $packages
+
+say "Libreswan, unpacked"
+inside sh -c 'cd /tmp && apt-get download -qq -o APT::Sandbox::User=root libreswan && dpkg-deb -x libreswan_*.deb /opt/libreswan &&
+  libraries=$(dpkg-deb --field libreswan_*.deb Depends | tr "," "\n" | sed "s/^ *//; s/[ (|:].*//" | grep "^lib") &&
+  apt-get install -y -qq --no-install-recommends $libraries && mkdir -p /usr/libexec/ipsec /var/lib/ipsec/nss /etc/ipsec.d'
 
 say "kernel"
 image=$(chroot "$root" apt-cache depends linux-image-cloud-amd64 | awk '$1 == "Depends:" && $2 ~ /^linux-image/ { print $2; exit }')

@@ -1,7 +1,6 @@
 /**
- * A guest with a kernel that has ESP: the reference system, OVS's kernel datapath with ovs-monitor-ipsec and
- * strongSwan's charon, as facts say it is. Boots one (built once by build-guest.sh) on a wire of the rig and runs
- * commands in it through the agent of guest-init.sh.
+ * A guest with a kernel that has ESP, and in it the programs of the reference system (reference-system.ts). Boots one (built
+ * once by build-guest.sh) on a wire of the rig and runs commands in it through the agent of guest-init.sh.
  *
  *     guest ── virtio-net ── TAP ── br-wire (namespace `wire`) ── veth ── a host of the rig, or another guest's TAP
  */
@@ -15,10 +14,10 @@ import { ROOT } from '../rig/root.ts';
 
 const BOOT_MS = 120_000;
 const RUN = '/run/openvswitch';
-const MONITOR = '/usr/share/openvswitch/scripts/ovs-monitor-ipsec';
 
-const DIAGNOSIS = `ipsec statusall; ip xfrm policy; ip -s xfrm state; cat /proc/net/xfrm_stat | grep -v ' 0$'
-ovs-vsctl show; ip -s -br link; ovs-appctl dpctl/dump-flows; tail -20 /var/log/openvswitch/ovs-monitor-ipsec.log; dmesg | tail -5; ovs-vsctl show; ovs-appctl dpctl/show; ovs-appctl dpctl/dump-flows; ip -s link; tail -n 20 /var/log/openvswitch/ovs-vswitchd.log`;
+const DIAGNOSIS = `date; ipsec status; ip xfrm policy; ip -s xfrm state; grep -v ' 0$' /proc/net/xfrm_stat
+ovs-vsctl show; ovs-appctl dpctl/show; ovs-appctl dpctl/dump-flows; ip -s link; cat /etc/ipsec.conf; dmesg | tail -5
+tail -n 20 /var/log/openvswitch/ovs-monitor-ipsec.log; tail -n 20 /var/log/openvswitch/ovs-vswitchd.log; tail -n 60 /var/log/charon.log /var/log/pluto.log`;
 
 /** A guest that answers. */
 export type Guest = {
@@ -35,10 +34,11 @@ export type Guest = {
   stop(): Promise<void>;
 };
 
-/** Gives the directory with the guest's image, after building it if it is not in the cache. */
-export async function guestImage(): Promise<string> {
-  const script = join(ROOT, 'test/interop/build-guest.sh');
-  const { stdout } = await run({ command: script, name: 'build-guest.sh' }, { ms: 900_000 });
+/** Gives the directory with the image of a suite's guest, after building it if it is not in the cache. */
+async function guestImage(suite: string | undefined): Promise<string> {
+  const command = join(ROOT, 'test/interop/build-guest.sh');
+  const args = suite === undefined ? [] : [suite];
+  const { stdout } = await run({ command, args, name: 'build-guest.sh' }, { ms: 1_800_000 });
   return stdout.trim();
 }
 
@@ -72,9 +72,9 @@ function agentLine(socket: Socket) {
 export async function bootGuest(
   rig: Rig,
   wire: Wire,
-  { addressWithPrefix, serial, mtu = 1500 }: { addressWithPrefix: string; serial: number; mtu?: number },
+  { addressWithPrefix, serial, suite }: { addressWithPrefix: string; serial: number; suite?: string },
 ): Promise<Guest> {
-  const image = await guestImage();
+  const image = await guestImage(suite);
   const socketPath = join(rig.directory, `guest-${serial}.sock`);
   const mac = `52:54:00:00:00:${serial.toString(16).padStart(2, '0')}`;
   const running = start(rig, {
@@ -130,46 +130,8 @@ export async function bootGuest(
     diagnosis: () => guest.sh(DIAGNOSIS, { expect: 'any' }),
     stop: () => running.stop(2_000),
   };
-  await guest.sh(`ip address add ${addressWithPrefix} dev eth0 && ip link set eth0 mtu ${mtu} up`);
+  await guest.sh(`ip address add ${addressWithPrefix} dev eth0 && ip link set eth0 up`);
   return guest;
-}
-
-/** Starts OVS with its kernel datapath and ovs-monitor-ipsec with strongSwan; resolves when charon answers. */
-export async function startReferenceSystem(guest: Guest): Promise<void> {
-  const db = `${RUN}/db.sock`;
-  await guest.sh(`set -e
-    mkdir -p ${RUN} /var/log/openvswitch /etc/openvswitch /var/lib/openvswitch
-    ovsdb-tool create /etc/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema
-    ovsdb-server /etc/openvswitch/conf.db --remote=punix:${db} --pidfile --detach --log-file -vconsole:off 3>&-
-    ovs-vsctl --no-wait init
-    ovs-vswitchd unix:${db} --pidfile --detach --log-file -vconsole:off
-    python3 ${MONITOR} --pidfile=${RUN}/ovs-monitor-ipsec.pid --ike-daemon=strongswan --log-file --detach unix:${db}`);
-  // charon starts slowly under emulation: what counts is that it answers.
-  await guest.until('an answer of charon', 'ipsec status >/dev/null', 120_000);
-}
-
-/** One tunnel as the OVS IPsec tutorial makes it: a bridge with an address, and a port of the given type and PSK. */
-export function tutorialCommands({
-  address,
-  type,
-  local,
-  remote,
-  psk = 'swordfish',
-  options = '',
-}: {
-  address: string;
-  type: 'gre' | 'geneve' | 'vxlan';
-  local: string;
-  remote: string;
-  psk?: string;
-  options?: string;
-}): string[] {
-  return [
-    'ovs-vsctl add-br br-ipsec',
-    `ip addr add ${address} dev br-ipsec`,
-    'ip link set br-ipsec up',
-    `ovs-vsctl add-port br-ipsec tun -- set interface tun type=${type} options:local_ip=${local} options:remote_ip=${remote} options:psk=${psk} ${options}`.trim(),
-  ];
 }
 
 /**

@@ -13,9 +13,9 @@ import { type CharonConnection, type CharonKernel, strongswanConf, swanctlConf }
 import { installCredentials } from './charon-credentials.ts';
 import { type IkeSecrets, parseIkeSecrets } from './charon-secrets.ts';
 import type { Host } from './namespace.ts';
+import { nullSad } from './null-sad.ts';
 import { type Outcome, type Running, run, start } from './process.ts';
 import type { Rig } from './rig.ts';
-import { rigAsset } from './root.ts';
 import { type InstalledSa, readInstalledSas } from './sad.ts';
 import { parseRawEvents, type RawSection, section, text } from './swanctl-raw.ts';
 
@@ -107,17 +107,6 @@ function toIke([name, raw]: readonly [string, RawSection]): CharonIke {
     dhGroup: text(raw, 'dh-group'),
     children,
   };
-}
-
-const nullSads = new WeakMap<Rig, Promise<string>>();
-
-/** Compiles null-sad.c into the rig's directory, once. @throws with the compiler's words, or if there is none. */
-function nullSad(rig: Rig): Promise<string> {
-  const library = join(rig.directory, 'null-sad.so');
-  const args = ['-O2', '-shared', '-fPIC', '-o', library, rigAsset('null-sad.c'), '-ldl'];
-  const built = nullSads.get(rig) ?? run({ command: 'cc', args }).then(() => library);
-  nullSads.set(rig, built);
-  return built;
 }
 
 /** Starts charon on `host` with the given connections. `verbose` logs the keys, too (test keys only). */

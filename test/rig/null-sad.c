@@ -1,8 +1,9 @@
 /*
  * A null SAD for IKE daemons on a kernel without ESP: a preload library that lets every XFRM state be "installed".
  *
- * charon asks the kernel over netlink (NETLINK_XFRM) to add SAs; a kernel without ESP refuses, and the negotiation
- * ends with NO_PROPOSAL_CHOSEN although the peers agreed. This library looks at what the daemon sends:
+ * charon and pluto ask the kernel over netlink (NETLINK_XFRM) to add SAs; a kernel without ESP refuses, and the
+ * negotiation ends with NO_PROPOSAL_CHOSEN although the peers agreed. This library looks at what the daemon sends
+ * (charon by sendto, pluto by write):
  *
  *   XFRM_MSG_NEWSA, DELSA   become NLMSG_NOOP with NLM_F_ACK: netlink itself acknowledges them with success.
  *   XFRM_MSG_UPDSA          (fills the state that ALLOCSPI made) becomes DELSA of that state, so that it cannot
@@ -24,6 +25,7 @@
 #include <unistd.h>
 
 typedef ssize_t (*sendto_function)(int, const void *, size_t, int, const struct sockaddr *, socklen_t);
+typedef ssize_t (*write_function)(int, const void *, size_t);
 
 static int is_xfrm_socket(int fd) {
   int domain = 0, protocol = 0;
@@ -36,7 +38,7 @@ static void record(const void *message, size_t length) {
   const char *path = getenv("NULL_SAD_LOG");
   int fd = path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600) : -1;
   if (fd < 0) return;
-  /* One write: records of concurrent threads don't mix (O_APPEND). */
+  /* One write: records of concurrent threads don't mix (O_APPEND); a file is no socket, so ours passes it on. */
   ssize_t written = write(fd, message, length);
   (void)written;
   close(fd);
@@ -76,4 +78,11 @@ ssize_t sendto(int fd, const void *data, size_t length, int flags, const struct 
   }
   ssize_t sent = real(fd, &instead, instead.header.nlmsg_len, flags, to, to_length);
   return sent < 0 ? sent : (ssize_t)length;
+}
+
+ssize_t write(int fd, const void *data, size_t length) {
+  static write_function real;
+  if (!real) real = (write_function)dlsym(RTLD_NEXT, "write");
+  if (length < sizeof(struct nlmsghdr) || !is_xfrm_socket(fd)) return real(fd, data, length);
+  return sendto(fd, data, length, 0, NULL, 0);
 }

@@ -42,9 +42,9 @@ export async function appctl(
   return stdout;
 }
 
-/** Starts an ovsdb-server with an empty, initialised Open_vSwitch database for `host`. */
-export async function startOvsdb(rig: Rig, host: Host): Promise<Ovsdb> {
-  const directory = join(rig.directory, `ovs-${host.namespace}`);
+/** Starts an ovsdb-server with an empty, initialised Open_vSwitch database for `host`; another one of a host needs a `label`. */
+export async function startOvsdb(rig: Rig, host: Host, { label = '' }: { label?: string } = {}): Promise<Ovsdb> {
+  const directory = join(rig.directory, `ovs-${host.namespace}${label}`);
   mkdirSync(directory, { recursive: true });
   const env = ovsEnvironment(directory);
   const database = join(directory, 'conf.db');
