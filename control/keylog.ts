@@ -2,6 +2,9 @@
  * `--keylog=DIRECTORY`: every key of IKE and ESP, in the two tables that Wireshark decrypts captures with
  * (`ikev2_decryption_table`, `esp_sa`, to be put in its profile directory). Whoever reads them reads all traffic: off by
  * default, files of mode 0600, and a warning at each start.
+ *
+ * Wireshark takes one set of keys an IKE SA. Those that an additional key exchange replaced (RFC 9370) are in profile
+ * directories of their own, `intermediate-1` beside the tables: what decrypts the last IKE_INTERMEDIATE; `-2` the one before.
  */
 import { appendFileSync, chmodSync, closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,6 +13,12 @@ import { transformText } from '../ike/index.ts';
 import { espKeyLines } from './pcap/esp-keys.ts';
 
 const OWNER_ONLY = 0o600;
+const IKE_TABLE = 'ikev2_decryption_table';
+
+function makeFile(file: string): void {
+  closeSync(openSync(file, 'a', OWNER_ONLY));
+  chmodSync(file, OWNER_ONLY);
+}
 
 /** Wireshark's words, by ours. It has no ChaCha20-Poly1305 for IKE: such a line it does not take. */
 const ENCRYPTION: Readonly<Record<string, string>> = {
@@ -38,23 +47,31 @@ export function ikeKeyLine(keys: IkeKeyLog): string | undefined {
 }
 
 export class KeyLog {
+  readonly #directory: string;
   readonly #ikeTable: string;
   readonly #espTable: string;
 
   /** Makes directory and files. @throws Error of node:fs if they can't be written. */
   constructor(directory: string) {
-    this.#ikeTable = join(directory, 'ikev2_decryption_table');
+    this.#directory = directory;
+    this.#ikeTable = join(directory, IKE_TABLE);
     this.#espTable = join(directory, 'esp_sa');
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    for (const file of [this.#ikeTable, this.#espTable]) {
-      closeSync(openSync(file, 'a', OWNER_ONLY));
-      chmodSync(file, OWNER_ONLY);
-    }
+    for (const file of [this.#ikeTable, this.#espTable]) makeFile(file);
   }
 
   ikeSa(keys: IkeKeyLog): void {
     const line = ikeKeyLine(keys);
-    if (line !== undefined) appendFileSync(this.#ikeTable, line);
+    if (line !== undefined) appendFileSync(this.#ikeTableFor(keys.exchangesToCome), line);
+  }
+
+  #ikeTableFor(exchangesToCome: number): string {
+    if (exchangesToCome === 0) return this.#ikeTable;
+    const directory = join(this.#directory, `intermediate-${exchangesToCome}`);
+    const table = join(directory, IKE_TABLE);
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeFile(table);
+    return table;
   }
 
   childSa(sa: ChildSa): void {

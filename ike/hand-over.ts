@@ -45,6 +45,7 @@ export interface IkeSaSnapshot {
   readonly nat: NatView;
   readonly fragmentation: boolean;
   readonly suite: IkeSuite;
+  readonly ppk: boolean;
   readonly keys: IkeKeys;
   readonly ivsUsed: number;
   readonly nonces: readonly Uint8Array[];
@@ -78,7 +79,7 @@ export function snapshotOf(sa: IkeSa): IkeSaSnapshot | undefined {
   return {
     connection: connection.name,
     ...{ initiator: sa.initiator, ourSpi: sa.ourSpi, peerSpi: sa.peerSpi, local: sa.local, remote: sa.remote },
-    ...{ nat: sa.nat, fragmentation: sa.fragmentation, suite, nonces: sa.nonces, ivsUsed: sa.ivsUsed },
+    ...{ nat: sa.nat, fragmentation: sa.fragmentation, suite, ppk: sa.ppk, nonces: sa.nonces, ivsUsed: sa.ivsUsed },
     keys: {
       ...{ skD: keys.skD.slice(), skAi: keys.skAi.slice(), skAr: keys.skAr.slice() },
       ...{ skEi: keys.skEi.slice(), skEr: keys.skEr.slice(), skPi: keys.skPi.slice(), skPr: keys.skPr.slice() },
@@ -109,7 +110,8 @@ export function inherit(connection: ConnectionState, from: InheritedIkeSa): void
   sa.nonces = from.nonces;
   sa.requests.resumeAt(from.nextRequestId);
   sa.responses.resume(from.lastAnswer);
-  sa.protect({ suite: from.suite, keys: from.keys }, from.ivsUsed + IV_JUMP);
+  sa.protect({ suite: from.suite, keys: from.keys }, { ivsUsed: from.ivsUsed + IV_JUMP });
+  sa.ppk = from.ppk;
   sa.connection = connection;
   sa.state = 'established';
   sa.establishedAtMs = from.establishedAtMs;

@@ -239,6 +239,8 @@ export type IkeAction =
   | { readonly action: 'ike-keys'; readonly keys: IkeKeyLog };
 
 export interface IkeKeyLog {
+  /** IKE_INTERMEDIATE exchanges still to come, of which the next one is under these keys and replaces them (RFC 9370). */
+  readonly exchangesToCome: number;
   readonly initiatorSpi: string;
   readonly responderSpi: string;
   readonly encryption: Transform;

@@ -44,8 +44,10 @@ export interface IkeSaOrigin {
 export function keyLogOf(
   { initiatorSpi, responderSpi }: { readonly initiatorSpi: string; readonly responderSpi: string },
   { suite, keys }: IkeProtection,
+  exchangesToCome: number,
 ): IkeKeyLog {
   return {
+    exchangesToCome,
     initiatorSpi,
     responderSpi,
     encryption: suite.encryption,

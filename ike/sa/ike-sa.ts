@@ -137,11 +137,11 @@ export class IkeSa {
     return this.#keys.channel?.ivsUsed ?? 0;
   }
 
-  /** Takes the keys over; they are wiped when the IKE SA ends. */
-  protect(protection: IkeProtection, ivsUsed = 0): void {
+  /** Takes the keys over; they are wiped when the IKE SA ends, or one of `exchangesToCome` makes new ones. */
+  protect(protection: IkeProtection, { exchangesToCome = 0, ivsUsed = 0 } = {}): void {
     this.#keys.begin(protection, ivsUsed);
     if (this.context.settings.keyLog === true)
-      this.context.emit({ action: 'ike-keys', keys: keyLogOf(this, protection) });
+      this.context.emit({ action: 'ike-keys', keys: keyLogOf(this, protection, exchangesToCome) });
   }
 
   // --- requests of ours

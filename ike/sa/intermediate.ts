@@ -26,6 +26,10 @@ export class Intermediate {
     return this.#pending[0];
   }
 
+  get exchangesToCome(): number {
+    return this.#pending.length;
+  }
+
   exchanged(): void {
     this.#pending = this.#pending.slice(1);
   }

@@ -232,10 +232,8 @@ function protectFirst(
   wipe(sharedSecret);
   const { initiatorSpi, responderSpi } = sa;
   sa.nonces = [ni.slice(), nr.slice()];
-  sa.protect({
-    suite: ikeSuite,
-    keys: deriveIkeKeys({ suite: ikeSuite, skeyseed: seed, ni, nr, initiatorSpi, responderSpi }),
-  });
+  const keys = deriveIkeKeys({ suite: ikeSuite, skeyseed: seed, ni, nr, initiatorSpi, responderSpi });
+  sa.protect({ suite: ikeSuite, keys }, { exchangesToCome: ikeSuite.additional.length });
   return ikeSuite.additional.length === 0 ? undefined : new Intermediate(ikeSuite);
 }
 

@@ -106,6 +106,7 @@ function strengthen(sa: IkeSa, secret: Uint8Array): void {
   const [ni, nr] = nonces;
   const skeyseed = rekeySkeyseed(suite.prf.id, keys.skD, secret, ni, nr);
   wipe(secret);
-  sa.protect({ suite, keys: deriveIkeKeys({ suite, skeyseed, ni, nr, initiatorSpi, responderSpi }) });
   sa.init?.intermediate?.exchanged();
+  const next = deriveIkeKeys({ suite, skeyseed, ni, nr, initiatorSpi, responderSpi });
+  sa.protect({ suite, keys: next }, { exchangesToCome: sa.init?.intermediate?.exchangesToCome ?? 0 });
 }

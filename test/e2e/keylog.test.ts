@@ -49,11 +49,24 @@ describe.skipIf(reason !== '')(`a daemon with --keylog${reason}`, { timeout: 60_
     expect(text).toContain('Shared Key Message Integrity Code (2)');
     expect(text).toMatch(/Type: 8 \(Echo \(ping\) request\)/);
 
+    // The keys that the additional key exchange replaced decrypt that exchange, as a profile of their own.
+    const before = execFileSync('tshark', ['-r', capture.path, '-Y', 'isakmp.exchangetype == 43', '-O', 'isakmp'], {
+      env: { ...process.env, WIRESHARK_CONFIG_DIR: join(keys, 'intermediate-1'), HOME: keys },
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    expect(statSync(join(keys, 'intermediate-1', 'ikev2_decryption_table')).mode & 0o777).toBe(0o600);
+    // Twice that if both ends began at once.
+    expect(before.match(/Payload: Key Exchange \(34\)/g)?.length).toBeGreaterThanOrEqual(2);
+    expect(before).toMatch(/Group #: \w*.*\(36\)/);
+
     const show = await a.espd.appctl('ike/show');
     expect(show).toMatch(/IKE SA [0-9a-f]{16}_i\*? [0-9a-f]{16}_r\*?: established/);
     expect(show).toMatch(/child tun\{\d+\}: installed/);
     const log = await a.espd.appctl('ike/log', 'tun');
     expect(log).toMatch(/IKE_SA_INIT request 0 \[SA\(1:IKE AES_GCM_16_256/);
+    expect(log).toMatch(/sent IKE_INTERMEDIATE (request|response) 1 \[KE\(ML_KEM_768\)\]/);
+    expect(show).toMatch(/MODP_2048\/KE1_ML_KEM_768; no NAT/);
     expect(log).toMatch(/CHILD_SA tun\{\d+\} established/);
     expect(log).not.toContain('swordfish');
     await expect(a.espd.appctl('ike/log', 'nobody')).rejects.toThrow(/no IKE connection of "nobody"/);
