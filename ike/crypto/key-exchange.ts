@@ -17,7 +17,10 @@ import { KEMS } from './ml-kem.ts';
 export { InvalidPublicValueError } from './dh.ts';
 
 /** The initiator's side. Its private key is good for one answer. */
-export type KeyExchange = GroupExchange;
+export interface KeyExchange extends GroupExchange {
+  /** There will be no answer: overwrites the private key, as far as it is ours and not OpenSSL's. */
+  readonly wipe: () => void;
+}
 
 /** The responder's side, complete. */
 export interface KeyExchangeAnswer {
@@ -29,11 +32,12 @@ export interface KeyExchangeAnswer {
 /** Begins an exchange: a fresh private key. Throws UnsupportedGroupError. */
 export function beginKeyExchange(method: number, random: RandomSource): KeyExchange {
   const kem = KEMS.get(method);
-  if (kem === undefined) return createGroupExchange(method, random);
+  if (kem === undefined) return { ...createGroupExchange(method, random), wipe: () => {} };
   const pair = kem.generate(random);
   return {
     group: method,
     publicValue: pair.encapsulationKey,
+    wipe: pair.wipe,
     computeShared(ciphertext) {
       checkLength(method, ciphertext, kem.ciphertextBytes);
       const secret = pair.decapsulate(ciphertext);

@@ -5,6 +5,7 @@
  */
 
 import { beginKeyExchange, InvalidPublicValueError, type KeyExchange } from '../crypto/key-exchange.ts';
+import { wipe } from '../crypto/prf.ts';
 import {
   acceptChoice,
   type GroupRule,
@@ -67,6 +68,8 @@ export class ChildOffer {
   readonly #sa: IkeSa;
   #followUps: FollowUps | undefined;
   #afterFollowUps: ((followUps: FollowUps) => OfferResult) | undefined;
+  /** Of the first exchange, until the follow-ups are done. */
+  #heldSecret: Uint8Array | undefined;
   #spiTaken = true;
 
   constructor(sa: IkeSa, terms: OfferTerms) {
@@ -208,6 +211,7 @@ export class ChildOffer {
       return this.#refuse(`peer does not say how to go on with the key exchanges of child ${config.name}`, true);
     }
     this.#followUps = followUps;
+    this.#heldSecret = sharedSecret;
     this.#afterFollowUps = ({ secrets }) => complete(secrets);
     return 'next';
   }
@@ -232,7 +236,9 @@ export class ChildOffer {
 
   /** Gives the SPI back, if no child took it. */
   discard(): void {
+    this.#keyExchange?.wipe();
     this.#followUps?.wipe();
+    if (this.#heldSecret !== undefined) wipe(this.#heldSecret);
     if (!this.#spiTaken) return;
     this.#spiTaken = false;
     this.#sa.context.host.releaseSpi(this.inboundSpi);

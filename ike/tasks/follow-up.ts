@@ -92,6 +92,7 @@ export class FollowUps {
 
   wipe(): void {
     wipe(...this.#secrets);
+    this.#exchange?.wipe();
     this.#exchange = undefined;
   }
 }

@@ -88,7 +88,10 @@ export class IkeInit implements InitiatorTask {
   build(sa: IkeSa): readonly Payload[] {
     const random = (bytes: number): Uint8Array => sa.context.host.random(bytes);
     if (this.#nonce.length === 0) this.#nonce = random(NONCE_BYTES);
-    if (this.#keyExchange?.group !== this.#group) this.#keyExchange = beginKeyExchange(this.#group, random);
+    if (this.#keyExchange?.group !== this.#group) {
+      this.#keyExchange?.wipe();
+      this.#keyExchange = beginKeyExchange(this.#group, random);
+    }
     return [
       ...(this.#cookie === undefined ? [] : [notify(NOTIFY.COOKIE, this.#cookie)]),
       { type: 'SA', proposals: this.#proposals },
@@ -211,6 +214,7 @@ export class IkeInit implements InitiatorTask {
   }
 
   abandon(): void {
+    this.#keyExchange?.wipe();
     this.#keyExchange = undefined;
   }
 }

@@ -74,6 +74,7 @@ class IkeIntermediate implements InitiatorTask {
   }
 
   abandon(): void {
+    this.#keyExchange?.wipe();
     this.#keyExchange = undefined;
   }
 }

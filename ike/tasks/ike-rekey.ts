@@ -76,7 +76,7 @@ export class IkeRekey implements InitiatorTask {
       this.#replace(sa, successor(sa, this.#negotiated, this.#followUps?.secrets ?? []));
       return 'done';
     }
-    this.#followUps?.wipe();
+    this.abandon();
     if (typeof result !== 'string') this.#refused(sa, result.reason, result.error);
     return 'done';
   }
@@ -161,6 +161,7 @@ export class IkeRekey implements InitiatorTask {
   }
 
   abandon(): void {
+    this.#keyExchange?.wipe();
     this.#keyExchange = undefined;
     this.#followUps?.wipe();
     if (this.#negotiated !== undefined) wipe(this.#negotiated.sharedSecret);
