@@ -8,7 +8,7 @@
  * in constant time, and the exchange fails at the next ICV.
  */
 
-import * as crypto from 'node:crypto';
+import crypto, { type KeyObject } from 'node:crypto';
 import { ml_kem512, ml_kem768, ml_kem1024 } from '@noble/post-quantum/ml-kem.js';
 import { TRANSFORM_ID } from '../wire/names.ts';
 import type { RandomSource } from './dh.ts';
@@ -65,8 +65,8 @@ const PARAMETER_SETS: readonly ParameterSet[] = [
 
 /** What Node has since 24.7; the typings are those of the oldest Node that we run on. */
 interface NativeKem {
-  encapsulate(key: crypto.KeyObject): { readonly sharedKey: Uint8Array; readonly ciphertext: Uint8Array };
-  decapsulate(key: crypto.KeyObject, ciphertext: Uint8Array): Uint8Array;
+  encapsulate(key: KeyObject): { readonly sharedKey: Uint8Array; readonly ciphertext: Uint8Array };
+  decapsulate(key: KeyObject, ciphertext: Uint8Array): Uint8Array;
 }
 
 function nativeKem(): NativeKem | undefined {
@@ -139,7 +139,7 @@ function nativeImplementation({ oid, encapsulationKeyBytes, ciphertextBytes }: P
     },
     // The message is drawn by OpenSSL itself: there is no way to hand one in.
     encapsulate: (encapsulationKey) => {
-      let publicKey: crypto.KeyObject;
+      let publicKey: KeyObject;
       try {
         const key = Buffer.concat([keyHead, encapsulationKey]);
         publicKey = crypto.createPublicKey({ key, format: 'der', type: 'spki' });

@@ -81,7 +81,8 @@ export class ChildRekey implements InitiatorTask {
     const { old } = this;
     const { context, connection } = sa;
     const { child } = result;
-    const rival = connection?.rivalOf(child);
+    // Not any other child of the same kind: one that both ends created at once is told from its twin elsewhere.
+    const rival = this.rival?.usable === true ? this.rival : undefined;
     context.count('rekeyed: child SAs');
     if (rival !== undefined) context.count('collisions: child rekeying');
     if (rival !== undefined && redundantOf(child.nonces, rival.nonces) === 'ours') {

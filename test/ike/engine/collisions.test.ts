@@ -151,6 +151,32 @@ describe('rekeying a child', () => {
   });
 });
 
+describe('a child that both ends set up, and one of them rekeys before the other knows', () => {
+  it.each([1, 2, 7, 10, 16, 17, 18, 20])('is there once in the end, and the one that stays sends (seed %i)', (seed) => {
+    const pair = makePair({ seed });
+    const { world, a, b } = pair;
+    let isOpen = false;
+    // A's wish for the second child reaches B only after B's own, and its answer reaches A much later.
+    world.pass = (sent) => {
+      const { exchange, responseFlag } = headerOf(sent);
+      // A sets the IKE SA up.
+      if (exchange === 'IKE_SA_INIT') return sent.local.address === A || responseFlag;
+      if (exchange !== 'CREATE_CHILD_SA') return true;
+      if (sent.local.address === A && !responseFlag) return world.nowMs > 3000;
+      return sent.local.address === A || !responseFlag || isOpen;
+    };
+    b.set(connectionOf(B, A, { children: udpChildren(B, A) }));
+    a.set(connectionOf(A, B, { children: udpChildren(A, B) }));
+    const twins = (): number[] => b.childrenOf('tun-in').map(({ sa }) => sa.id);
+    expect(world.run(20_000, () => twins().length === 2)).toBe(true);
+    b.command({ command: 'child-soft-limit', id: Math.min(...twins()) });
+    world.run(5000);
+    isOpen = true;
+    world.run(100_000);
+    expect(faultsOf(pair, ['tun-in', 'tun-out'])).toEqual([]);
+  });
+});
+
 describe('a child that the peer deletes before its response is here', () => {
   it.each(['create', 'rekey'] as const)('is not kept when the response to our %s comes after all', (what) => {
     const pair = makePair();
