@@ -14,7 +14,7 @@ import type { Logger } from '../vlog.ts';
 import { type HandOverClock, handOverPath, takeHandOver, writeHandOver } from './hand-over-file.ts';
 
 /** Changes whenever a successor of another version could misread the file. */
-const FORMAT = 1;
+const FORMAT = 2;
 /** Sequence numbers that are skipped: far more than workers could have reserved unseen, far less than there are. */
 const SEQUENCE_JUMP = 1 << 16;
 
