@@ -14,14 +14,24 @@ const TWIN_MS = 1000;
  * crossed, so the other is deleted here, whoever made it.
  */
 export function installCreated(connection: ConnectionState, child: Child, keys: ChildKeys): void {
-  const { children, timers } = connection.context;
+  const { children } = connection.context;
   const rival = connection.rivalOf(child);
   const ours = rival !== undefined && redundantOf(child.nonces, rival.nonces) === 'ours';
   children.install(child, keys, ours ? 'when-seen' : 'now');
   connection.childUp(child);
-  if (rival === undefined) return;
-  connection.context.count('collisions: child creation');
-  const loser = ours ? child : rival;
+  if (rival !== undefined) connection.context.count('collisions: child creation');
+  settleTwins(connection, child);
+}
+
+/**
+ * Lets one of two go, if there is another child of the same kind. After a rekeying as well: what both ends created at once
+ * may have been rekeyed before either knew, and would be for ever.
+ */
+export function settleTwins(connection: ConnectionState, child: Child): void {
+  const { timers } = connection.context;
+  const twin = connection.rivalOf(child);
+  if (twin === undefined) return;
+  const loser = redundantOf(child.nonces, twin.nonces) === 'ours' ? child : twin;
   timers.at(connection.context.nowMs() + TWIN_MS, () => deleteTwin(connection, loser, 'both ends set it up at once'));
 }
 

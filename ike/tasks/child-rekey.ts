@@ -13,7 +13,7 @@ import type { IkeSa } from '../sa/ike-sa.ts';
 import { childNotify, find, findNotify, notify, readSpi, writeSpi } from '../sa/notify.ts';
 import { invalidSyntax } from '../sa/request-checks.ts';
 import type { Answer, InitiatorTask, Outcome } from '../sa/task.ts';
-import { deleteTwin } from '../twins.ts';
+import { deleteTwin, settleTwins } from '../twins.ts';
 import { type ExchangeName, NOTIFY } from '../wire/names.ts';
 import type { NotifyPayload, Payload } from '../wire/payloads.ts';
 import { answerChild, carryOut } from './child-answer.ts';
@@ -103,6 +103,7 @@ export class ChildRekey implements InitiatorTask {
       old.state = 'rekeyed';
       sa.enqueue(new ChildDelete(old, `replaced by ${child.label}`), true);
     }
+    if (connection !== undefined && rival === undefined) settleTwins(connection, child);
     // The tunnel may have been removed while the peer's answer was on its way, and the new child would be nobody's.
     if (connection !== undefined) replaceIfOutdated(connection, child);
   }
