@@ -38,6 +38,9 @@ export function applyCommand(state: WorkerState, command: WorkerCommand): void {
       state.routed = localPort(state, TapPort, { ...command, bridge: NO_BRIDGE }, false);
       state.localPorts[command.port] = state.routed;
       return;
+    case 'set-hairpin-port':
+      setHairpin(state, command);
+      return;
     case 'remove-port':
       removePort(state, command.port);
       return;
@@ -113,6 +116,14 @@ function setBump(state: WorkerState, command: Extract<WorkerCommand, { op: 'set-
   state.localPorts[nicPort] = outside;
   state.bumps[port] = bump;
   state.bumps[nicPort] = bump;
+}
+
+/** One queue, which one worker reads: the replay window of an SA has one writer. */
+function setHairpin(state: WorkerState, { port, fds }: Extract<WorkerCommand, { op: 'set-hairpin-port' }>): void {
+  removePort(state, port);
+  const tap = localPort(state, TapPort, { port, bridge: NO_BRIDGE, fds }, false);
+  state.localPorts[port] = tap;
+  state.bumps[port] = { inside: tap, outside: tap, mark: 0 };
 }
 
 function localPort(

@@ -164,6 +164,16 @@ export type EngineCommand =
     }
   /** The TUN through which the kernel's routing hands over the packets of its own tunnels; at most one. Opened with Engine.openTap. */
   | { readonly op: 'set-route-port'; readonly port: number; readonly name: string; readonly fds: readonly number[] }
+  /**
+   * A TAP (Engine.openTap, one descriptor) that is a port of the physical bridge of a real ovs-vswitchd, whose flows lead the
+   * tunnel packets of peers with IPsec through it, both ways (bump/hairpin.ts).
+   */
+  | {
+      readonly op: 'set-hairpin-port';
+      readonly port: number;
+      readonly name: string;
+      readonly fds: readonly number[];
+    }
   | { readonly op: 'remove-port'; readonly port: number }
   /** The MTU of a tunnel port's uplink; what routers on the path say is less counts instead (path-mtu.ts). Bytes, 576 or more. */
   | { readonly op: 'set-path-mtu'; readonly port: number; readonly mtu: number }

@@ -65,6 +65,7 @@ export class Demand {
   private readonly marksElsewhere = new Counted<number>();
   private readonly inUdp = new Counted<Family>();
   private readonly routes = new Counted<true>();
+  private readonly hairpins = new Counted<true>();
   private uplinkMark = 0;
   private nics = 0;
   private made: UplinkDemand | undefined;
@@ -89,6 +90,15 @@ export class Demand {
 
   removeRoute(): void {
     this.note(this.routes.remove(true));
+  }
+
+  /** A TAP through which another datapath leads its tunnel packets. */
+  addHairpin(): void {
+    this.note(this.hairpins.add(true));
+  }
+
+  removeHairpin(): void {
+    this.note(this.hairpins.remove(true));
   }
 
   /** An inbound SA whose ESP comes in UDP to this address of ours. */
@@ -125,15 +135,16 @@ export class Demand {
   }
 
   private make(): UplinkDemand {
-    const { families, inUdp, nics } = this;
+    const { families, inUdp } = this;
+    const isBeside = this.nics > 0 || this.hairpins.has(true);
     const isRouted = this.routes.has(true);
     const hasTunnels = ({ ours, elsewhere }: FamilyCount): boolean =>
       ours.has(true) || (isRouted && elsewhere.has(true));
     const [overIpv4, overIpv6] = [hasTunnels(families[4]), hasTunnels(families[6])];
     const marks = new Set([...this.marks.things(), ...(isRouted ? this.marksElsewhere.things() : [])]);
     return {
-      // Beside another datapath the NIC's frames are all there is: a second copy of an ESP packet would be taken for a replay.
-      ipv4: families[4].demand(inUdp.has(4), overIpv4 || overIpv6 || nics === 0),
+      // Beside another datapath its frames are all there is: a second copy of an ESP packet would be taken for a replay.
+      ipv4: families[4].demand(inUdp.has(4), overIpv4 || overIpv6 || !isBeside),
       ipv6: overIpv6 || inUdp.has(6) ? families[6].demand(inUdp.has(6), true) : undefined,
       marks: [...marks].sort((a, b) => a - b),
     };

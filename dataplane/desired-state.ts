@@ -18,7 +18,9 @@ type CommandOf<Op extends EngineCommand['op']> = Extract<EngineCommand, { op: Op
 const MAX_LOCAL_PORTS = 1000;
 
 type TunnelCommand = CommandOf<'set-tunnel-port'>;
-type PortCommand = CommandOf<'set-tap-port' | 'set-device-port' | 'set-bump-port' | 'set-route-port'> | TunnelCommand;
+type PortCommand =
+  | CommandOf<'set-tap-port' | 'set-device-port' | 'set-bump-port' | 'set-route-port' | 'set-hairpin-port'>
+  | TunnelCommand;
 
 export class DesiredState {
   private readonly limits: EngineLimits;
@@ -68,6 +70,7 @@ export class DesiredState {
       case 'set-device-port':
       case 'set-tunnel-port':
       case 'set-route-port':
+      case 'set-hairpin-port':
         this.checkPort(command);
         this.setPort(command);
         return;
@@ -174,6 +177,7 @@ export class DesiredState {
     // Before the one that it replaces goes, so that nothing is closed and opened again.
     if (isTunnel) this.demanded.addTunnel(command.tunnel, command.bridge !== undefined);
     if (command.op === 'set-route-port') this.demanded.addRoute();
+    if (command.op === 'set-hairpin-port') this.demanded.addHairpin();
     this.removePort(command.port);
     this.ports.set(command.port, command);
     if (!isTunnel) {
@@ -191,6 +195,7 @@ export class DesiredState {
     if (known === undefined) return;
     this.ports.delete(port);
     if (known.op === 'set-route-port') this.demanded.removeRoute();
+    if (known.op === 'set-hairpin-port') this.demanded.removeHairpin();
     if (known.op !== 'set-tunnel-port') {
       this.localPorts--;
       return;
@@ -222,7 +227,7 @@ export class DesiredState {
       if (command.fds.length === 0) throw new Error(`TUN ${command.name}: no descriptors; open the device first`);
       return;
     }
-    if (command.bridge !== undefined && !this.bridges.has(command.bridge))
+    if (command.op !== 'set-hairpin-port' && command.bridge !== undefined && !this.bridges.has(command.bridge))
       throw new Error(`port ${command.name}: bridge ${command.bridge} is not there; set the bridge first`);
     if (command.op !== 'set-tunnel-port') {
       if (command.fds.length === 0) throw new Error(`port ${command.name}: no descriptors; open the device first`);

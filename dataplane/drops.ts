@@ -44,6 +44,11 @@ export const DROP_REASONS = [
     name: 'bump-fragment',
     sentence: 'A fragment between the addresses of a tunnel was to leave; what it is a part of cannot be told.',
   },
+  {
+    name: 'bump-foreign',
+    sentence:
+      'A frame at a port of espd=port was none that the flows of ovs-espd lead there, for instance a flooded one.',
+  },
 
   {
     name: 'route-unknown',

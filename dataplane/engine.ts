@@ -117,18 +117,23 @@ export class Engine {
 
   /**
    * Opens a TAP or TUN, creates it if need be: one descriptor for each worker, to be given back in set-tap-port, set-bump-port or
-   * set-route-port. `plain`: without offloads. Throws NativeError.
+   * set-route-port, or one for one of them (`single`). `plain`: without offloads. Throws NativeError.
    */
   openTap(
     name: string,
-    { persistent, plain = false, kind = 'tap' }: { persistent: boolean; plain?: boolean; kind?: 'tap' | 'tun' },
+    {
+      persistent,
+      plain = false,
+      single = false,
+      kind = 'tap',
+    }: { persistent: boolean; plain?: boolean; single?: boolean; kind?: 'tap' | 'tun' },
   ): readonly number[] {
     const { native } = this.options;
     const { offloads, workers } = this.shared;
     const vnetHeader = !plain && usesVnetHeaders(offloads);
     const fds: number[] = [];
     try {
-      for (let worker = 0; worker < workers; worker++) {
+      for (let queue = 0; queue < (single ? 1 : workers); queue++) {
         // Multi-queue also for one worker: a persistent TAP then opens again when the number of workers has changed.
         fds.push(native.openTap(name, { kind, multiQueue: true, vnetHeader, persistent }));
       }

@@ -6,6 +6,7 @@
  */
 
 import { applyCommand } from './apply.ts';
+import { hairpin } from './bump/hairpin.ts';
 import { inward } from './bump/inward.ts';
 import { outward } from './bump/outward.ts';
 import { SLEEPS, TURNS } from './counters.ts';
@@ -126,5 +127,6 @@ function handle(state: WorkerState, source: LocalPort): number {
   if (source === state.routed) return routedOut(state, source);
   const bump = state.bumps[source.port];
   if (bump === undefined) return outbound(state, source);
+  if (bump.inside === bump.outside) return hairpin(state, bump);
   return source === bump.inside ? outward(state, bump) : inward(state, bump);
 }

@@ -47,7 +47,7 @@ export interface LocalPort {
   readonly list: FrameList;
 }
 
-/** An uplink of a real ovs-vswitchd: ovs-espd sits between its TAP and the NIC (bump/). */
+/** An uplink of a real ovs-vswitchd: ovs-espd sits between its TAP and the NIC (bump/). With espd=port the TAP is both ends. */
 export interface Bump {
   /** The TAP, where the datapath is. */
   readonly inside: LocalPort;

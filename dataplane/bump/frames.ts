@@ -9,9 +9,18 @@
 import type { Batch } from '../batch.ts';
 import { DROP } from '../drops.ts';
 import { ETHERTYPE_IPV4, ETHERTYPE_IPV6, payloadTypeAt } from '../wire/ethernet.ts';
-import { checkIpv4, IPV4_TTL, ipv4Protocol, ipv4Tos, ipv4TotalLength, setIpv4Payload } from '../wire/ipv4.ts';
+import {
+  checkIpv4,
+  IPV4_HEADER_LENGTH,
+  IPV4_TTL,
+  ipv4Protocol,
+  ipv4Tos,
+  ipv4TotalLength,
+  setIpv4Payload,
+} from '../wire/ipv4.ts';
 import {
   checkIpv6,
+  IPV6_HEADER_LENGTH,
   IPV6_HOP_LIMIT,
   ipv6NextHeader,
   ipv6PayloadLength,
@@ -41,12 +50,15 @@ export class BumpFrames {
   readonly length: Int32Array;
   /** Where the IP payload began. */
   readonly payload: Int32Array;
+  /** 1: the flows say that ipsec_skb_mark names the packet's mark (hairpin.ts). */
+  readonly marked: Uint8Array;
 
   constructor(rows: number) {
     this.kind = new Uint8Array(rows);
     this.start = new Int32Array(rows);
     this.length = new Int32Array(rows);
     this.payload = new Int32Array(rows);
+    this.marked = new Uint8Array(rows);
   }
 }
 
@@ -98,6 +110,32 @@ export function locate(state: WorkerState, frames: BumpFrames, row: number, sent
   length[row] = ipv6PayloadLength(arena, ip);
   settle(batch, frames, row, ip, header);
   return IS_IP;
+}
+
+/** Results of `senderOf`. */
+export const NEITHER = 0;
+export const SENT = 1;
+export const RECEIVED = 2;
+
+/** Who sent the IP packet in a row's frame: the own end of a tunnel (SENT), the peer (RECEIVED), or neither. */
+export function senderOf(state: WorkerState, row: number): number {
+  const { batch, pairs } = state;
+  const { arena } = batch;
+  const start = batch.offset[row];
+  const typeAt = payloadTypeAt(arena, start, batch.length[row]);
+  if (typeAt < 0) return NEITHER;
+  const type = readUint16(arena, start + typeAt);
+  const ip = start + typeAt + 2;
+  const rest = batch.length[row] - typeAt - 2;
+  if (type === ETHERTYPE_IPV4 && rest >= IPV4_HEADER_LENGTH) {
+    if (pairs.findSent4(arena, ip) >= 0) return SENT;
+    return pairs.find4(arena, ip) >= 0 ? RECEIVED : NEITHER;
+  }
+  if (type === ETHERTYPE_IPV6 && rest >= IPV6_HEADER_LENGTH) {
+    if (pairs.findSent6(arena, ip) >= 0) return SENT;
+    return pairs.find6(arena, ip) >= 0 ? RECEIVED : NEITHER;
+  }
+  return NEITHER;
 }
 
 function settle(batch: Batch, frames: BumpFrames, row: number, ip: number, header: number): void {

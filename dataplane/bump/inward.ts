@@ -21,7 +21,7 @@ import { ESP, inboundEspVerdict, inboundPlaintextVerdict, PLAINTEXT } from '../p
 import { espSpi } from '../wire/esp.ts';
 import { ipv4FragmentOffset, PROTOCOL_ESP, PROTOCOL_GRE, PROTOCOL_UDP } from '../wire/ipv4.ts';
 import { checkUdp, UDP_HEADER_LENGTH, udpDestinationPort, udpSourcePort } from '../wire/udp.ts';
-import type { Bump, WorkerState } from '../worker-state.ts';
+import type { Bump, LocalPort, WorkerState } from '../worker-state.ts';
 import { type BumpFrames, FRAME_KIND, IS_FRAGMENT, IS_IP, IS_NO_IP, locate } from './frames.ts';
 import { isTunnelPacket, readBump } from './outward.ts';
 import { passOn } from './pass-on.ts';
@@ -35,13 +35,17 @@ const SPI_LENGTH = 4;
 /** Steps 1 to 6 for one batch. Returns the frames read. */
 export function inward(state: WorkerState, bump: Bump): number {
   const read = readBump(state, bump.outside);
-  if (read === 0) return 0;
+  if (read > 0) bringIn(state, bump.inside);
+  return read;
+}
+
+/** Steps 2 to 6 for the rows without a verdict. */
+export function bringIn(state: WorkerState, inside: LocalPort): void {
   classify(state, state.bumpFrames);
   openBatch(state.batch, state.aeadList, state.inboundSas);
   reportMovedPeer(state);
   applyPolicy(state, state.bumpFrames);
-  passOn(state, bump.inside);
-  return read;
+  passOn(state, inside);
 }
 
 function classify(state: WorkerState, frames: BumpFrames): void {

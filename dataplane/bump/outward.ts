@@ -17,7 +17,7 @@ import { DROP } from '../drops.ts';
 import { sealBatch } from '../esp/seal.ts';
 import { putOnUdpEncapsulation } from '../esp/udp-encap.ts';
 import { readFrames, want } from '../outbound.ts';
-import { ESP, outboundVerdict, PLAINTEXT } from '../policy.ts';
+import { ESP, type MarkRule, outboundVerdict, PLAINTEXT } from '../policy.ts';
 import { GRE, typeOfDefaultPort } from '../tunnel-table.ts';
 import { PROTOCOL_GRE, PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/ipv4.ts';
 import { UDP_HEADER_LENGTH, udpDestinationPort } from '../wire/udp.ts';
@@ -28,18 +28,30 @@ import { passOn } from './pass-on.ts';
 const BUMP_FRAGMENT = DROP['bump-fragment'];
 const BUMP_MOVED = DROP['bump-moved'];
 const BUMP_LARGE = DROP['bump-large'];
+const BUMP_FOREIGN = DROP['bump-foreign'];
+
+/** What the flows have made of ipsec_skb_mark for a packet: it names no mark, or every one. */
+const RULE_OF_FLOWS: readonly MarkRule[] = [
+  { set: false, value: 0, mask: 0 },
+  { set: true, value: 0, mask: 0 },
+];
 
 /** Steps 1 to 6 for one batch. Returns the frames read. */
 export function outward(state: WorkerState, bump: Bump): number {
   const read = readBump(state, bump.inside);
-  if (read === 0) return 0;
+  if (read > 0) sendOut(state, bump);
+  return read;
+}
+
+/** Steps 2 to 6 for the rows without a verdict. */
+export function sendOut(state: WorkerState, bump: Bump): void {
   classify(state, state.bumpFrames);
-  applyPolicy(state, state.bumpFrames, bump.mark);
+  if (bump.inside === bump.outside) refuseTheRest(state, state.bumpFrames);
+  applyPolicy(state, state.bumpFrames, bump);
   sealBatch(state.batch, state.aeadList, state.outboundSas);
   keepToAddresses(state);
   putOnUdpEncapsulation(state.batch, state.outboundSas, state.pairs, state.checksums, state.checksum);
   passOn(state, bump.outside);
-  return read;
 }
 
 /** Step 1, of either direction. */
@@ -65,6 +77,12 @@ function classify(state: WorkerState, frames: BumpFrames): void {
   }
 }
 
+/** Where flows lead the packets here, nothing else is to go on: our own ESP, flooded back to us, would come round for ever. */
+function refuseTheRest({ batch }: WorkerState, frames: BumpFrames): void {
+  for (let row = 0; row < batch.count; row++)
+    if (batch.verdict[row] === 0 && frames.kind[row] === FRAME_KIND.passes) batch.verdict[row] = BUMP_FOREIGN;
+}
+
 /**
  * Whether the IP payload of a row is a tunnel packet; then its type and port are in the columns. The types' own ports count
  * also while no tunnel is configured: the datapath may hear of a new tunnel, and use it, before we do.
@@ -88,20 +106,18 @@ export function isTunnelPacket(state: WorkerState, row: number): boolean {
   return true;
 }
 
-function applyPolicy(state: WorkerState, frames: BumpFrames, uplinkMark: number): void {
+function applyPolicy(state: WorkerState, frames: BumpFrames, { inside, outside, mark }: Bump): void {
   const { batch, protections, tunnels, markRule, counters } = state;
+  const isHairpin = inside === outside;
   for (let row = 0; row < batch.count; row++) {
     if (frames.kind[row] !== FRAME_KIND.tunnel || batch.verdict[row] !== 0) continue;
     const port = tunnels.lookupAddresses(batch.tunnelType[row], batch.tunnelPort[row], batch.pair[row]);
     const tunnel = port < 0 ? undefined : tunnels.tunnels[port];
     const protection = tunnel === undefined ? -1 : tunnel.protection;
     const sa = protection < 0 ? -1 : protections.outboundSa[protection];
-    const verdict = outboundVerdict(
-      protections.stateOf(protection),
-      sa >= 0,
-      tunnel?.egressMark ?? uplinkMark,
-      markRule,
-    );
+    const rule = isHairpin ? RULE_OF_FLOWS[frames.marked[row]] : markRule;
+    const packetMark = tunnel?.egressMark ?? mark;
+    const verdict = outboundVerdict(protections.stateOf(protection), sa >= 0, packetMark, rule);
     batch.tunnel[row] = port;
     batch.protection[row] = protection;
     if (verdict === ESP && batch.gso[row] > 0) batch.verdict[row] = BUMP_LARGE;

@@ -5,14 +5,12 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
-import { addressWords } from '../../../dataplane/address-pairs.ts';
 import type { EngineEvent, MarkMatch, ProtectionState, TunnelType } from '../../../dataplane/commands.ts';
 import { Engine } from '../../../dataplane/engine.ts';
 import { MemoryPort, MemoryWire } from '../../../dataplane/io/memory.ts';
-import { writeIpv4 } from '../../../dataplane/wire/ipv4.ts';
-import { writeIpv6 } from '../../../dataplane/wire/ipv6.ts';
 import { loadNative } from '../../../native-shims/index.ts';
 import { Pair, PROTECTION, type SaChange, Side, settle, TEST_LIMITS, tunnelSettings } from '../engine/pair.ts';
+import { ipv4Frame, ipv6Frame, MACS, udp, VLAN } from './frames.ts';
 
 const INSIDE_FD = 1000;
 const OUTSIDE_FD = 1001;
@@ -78,40 +76,6 @@ async function openEnds(options: Options = {}): Promise<{ a: End; b: End; protec
   const b = await openEnd(there, here, options);
   const pair = new Pair(new MemoryWire({}), a.side, b.side);
   return { a, b, protect: (change) => pair.protect('aes256gcm16', true, change) };
-}
-
-const MACS = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
-const VLAN = [0x81, 0x00, 0x00, 0x2a];
-
-/** An Ethernet frame with an IPv4 packet from a to b. `rest` is written over the header's fields. */
-function ipv4Frame(
-  protocol: number,
-  payload: readonly number[],
-  { tags = [] as number[], tos = 0, from = '10.1.0.1', to = '10.1.0.2', fragment = 0, trailer = 0 } = {},
-): Uint8Array {
-  const header = 12 + tags.length + 2;
-  const bytes = new Uint8Array(header + 20 + payload.length + trailer);
-  bytes.set([...MACS, ...tags, 0x08, 0x00]);
-  const [source, destination] = [addressWords(from)[0]!, addressWords(to)[0]!];
-  writeIpv4(bytes, header, 20 + payload.length, tos, 0x1234, fragment, 63, protocol, source, destination);
-  bytes.set(payload, header + 20);
-  return bytes;
-}
-
-function ipv6Frame(protocol: number, payload: readonly number[]): Uint8Array {
-  const bytes = new Uint8Array(54 + payload.length);
-  bytes.set([...MACS, 0x86, 0xdd]);
-  const words = Int32Array.of(...addressWords('fd00::1'), ...addressWords('fd00::2'));
-  writeIpv6(bytes, 14, payload.length, 0, 63, protocol, words, 0, 4);
-  bytes.set(payload, 54);
-  return bytes;
-}
-
-/** A UDP packet: ports, length, no checksum, then bytes of text. */
-function udp(destination: number, text = 'secret payload of a guest'): number[] {
-  const body = [...Buffer.from(text)];
-  const length = 8 + body.length;
-  return [0xc3, 0x50, destination >> 8, destination & 255, length >> 8, length & 255, 0, 0, ...body];
 }
 
 async function cross(from: MemoryPort, to: MemoryPort, frame: Uint8Array): Promise<Uint8Array | undefined> {
