@@ -41,6 +41,11 @@ export interface Attach {
   ports(): ReadonlyMap<string, AttachedPort>;
   failures(): ReadonlyMap<string, PortFailure>;
   /**
+   * The engine lacks a tunnel that asks for IPsec and whose packets may come all the same: until it has it, no tunnel packet may
+   * leave in the clear.
+   */
+  closesAll(): boolean;
+  /**
    * Makes everything what the configuration asks for, touching only what changed.
    * @param underlay routes to all remotes of `desired`, and the devices
    * @param ofportOf the ofport that the database has for an Interface, kept if it is free
@@ -53,11 +58,13 @@ export interface Attach {
   ): Promise<void>;
   /** Takes everything down, and with it the TAPs. */
   removeAll(): Promise<void>;
+  /** Ends what runs beside the engine, and leaves everything for a successor. */
+  stop(): Promise<void>;
 }
 
 /** A tunnel that wants IPsec always has a protection: fail closed, whatever the configuration says. */
 export function protectionOfTunnel(tunnel: TunnelState, protectionOf: ProtectionOf): number | undefined {
-  if (tunnel.wantsIpsec && tunnel.state === 'INVALID') return INVALID_PROTECTION;
+  if (tunnel.state === 'INVALID') return INVALID_PROTECTION;
   const protection = tunnel.connection === undefined ? undefined : protectionOf(tunnel.connection);
   return tunnel.wantsIpsec ? (protection ?? INVALID_PROTECTION) : protection;
 }

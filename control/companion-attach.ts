@@ -1,9 +1,8 @@
 /**
- * The companion attach, `external_ids:espd=uplink`: a real ovs-vswitchd with a userspace datapath encapsulates, and
- * ovs-espd sits between its physical bridge and the NIC. Makes the TAPs that are the datapath's uplinks, opens the
- * NICs behind them, and tells the engine the tunnels, for their IPsec policy alone.
+ * The companion attaches, `external_ids:espd`: a real ovs-vswitchd with a userspace datapath encapsulates, and ovs-espd stands
+ * where its tunnel packets have to pass: between the physical bridge and a NIC (uplink-places.ts), or behind a port of that
+ * bridge (port-places.ts). The engine is told the tunnels for their IPsec policy alone.
  *
- * The TAPs are persistent: without ovs-espd they stay, with nobody behind them, so nothing leaves.
  * The database is only read: its Bridge and Interface rows are ovs-vswitchd's to write.
  */
 import type { Engine, EngineLimits } from '../dataplane/index.ts';
@@ -21,12 +20,15 @@ import type { CompanionPort, DesiredState, TunnelState } from './config/desired-
 import { Ids } from './ids.ts';
 import type { Links } from './links.ts';
 import { markInForce } from './mark-policy.ts';
+import type { LedTunnel } from './openflow/flows.ts';
 import type { Timers } from './ovsdb/timers.ts';
 import type { OwnedTaps } from './owned-taps.ts';
+import { type FlowPolicy, PortPlaces } from './port-places.ts';
 import type { Protections } from './protections.ts';
 import type { Routing } from './route/kernel-routing.ts';
 import { RoutedTunnels } from './route/routed-tunnels.ts';
 import type { Underlay } from './underlay.ts';
+import { UplinkPlaces } from './uplink-places.ts';
 import type { Logger } from './vlog.ts';
 
 export interface CompanionAttachOptions {
@@ -38,26 +40,22 @@ export interface CompanionAttachOptions {
   readonly protections: Protections;
   readonly timers: Timers;
   readonly log: Logger;
+  /** OVS_RUNDIR. */
+  readonly runDirectory: string;
   /** Of the engine, where they are not the default. */
   readonly limits?: EngineLimits | undefined;
 }
 
-interface AttachedUplink {
-  readonly port: number;
-  readonly nicPort: number;
-  readonly name: string;
-  readonly fds: readonly number[];
-  /** What the engine was given; the uplink is replaced when it changes. */
-  readonly settings: string;
-}
-
 export class CompanionAttach implements Attach {
   readonly #options: CompanionAttachOptions;
-  readonly #uplinks = new Map<string, AttachedUplink>();
+  readonly #uplinks: UplinkPlaces;
+  readonly #ports: PortPlaces;
   readonly #tunnels = new Map<string, AttachedPort>();
   readonly #failures = new Map<string, PortFailure>();
   readonly #portIds: Ids;
   readonly #routed: RoutedTunnels;
+  #flowTunnels = '[]';
+  #closesAll = false;
 
   constructor(options: CompanionAttachOptions) {
     this.#options = options;
@@ -67,6 +65,8 @@ export class CompanionAttach implements Attach {
       takePort: () => this.#portIds.take('ports'),
       releasePort: (id) => this.#portIds.release(id),
     });
+    this.#uplinks = new UplinkPlaces({ ...options, portIds: this.#portIds });
+    this.#ports = new PortPlaces({ ...options, portIds: this.#portIds });
   }
 
   /** None: they are ovs-vswitchd's. */
@@ -83,13 +83,22 @@ export class CompanionAttach implements Attach {
     return this.#failures;
   }
 
-  /** Tunnels first, then uplinks: no frame crosses before the policy for it is there. */
+  closesAll(): boolean {
+    return this.#closesAll;
+  }
+
+  /** Tunnels first, then the places: no frame crosses before the policy for it is there. */
   async apply(desired: DesiredState, underlay: Underlay, protectionOf: ProtectionOf): Promise<void> {
     await this.#removeGone(desired);
+    await this.#setFlowTunnels(desired);
     for (const tunnel of desired.tunnels) await this.#setTunnel(tunnel, underlay, protectionOf);
-    for (const port of desired.companions) await this.#setUplink(port, underlay);
-    await this.#routed.apply(desired, underlay, protectionOf, markInForce(desired));
-    const names = new Set([...this.#uplinks.values()].map(({ name }) => name));
+    this.#closesAll = desired.tunnels.some(
+      ({ uuid, wantsIpsec, settings }) => wantsIpsec && settings !== undefined && !this.#tunnels.has(uuid),
+    );
+    const policy = this.#flowPolicy(desired, protectionOf);
+    for (const port of desired.companions) await this.#setPlace(port, underlay, policy);
+    await this.#routed.apply(desired, underlay, protectionOf, markInForce(desired, this.#closesAll));
+    const names = new Set([...this.#uplinks.names(), ...this.#ports.names()]);
     await this.#options.taps.removeUnused(names, this.#options.native, this.#options.links);
   }
 
@@ -108,101 +117,82 @@ export class CompanionAttach implements Attach {
     const tunnels = new Set(desired.tunnels.map(({ uuid }) => uuid));
     for (const uuid of this.#failures.keys())
       if (!companions.has(uuid) && !tunnels.has(uuid)) this.#failures.delete(uuid);
-    for (const uuid of this.#uplinks.keys()) if (!companions.has(uuid)) await this.#removeUplink(uuid);
+    await this.#ports.removeGone(desired.companions);
+    await this.#uplinks.removeGone(desired.companions);
     for (const uuid of this.#tunnels.keys()) if (!tunnels.has(uuid)) await this.#removeTunnel(uuid);
   }
 
+  /** Of one type and port together: one that asks for IPsec closes them all. */
+  async #setFlowTunnels({ tunnels }: DesiredState): Promise<void> {
+    const kinds = new Map<string, NonNullable<TunnelState['flowBased']>>();
+    for (const { flowBased } of tunnels) {
+      if (flowBased === undefined) continue;
+      const kind = `${flowBased.type} ${flowBased.destinationPort}`;
+      kinds.set(kind, { ...flowBased, closed: flowBased.closed || kinds.get(kind)?.closed === true });
+    }
+    const text = JSON.stringify([...kinds.values()]);
+    if (text === this.#flowTunnels) return;
+    await this.#options.engine.apply({ op: 'set-flow-tunnels', tunnels: [...kinds.values()] });
+    this.#flowTunnels = text;
+  }
+
+  /** One that the engine refuses is no reason to end: it has none then, and closesAll says that nothing is to leave in the clear. */
   async #setTunnel(tunnel: TunnelState, underlay: Underlay, protectionOf: ProtectionOf): Promise<void> {
     const { uuid, name, ofport } = tunnel;
     if (tunnel.settings === undefined) {
       await this.#removeTunnel(uuid);
-      this.#fail(uuid, name, tunnel.reason ?? 'invalid');
+      if (tunnel.flowBased === undefined) this.#fail(uuid, name, tunnel.reason ?? 'invalid');
+      else this.#failures.delete(uuid);
       return;
     }
-    this.#failures.delete(uuid);
     const settings = { ...tunnel.settings, protection: protectionOfTunnel(tunnel, protectionOf) };
     const text = JSON.stringify(settings);
     const known = this.#tunnels.get(uuid);
     if (known?.settings === text) return;
-    const id = known?.id ?? this.#portIds.take('ports');
-    await this.#options.engine.apply({
-      op: 'set-tunnel-port',
-      port: id,
-      bridge: undefined,
-      name,
-      tunnel: settings,
-    });
+    let id: number | undefined;
+    try {
+      id = known?.id ?? this.#portIds.take('ports');
+      await this.#options.engine.apply({ op: 'set-tunnel-port', port: id, bridge: undefined, name, tunnel: settings });
+    } catch (error) {
+      if (known !== undefined) await this.#removeTunnel(uuid);
+      else if (id !== undefined) this.#portIds.release(id);
+      this.#fail(uuid, name, error instanceof Error ? error.message : String(error));
+      return;
+    }
+    this.#failures.delete(uuid);
     const egress = underlay.routeTo(settings.remote)?.device;
     this.#tunnels.set(uuid, {
-      id,
-      bridge: -1,
-      uuid,
-      name,
-      ofport: ofport ?? -1,
-      settings: text,
+      ...{ id, bridge: -1, uuid, name, ofport: ofport ?? -1, settings: text },
       device: { kind: 'tunnel', egress, uplinkMtu: undefined },
     });
   }
 
-  async #setUplink(port: CompanionPort, underlay: Underlay): Promise<void> {
-    const { uuid, name, nic, mark, reason } = port;
-    const facts = nic === undefined ? undefined : underlay.link(nic);
-    const settings = JSON.stringify([name, nic, facts?.index, mark]);
-    const known = this.#uplinks.get(uuid);
-    if (known?.settings === settings) return;
-    await this.#removeUplink(uuid);
-    if (nic === undefined || facts === undefined) {
-      this.#fail(
-        uuid,
-        name,
-        reason ?? `external_ids:espd-nic is "${nic}", expected a device that exists; see: ip link show`,
-      );
-      return;
+  /** What the flows of every bridge with a port of ours are made of. */
+  #flowPolicy(desired: DesiredState, protectionOf: ProtectionOf): FlowPolicy {
+    const led: LedTunnel[] = [];
+    for (const tunnel of desired.tunnels) {
+      const { settings } = tunnel;
+      if (settings === undefined || protectionOfTunnel(tunnel, protectionOf) === undefined) continue;
+      const { type, local, remote, destinationPort } = settings;
+      led.push({ type, local, remote, port: destinationPort });
     }
-    try {
-      await this.#addUplink(port, nic, facts.mtu, settings);
-      this.#failures.delete(uuid);
-    } catch (error) {
-      this.#fail(uuid, name, error instanceof Error ? error.message : String(error));
-    }
+    const flowTunnels = desired.tunnels.flatMap(({ flowBased }) => (flowBased === undefined ? [] : [flowBased]));
+    return { led, flowTunnels, drop: markInForce(desired, this.#closesAll) };
   }
 
-  async #addUplink({ uuid, name, mark }: CompanionPort, nic: string, mtu: number, settings: string): Promise<void> {
-    const { engine, taps, links, log } = this.#options;
-    taps.add(name);
-    const fds = engine.openTap(name, { persistent: true, plain: true });
-    const nicFds = engine.openDevice(nic);
-    const uplink = { port: this.#portIds.take('ports'), nicPort: this.#portIds.take('ports'), name, fds, settings };
-    await engine.apply({ op: 'set-bump-port', port: uplink.port, nicPort: uplink.nicPort, name, fds, nicFds, mark });
-    this.#uplinks.set(uuid, uplink);
-    await links.setLink(name, { mtu, up: true });
-    await links.setLink(nic, { up: true });
-    log.info(`uplink ${name}: between ovs-vswitchd and ${nic}, mark ${mark}`);
+  async #setPlace(port: CompanionPort, underlay: Underlay, policy: FlowPolicy): Promise<void> {
+    const failure =
+      port.attach === 'port' ? await this.#ports.set(port, underlay, policy) : await this.#uplinks.set(port, underlay);
+    if (failure === undefined) this.#failures.delete(port.uuid);
+    else this.#fail(port.uuid, port.name, failure.reason);
   }
 
   async #removeTunnel(uuid: string): Promise<void> {
     const known = this.#tunnels.get(uuid);
     if (known === undefined) return;
     this.#tunnels.delete(uuid);
-    await this.#removeEnginePort(known.id);
-  }
-
-  /** The TAP goes with the last descriptor, which the engine closes. */
-  async #removeUplink(uuid: string): Promise<void> {
-    const known = this.#uplinks.get(uuid);
-    if (known === undefined) return;
-    const { native, taps, log } = this.#options;
-    this.#uplinks.delete(uuid);
-    for (const fd of known.fds) native.setTapPersistent(fd, false);
-    await this.#removeEnginePort(known.port);
-    await this.#removeEnginePort(known.nicPort);
-    taps.remove(known.name);
-    log.info(`uplink ${known.name}: removed`);
-  }
-
-  async #removeEnginePort(id: number): Promise<void> {
-    await this.#options.engine.apply({ op: 'remove-port', port: id });
-    this.#portIds.release(id);
+    await this.#options.engine.apply({ op: 'remove-port', port: known.id });
+    this.#portIds.release(known.id);
   }
 
   #fail(uuid: string, name: string, reason: string): void {
@@ -210,10 +200,15 @@ export class CompanionAttach implements Attach {
     this.#failures.set(uuid, { uuid, reason });
   }
 
-  /** By `exit`: the uplinks go, and what is behind them is cut off; the tunnels' policy goes last. */
+  /** By `exit`: the places go, and with them flows and TAPs; the tunnels' policy goes last. */
   async removeAll(): Promise<void> {
-    for (const uuid of [...this.#uplinks.keys()]) await this.#removeUplink(uuid);
+    await this.#ports.removeAll(true);
+    await this.#uplinks.removeAll();
     await this.#routed.removeAll();
     for (const uuid of [...this.#tunnels.keys()]) await this.#removeTunnel(uuid);
+  }
+
+  async stop(): Promise<void> {
+    await this.#ports.stop();
   }
 }

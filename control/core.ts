@@ -145,7 +145,16 @@ export class Core {
       timers,
     });
     const taps = new OwnedTaps(`${runDirectory}/${PROGRAM}.taps`);
-    const surroundings = { engine, native, taps, links: options.links, log: logger('bridge'), limits };
+    const surroundings = {
+      engine,
+      native,
+      taps,
+      links: options.links,
+      log: logger('bridge'),
+      limits,
+      timers,
+      runDirectory,
+    };
     this.#switch = new SwitchAttach(surroundings);
     this.#companion = new CompanionAttach({
       ...surroundings,
@@ -211,6 +220,7 @@ export class Core {
       ike: this.ike.status(),
       bridges: this.#attach.bridges(),
       ports: this.#attach.ports(),
+      failures: this.#attach.failures(),
       engine: this.engine,
       nowMs: this.ike.now(),
     };
@@ -242,6 +252,7 @@ export class Core {
     this.children.stop();
     if (this.pcap.isRunning) await this.pcap.stop();
     if (removeTaps) await this.#attach.removeAll();
+    await this.#attach.stop();
     await this.engine.stop();
     this.protections.close();
   }

@@ -5,6 +5,7 @@
  * by config before they come here; nothing goes through a shell.
  */
 import { execFile } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 
 const execute = promisify(execFile);
@@ -16,6 +17,8 @@ export interface LinkFacts {
   readonly mtu: number;
   readonly up: boolean;
   readonly carrier: boolean;
+  /** Its addresses with prefix length, but for those of its link alone. */
+  readonly addresses: readonly string[];
 }
 
 /** Settings of a device; what is left out stays as it is. */
@@ -24,6 +27,8 @@ export interface LinkSettings {
   /** Bytes. */
   readonly mtu?: number;
   readonly up?: true;
+  /** It has no IPv6, so the kernel sends nothing through it by itself. */
+  readonly silent?: true;
 }
 
 /** Network devices as the attach sees them: the real ones (`systemLinks`), or those of a test. */
@@ -40,18 +45,19 @@ interface IpLink {
   address?: string;
   mtu: number;
   flags: string[];
+  addr_info?: { local: string; prefixlen: number; scope: string }[];
 }
 
 /** The device's facts, or undefined if there is none of that name. */
 export async function linkFacts(name: string): Promise<LinkFacts | undefined> {
-  const links = await ipJson<IpLink[]>(['link', 'show', 'dev', name]);
+  const links = await ipJson<IpLink[]>(['address', 'show', 'dev', name]);
   const link = links?.[0];
   return link === undefined ? undefined : factsOf(link);
 }
 
 /** Every device of this network namespace, by name. */
 export async function allLinkFacts(): Promise<ReadonlyMap<string, LinkFacts>> {
-  const links = (await ipJson<IpLink[]>(['link', 'show'])) ?? [];
+  const links = (await ipJson<IpLink[]>(['address', 'show'])) ?? [];
   return new Map(links.map((link) => [link.ifname, factsOf(link)]));
 }
 
@@ -63,6 +69,9 @@ function factsOf(link: IpLink): LinkFacts {
     mtu: link.mtu,
     up: flags.has('UP'),
     carrier: flags.has('LOWER_UP'),
+    addresses: (link.addr_info ?? [])
+      .filter(({ scope }) => scope !== 'link')
+      .map(({ local, prefixlen }) => `${local}/${prefixlen}`),
   };
 }
 
@@ -73,7 +82,17 @@ export async function setLink(name: string, settings: LinkSettings): Promise<voi
     ...(settings.mtu === undefined ? [] : ['mtu', String(settings.mtu)]),
     ...(settings.up === undefined ? [] : ['up']),
   ];
+  if (settings.silent === true) await disableIpv6(name);
   if (words.length > 0) await execute('ip', ['link', 'set', 'dev', name, ...words]);
+}
+
+async function disableIpv6(name: string): Promise<void> {
+  try {
+    await writeFile(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, '1');
+  } catch (error) {
+    // A kernel without IPv6 has nothing to disable.
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+  }
 }
 
 export const systemLinks: Links = { linkFacts, setLink };

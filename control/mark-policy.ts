@@ -8,8 +8,9 @@ import type { DesiredState } from './config/desired-state.ts';
 /** `ipsec_skb_mark` under which no tunnel packet leaves in the clear. */
 export const DROP_ALL: MarkMatch = { value: 0, mask: 0 };
 
-export function markInForce(desired: DesiredState): MarkMatch | undefined {
-  return isUnreadable(desired) ? DROP_ALL : desired.markPolicy.drop;
+/** @param closesAll Attach.closesAll, once the attach has the configuration */
+export function markInForce(desired: DesiredState, closesAll: boolean): MarkMatch | undefined {
+  return closesAll || isUnreadable(desired) ? DROP_ALL : desired.markPolicy.drop;
 }
 
 /** Whether ovs-espd is the companion of an ovs-vswitchd, or of the kernel, and not the datapath itself. */
@@ -20,7 +21,14 @@ export function isCompanion({ companions, routed }: DesiredState): boolean {
 /**
  * Beside another datapath, a tunnel that asks for IPsec and whose addresses we cannot make out: that datapath may send its packets
  * all the same, and nobody could tell them from those of a tunnel without IPsec. So none leaves in the clear meanwhile.
+ * Flow-based ones are told from others by their type and port, but not where packets come to us by routes.
  */
 function isUnreadable(desired: DesiredState): boolean {
-  return isCompanion(desired) && desired.tunnels.some((tunnel) => tunnel.wantsIpsec && tunnel.settings === undefined);
+  return (
+    isCompanion(desired) &&
+    desired.tunnels.some(
+      ({ wantsIpsec, settings, flowBased }) =>
+        wantsIpsec && settings === undefined && (flowBased === undefined || desired.routed),
+    )
+  );
 }

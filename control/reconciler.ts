@@ -74,13 +74,13 @@ export class Reconciler {
     this.#tellIssues(desired);
     this.#countVersions(desired);
     // A new rule with old marks, or the other way round, may let pass what neither configuration does.
-    const drop = markInForce(desired);
+    const drop = markInForce(desired, false);
     await this.#setMark(tunnelsChange && this.#marksDiffer(drop) ? DROP_ALL : drop);
     const asking = new Set(desired.tunnels.filter((tunnel) => tunnel.wantsIpsec).map((tunnel) => tunnel.name));
     const commands = protections.set(targets(desired), asking, rememberedKeys(desired));
     await this.#run(commands.filter((command) => command.op === 'set-protection'));
     await attach.apply(desired, underlay, (key) => protections.get(key)?.id, ofportOf);
-    await this.#setMark(drop);
+    await this.#setMark(markInForce(desired, attach.closesAll()));
     this.#setConnections(this.#keepPlans(planConnections(desired.connections)));
     await this.#run(commands.filter((command) => command.op === 'remove-protection'));
   }

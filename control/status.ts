@@ -4,7 +4,7 @@
  */
 import type { Engine } from '../dataplane/index.ts';
 import type { ConnectionStatus } from '../ike/index.ts';
-import type { AttachedBridge, AttachedPort } from './attach.ts';
+import type { AttachedBridge, AttachedPort, PortFailure } from './attach.ts';
 import type { ChildSaInstaller, InstalledChild } from './child-sas.ts';
 import type { ConnectionState, DesiredState, TunnelState } from './config/desired-state.ts';
 import type { ConnectionPlan } from './connections.ts';
@@ -21,6 +21,7 @@ export interface StatusSources {
   readonly ike: readonly ConnectionStatus[];
   readonly bridges: ReadonlyMap<string, AttachedBridge>;
   readonly ports: ReadonlyMap<string, AttachedPort>;
+  readonly failures: ReadonlyMap<string, PortFailure>;
   readonly engine: Engine;
   /** Monotonic ms, of the clock that IKE runs by. */
   readonly nowMs: number;
@@ -67,6 +68,7 @@ export function tunnelView(tunnel: TunnelState, index: IndexedStatus): TunnelVie
   const { sources } = index;
   const { desired } = sources;
   const port = sources.ports.get(tunnel.uuid);
+  const failure = sources.failures.get(tunnel.uuid);
   const connection = index.connections.get(tunnel.ipsec?.connection ?? '');
   const plan = index.plans.get(connection?.key ?? '');
   const status = index.ike.get(plan?.connection.name ?? '');
@@ -75,8 +77,8 @@ export function tunnelView(tunnel: TunnelState, index: IndexedStatus): TunnelVie
   return {
     name: tunnel.name,
     version: sources.versions.get(tunnel.name) ?? 1,
-    state: tunnel.state,
-    reason: tunnel.reason,
+    state: failure === undefined ? tunnel.state : 'INVALID',
+    reason: tunnel.reason ?? failure?.reason,
     type: tunnel.type,
     localIp: tunnel.localIp,
     remoteIp: tunnel.remoteIp,
@@ -96,7 +98,7 @@ export function tunnelView(tunnel: TunnelState, index: IndexedStatus): TunnelVie
     cfmFault: tunnel.cfmFault,
     policies: connection === undefined ? [] : policyLines(connection, index),
     saState: saState(
-      tunnel,
+      failure === undefined ? tunnel : { ...tunnel, state: 'INVALID' },
       protection?.state,
       protection === undefined ? undefined : sources.children.sendingChild(protection.id),
     ),
@@ -112,6 +114,8 @@ export function tunnelView(tunnel: TunnelState, index: IndexedStatus): TunnelVie
 }
 
 function saState(tunnel: TunnelState, state: string | undefined, sending: InstalledChild | undefined): string {
+  if (tunnel.flowBased !== undefined && tunnel.state === 'CONFIGURED')
+    return 'that of the tunnel to each peer (nothing is sent to or accepted from an address without one)';
   if (tunnel.state === 'INVALID' || state === undefined || state === 'invalid')
     return 'none (the configuration is invalid: nothing is sent or accepted)';
   if (sending !== undefined) return 'up';

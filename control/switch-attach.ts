@@ -65,6 +65,11 @@ export class SwitchAttach implements Attach {
     return this.#failures;
   }
 
+  /** Who is the datapath sends nothing through a tunnel that it could not make. */
+  closesAll(): boolean {
+    return false;
+  }
+
   /**
    * Makes bridges and ports what the configuration asks for.
    * @param underlay routes to all remotes of `desired`, and the devices
@@ -310,6 +315,9 @@ export class SwitchAttach implements Attach {
   #tapNames(): string[] {
     return [...this.#ports.values()].filter((port) => port.device.kind === 'tap').map((port) => port.name);
   }
+
+  /** Nothing does. */
+  async stop(): Promise<void> {}
 
   /** Takes every port down and with it the TAPs, by `exit`. Otherwise they stay, with the addresses on them, for a successor. */
   async removeAll(): Promise<void> {

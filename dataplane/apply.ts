@@ -41,6 +41,9 @@ export function applyCommand(state: WorkerState, command: WorkerCommand): void {
     case 'set-hairpin-port':
       setHairpin(state, command);
       return;
+    case 'set-flow-tunnels':
+      state.tunnels.setFlowTunnels(command.tunnels);
+      return;
     case 'remove-port':
       removePort(state, command.port);
       return;

@@ -115,6 +115,16 @@ export interface OutboundSa extends Omit<InboundSa, 'replayWindow' | 'replay'> {
   readonly lastSequence: number;
 }
 
+/** Tunnels with `remote_ip=flow`, of one type and port: any address may be their peer. */
+export interface FlowTunnel {
+  readonly type: TunnelType;
+  /** UDP or TCP port, 0 for gre. */
+  readonly destinationPort: number;
+  /** One of them asks for IPsec: packets between addresses that no tunnel of its own protects are dropped, both ways. */
+  readonly closed: boolean;
+  readonly egressMark: number | undefined;
+}
+
 export type EngineCommand =
   | {
       readonly op: 'set-bridge';
@@ -174,6 +184,8 @@ export type EngineCommand =
       readonly name: string;
       readonly fds: readonly number[];
     }
+  /** The tunnels of somebody else's datapath whose peers its flows choose; all of them, in place of those before. */
+  | { readonly op: 'set-flow-tunnels'; readonly tunnels: readonly FlowTunnel[] }
   | { readonly op: 'remove-port'; readonly port: number }
   /** The MTU of a tunnel port's uplink; what routers on the path say is less counts instead (path-mtu.ts). Bytes, 576 or more. */
   | { readonly op: 'set-path-mtu'; readonly port: number; readonly mtu: number }

@@ -5,7 +5,7 @@
 
 import { familyOf } from './address-pairs.ts';
 import type { CaptureSettings } from './capture/capture.ts';
-import type { EngineCommand, InboundSa, MarkMatch, OutboundSa, ProtectionState } from './commands.ts';
+import type { EngineCommand, FlowTunnel, InboundSa, MarkMatch, OutboundSa, ProtectionState } from './commands.ts';
 import { Demand } from './demand.ts';
 import { encapsulationOf } from './encap/encap.ts';
 import type { UplinkDemand } from './io/uplink.ts';
@@ -34,6 +34,7 @@ export class DesiredState {
   readonly paths = new PathMtus();
   /** Descriptors of the far ends of bumps, by their port ids. */
   private readonly nics = new Map<number, readonly number[]>();
+  private flowTunnels: readonly FlowTunnel[] = [];
   private readonly protections = new Map<number, ProtectionState>();
   private readonly everProtected = new Set<number>();
   private readonly inbound = new Map<number, InboundSa>();
@@ -79,6 +80,9 @@ export class DesiredState {
         this.setPort(command);
         this.nics.set(command.nicPort, command.nicFds);
         this.demanded.setNics(this.nics.size);
+        return;
+      case 'set-flow-tunnels':
+        this.flowTunnels = command.tunnels;
         return;
       case 'remove-port':
         this.removePort(command.port);
@@ -131,6 +135,7 @@ export class DesiredState {
     return [
       { op: 'set-mark-policy', ...this.markPolicy },
       ...(this.capture === undefined ? [] : [{ op: 'set-capture', capture: this.capture } as const]),
+      { op: 'set-flow-tunnels', tunnels: this.flowTunnels },
       ...this.bridges.values(),
       ...[...this.protections].map(
         ([protection, state]): EngineCommand => ({ op: 'set-protection', protection, state }),

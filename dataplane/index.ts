@@ -7,6 +7,7 @@ export type {
   EngineCommand,
   EngineEvent,
   EspAlgorithm,
+  FlowTunnel,
   InboundSa,
   MarkMatch,
   OutboundSa,

@@ -9,7 +9,7 @@
 
 import { type AddressPairs, type Family, familyOf, NO_PAIR, pairWords, REMOTE } from './address-pairs.ts';
 import { TUNNEL_TYPES } from './batch.ts';
-import type { TunnelSettings, TunnelType } from './commands.ts';
+import type { FlowTunnel, TunnelSettings, TunnelType } from './commands.ts';
 import { encapState, encapsulationOf } from './encap/encap.ts';
 import type { EncapState, Encapsulation } from './encap/encapsulation.ts';
 import { NO_PROTECTION, TunnelGroup } from './tunnel-group.ts';
@@ -124,6 +124,9 @@ export class TunnelTable {
   /** By the tunnel that decides for it, as `byAddresses` names it. */
   private readonly groups = new Map<number, TunnelGroup>();
 
+  /** By type and port. */
+  private flowTunnels = new Map<number, FlowTunnel>();
+
   constructor(limit: number, pairs: AddressPairs) {
     this.tunnels = new Array<Tunnel | undefined>(limit).fill(undefined);
     this.pairs = pairs;
@@ -134,11 +137,7 @@ export class TunnelTable {
     tunnel.pair = this.pairs.take(tunnel.settings.local, tunnel.settings.remote);
     this.tunnels[tunnel.port] = tunnel;
     if (tunnel.type === STT) this.sttTunnels++;
-    if (tunnel.state.port > 0) {
-      const at = portIndex(tunnel.encapsulation.protocol, tunnel.state.port);
-      this.usersOfPorts.set(at, (this.usersOfPorts.get(at) ?? 0) + 1);
-      this.typesOfPorts[at] = tunnel.type;
-    }
+    this.usePort(tunnel.encapsulation, tunnel.type, tunnel.state.port);
     this.join(tunnel);
   }
 
@@ -148,16 +147,41 @@ export class TunnelTable {
     this.tunnels[port] = undefined;
     if (tunnel.type === STT) this.sttTunnels--;
     this.leave(tunnel);
-    if (tunnel.state.port > 0) {
-      const at = portIndex(tunnel.encapsulation.protocol, tunnel.state.port);
-      const users = (this.usersOfPorts.get(at) ?? 0) - 1;
-      this.usersOfPorts.set(at, users);
-      if (users <= 0) {
-        this.usersOfPorts.delete(at);
-        this.typesOfPorts[at] = -1;
-      }
-    }
+    this.leavePort(tunnel.encapsulation, tunnel.state.port);
     this.pairs.release(tunnel.pair);
+  }
+
+  /** In place of those before. */
+  setFlowTunnels(tunnels: readonly FlowTunnel[]): void {
+    for (const { type, destinationPort } of this.flowTunnels.values())
+      this.leavePort(encapsulationOf(type), destinationPort);
+    this.flowTunnels = new Map(
+      tunnels.map((tunnel) => [kindNumber(typeNumber(tunnel.type), tunnel.destinationPort), tunnel]),
+    );
+    for (const { type, destinationPort } of this.flowTunnels.values())
+      this.usePort(encapsulationOf(type), typeNumber(type), destinationPort);
+  }
+
+  /** The flow-based tunnel of this type and port, if there is one. */
+  flowTunnel(type: number, udpPort: number): FlowTunnel | undefined {
+    return this.flowTunnels.get(kindNumber(type, udpPort));
+  }
+
+  private usePort({ protocol }: Encapsulation, type: number, port: number): void {
+    if (port === 0) return;
+    const at = portIndex(protocol, port);
+    this.usersOfPorts.set(at, (this.usersOfPorts.get(at) ?? 0) + 1);
+    this.typesOfPorts[at] = type;
+  }
+
+  private leavePort({ protocol }: Encapsulation, port: number): void {
+    if (port === 0) return;
+    const at = portIndex(protocol, port);
+    const users = (this.usersOfPorts.get(at) ?? 0) - 1;
+    this.usersOfPorts.set(at, users);
+    if (users > 0) return;
+    this.usersOfPorts.delete(at);
+    this.typesOfPorts[at] = -1;
   }
 
   /** All tunnels, by ascending port id. */
@@ -240,7 +264,11 @@ export function typeOfDefaultPort(protocol: number, port: number): number {
 }
 
 function kindOf(tunnel: Tunnel): number {
-  return (tunnel.type << 16) | tunnel.state.port;
+  return kindNumber(tunnel.type, tunnel.state.port);
+}
+
+function kindNumber(type: number, port: number): number {
+  return (type << 16) | port;
 }
 
 function keyKind(tunnel: Tunnel): number {

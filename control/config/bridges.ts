@@ -2,7 +2,7 @@
 import type { TunnelType } from '../../dataplane/commands.ts';
 import { mapOf, numberOf, type Replica, type Row, textOf, textsOf } from '../ovsdb/database.ts';
 import { readCompanion } from './companions.ts';
-import type { BridgeState, CompanionPort, PortState } from './desired-state.ts';
+import type { BridgeState, CompanionBridge, CompanionPort, HostPort, PortState } from './desired-state.ts';
 import { type Issue, quote } from './issue.ts';
 import { BRIDGE_KEYS } from './keys.ts';
 import { OptionReader } from './option-reader.ts';
@@ -36,6 +36,9 @@ export function readBridges(replica: Replica, root: Row | undefined): BridgesRea
   for (const [bridgeUuid, bridgeRow] of referred(replica, 'Bridge', root, 'bridges')) {
     const bridge = readBridge(bridgeUuid, bridgeRow, issues);
     bridges.push(bridge);
+    const rows: [string, Row][] = [];
+    const hostPorts: HostPort[] = [];
+    const others: string[] = [];
     for (const [portUuid, portRow] of referred(replica, 'Port', bridgeRow, 'ports')) {
       warnOfVlans(portRow, issues);
       const interfaces = referred(replica, 'Interface', portRow, 'interfaces');
@@ -44,9 +47,15 @@ export function readBridges(replica: Replica, root: Row | undefined): BridgesRea
         const type = textOf(row, 'type') ?? '';
         if (index === 0 && isTunnelType(type)) tunnelRows.push({ type, row, place });
         else ports.push(readPort(row, place, index > 0));
-        const companion = readCompanion(uuid, row);
-        if (companion !== undefined) companions.push(companion);
+        rows.push([uuid, row]);
+        if (type === 'internal') hostPorts.push(readHostPort(row, portRow));
+        else others.push(textOf(row, 'name') ?? '');
       }
+    }
+    const beside = companionBridge(bridgeRow, bridge.name, hostPorts, others);
+    for (const [uuid, row] of rows) {
+      const companion = readCompanion(uuid, row, beside);
+      if (companion !== undefined) companions.push(companion);
     }
   }
   return { bridges, ports, companions, tunnelRows, issues };
@@ -79,6 +88,27 @@ function readBridge(uuid: string, row: Row, issues: Issue[]): BridgeState {
   };
   issues.push(...reader.warnings);
   return state;
+}
+
+function companionBridge(
+  row: Row,
+  name: string,
+  hostPorts: readonly HostPort[],
+  others: readonly string[],
+): CompanionBridge {
+  const isSecure = textOf(row, 'fail_mode') === 'secure';
+  return { name, isSecure, hasController: textsOf(row, 'controller').length > 0, hostPorts, others };
+}
+
+function readHostPort(row: Row, portRow: Row): HostPort {
+  const mac = textOf(row, 'mac_in_use');
+  const ofport = numberOf(row, 'ofport');
+  return {
+    name: textOf(row, 'name') ?? '',
+    ofport: ofport === undefined || ofport < 0 ? undefined : ofport,
+    mac: mac === undefined ? undefined : macAddress(mac),
+    isTagged: numberOf(portRow, 'tag') !== undefined,
+  };
 }
 
 function warnOfVlans(row: Row, issues: Issue[]): void {

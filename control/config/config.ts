@@ -46,7 +46,7 @@ export function desiredState(replica: Replica, surroundings: ConfigSurroundings)
 
   const read = readBridges(replica, root);
   const drafts = read.tunnelRows.map(({ type, row, place }) =>
-    draftTunnel(type, row, place, { ...surroundings, global, host }),
+    draftTunnel(type, row, place, { ...surroundings, global, host, isBeside: read.companions.length > 0 }),
   );
   const joined = joinTunnels(drafts, surroundings.previous);
   return {

@@ -35,6 +35,8 @@ export function joinTunnels(drafts: readonly TunnelDraft[], previous: DesiredSta
   const pairs = new Map<string, { readonly name: string; readonly draft: TunnelDraft }>();
   const connections = new Map<string, ConnectionState & { readonly tunnels: string[] }>();
   const judged: TunnelState[] = [];
+  const closed = new Map<string, string>();
+  for (const { tunnel } of drafts) if (tunnel.flowBased?.closed) closed.set(kindKey(tunnel.flowBased), tunnel.name);
 
   for (const draft of inPrecedence(drafts, previous)) {
     const { tunnel } = draft;
@@ -51,6 +53,11 @@ export function joinTunnels(drafts: readonly TunnelDraft[], previous: DesiredSta
       continue;
     }
     const { ipsec } = draft;
+    const flowBased = ipsec === undefined ? closed.get(kindKey(settings)) : undefined;
+    if (flowBased !== undefined) {
+      judged.push({ ...tunnel, ...invalid(underFlowBased(flowBased, settings)) });
+      continue;
+    }
     const pair = `${settings.local} ${settings.remote}`;
     const other = pairs.get(pair);
     if (ipsec !== undefined && other?.draft.ipsec !== undefined && !sameAuth(ipsec.auth, other.draft.ipsec.auth)) {
@@ -105,6 +112,15 @@ function inPrecedence(drafts: readonly TunnelDraft[], previous: DesiredState | u
 
 function invalid(reason: string): Pick<TunnelState, 'state' | 'reason' | 'ipsec' | 'connection'> {
   return { state: 'INVALID', reason, ipsec: undefined, connection: undefined };
+}
+
+/** What tells tunnels apart whose peers flows choose. */
+function kindKey({ type, destinationPort }: Pick<Settings, 'type' | 'destinationPort'>): string {
+  return `${type} ${destinationPort}`;
+}
+
+function underFlowBased(flowBased: string, { remote }: Settings): string {
+  return `flow-based interface ${flowBased} of the same type and port asks for IPsec, and its packets to ${remote} look like those of this one: ask for IPsec here too, or give it another dst_port`;
 }
 
 function differingAuth(

@@ -2,7 +2,7 @@
  * What the rows of a database ask for, checked and in our terms. Plain data without row order: the
  * reconciler compares two of these. config.ts makes it; nothing here knows how it is carried out.
  */
-import type { MarkMatch, TunnelSettings, TunnelType } from '../../dataplane/commands.ts';
+import type { FlowTunnel, MarkMatch, TunnelSettings, TunnelType } from '../../dataplane/commands.ts';
 import type { CertificateAuthentication, Encapsulation, EspMode, Identity, ProposalConfig } from '../../ike/types.ts';
 import type { Issue } from './issue.ts';
 import type { Secret } from './secret.ts';
@@ -40,12 +40,38 @@ export interface PortState {
   readonly ofportRequest: number | undefined;
 }
 
+/** A port of a real ovs-vswitchd's bridge that the host's own stack is behind: the bridge's own, or an internal one. */
+export interface HostPort {
+  readonly name: string;
+  /** As ovs-vswitchd reports them; undefined until it has. */
+  readonly ofport: number | undefined;
+  readonly mac: string | undefined;
+  /** Its packets have a VLAN tag elsewhere in the bridge. */
+  readonly isTagged: boolean;
+}
+
+/** The physical bridge that a companion port is a port of. */
+export interface CompanionBridge {
+  readonly name: string;
+  /** `fail_mode` is secure: without flows nothing is forwarded. */
+  readonly isSecure: boolean;
+  readonly hasController: boolean;
+  readonly hostPorts: readonly HostPort[];
+  /** Names of its other ports: NICs and whatever else. */
+  readonly others: readonly string[];
+}
+
 /** An Interface with `external_ids:espd`, where ovs-espd is the companion of a real ovs-vswitchd. */
 export interface CompanionPort {
   readonly uuid: string;
   /** Of the Interface, and of the TAP that ovs-espd makes for it. */
   readonly name: string;
-  /** The device behind it; undefined when a setting is wrong. */
+  /** `uplink`: between the bridge and a NIC. `port`: flows lead tunnel packets to it and back. */
+  readonly attach: 'uplink' | 'port';
+  readonly bridge: CompanionBridge;
+  /** As ovs-vswitchd reports it; undefined until it has. */
+  readonly ofport: number | undefined;
+  /** The device behind an uplink; undefined when a setting is wrong. */
   readonly nic: string | undefined;
   /** Mark of what leaves through it, unsigned 32 bits. */
   readonly mark: number;
@@ -121,7 +147,9 @@ export interface TunnelState {
    * its IPsec settings: such a tunnel gets an `invalid` protection of its own, and drops.
    */
   readonly settings: Omit<TunnelSettings, 'protection'> | undefined;
-  /** Of a CONFIGURED tunnel that wants IPsec. */
+  /** With `remote_ip=flow`, beside a real ovs-vswitchd: flows choose the peer of each packet, so there are no `settings`. */
+  readonly flowBased: FlowTunnel | undefined;
+  /** Of a CONFIGURED tunnel that wants IPsec, and has one peer. */
   readonly ipsec: TunnelIpsec | undefined;
   /**
    * The connection that this tunnel's packets travel under: its own, or, for a tunnel that did not ask for

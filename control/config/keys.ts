@@ -28,7 +28,8 @@ export const TUNNEL_KEYS = {
     parse: unicastAddress,
     expected: 'a unicast IPv4 or IPv6 address',
     example: '10.0.0.2',
-    documentation: 'Address of the other end. Required. `flow` is not supported yet.',
+    documentation:
+      'Address of the other end. Required. `flow` only beside a real ovs-vswitchd: such a tunnel is protected as the tunnels with a fixed `remote_ip` of its type and port are, and if it asks for IPsec it sends nothing to other addresses.',
   }),
   localIp: option('local_ip', {
     parse: unicastAddress,
@@ -254,12 +255,12 @@ function externalId<T>(key: string, row: Omit<OvsdbKey<T>, 'table' | 'column' | 
 /** Interface.external_ids of a port through which ovs-espd sits between a real ovs-vswitchd and the network. */
 export const COMPANION_KEYS = {
   attach: externalId('espd', {
-    parse: oneOf('uplink'),
-    expected: 'uplink',
+    parse: oneOf('uplink', 'port'),
+    expected: 'uplink or port',
     example: 'uplink',
     byDefault: 'the interface is none of ours',
     documentation:
-      'The interface is a TAP that ovs-espd makes, a port of the physical bridge of a userspace datapath: what leaves through it goes to the NIC of `espd-nic`, tunnel packets as the IPsec policy says, everything else unchanged.',
+      'The interface is a TAP that ovs-espd makes, a port of the physical bridge of a userspace datapath. `uplink`: what leaves through it goes to the NIC of `espd-nic`, tunnel packets as the IPsec policy says, everything else unchanged. `port`: the bridge keeps its NICs, and flows that ovs-espd adds lead tunnel packets of peers with IPsec through it and back.',
   }),
   nic: externalId('espd-nic', {
     parse: deviceName,

@@ -2,7 +2,7 @@
  * One Interface row of a tunnel type as a draft of TunnelState. What depends on other tunnels (the same
  * port twice, shared connections) is connections.ts.
  */
-import type { TunnelKey, TunnelType } from '../../dataplane/commands.ts';
+import type { FlowTunnel, TunnelKey, TunnelType } from '../../dataplane/commands.ts';
 import { ENCAPSULATIONS, encapsulationOf } from '../../dataplane/encap/encap.ts';
 import { PROTOCOL_UDP } from '../../dataplane/wire/ipv4.ts';
 import type { Credentials } from '../credentials/credentials.ts';
@@ -49,6 +49,8 @@ export interface TunnelSurroundings {
   /** Whether an address is one of this host's. */
   readonly isOwnAddress: (address: string) => boolean;
   readonly parseProposals: ProposalParser;
+  /** Somebody else encapsulates, so addresses and keys may come from flows. */
+  readonly isBeside: boolean;
 }
 
 /** A tunnel by itself; `ipsec` lacks its connection, and `state` may still turn INVALID. */
@@ -85,7 +87,8 @@ export function draftTunnel(
   for (const warning of verdict?.warnings ?? []) {
     reader.warn(TUNNEL_KEYS.remoteCert, remoteCert, TUNNEL_KEYS.remoteCert.expected, warning);
   }
-  const settings = readSettings(type, reader, surroundings);
+  const isFlowBased = surroundings.isBeside && remoteIp === 'flow';
+  const settings = readSettings(type, reader, { ...surroundings, isFlowBased });
   const encapsulationFault = reader.fault;
   if (name !== given)
     reader.refuseFor(`the name ${JSON.stringify(name)} has control characters, expected none; choose another`);
@@ -101,7 +104,11 @@ export function draftTunnel(
       state: reason === undefined ? 'CONFIGURED' : 'INVALID',
       reason,
       wantsIpsec,
-      settings: encapsulationFault === undefined ? settings : undefined,
+      settings: encapsulationFault === undefined && !isFlowBased ? settings : undefined,
+      flowBased:
+        encapsulationFault === undefined && isFlowBased
+          ? flowTunnelOf(settings, reason !== undefined || wantsIpsec)
+          : undefined,
       customOptions: customOptions(options),
       localIp: localIp || undefined,
       remoteIp: remoteIp || undefined,
@@ -113,7 +120,7 @@ export function draftTunnel(
       ofportRequest: numberOf(row, 'ofport_request'),
     },
     ipsec:
-      reason === undefined && auth !== undefined && ipsecOptions !== undefined
+      reason === undefined && !isFlowBased && auth !== undefined && ipsecOptions !== undefined
         ? { auth, options: ipsecOptions }
         : undefined,
     issues: reader.warnings,
@@ -135,9 +142,9 @@ function customOptions(options: ReadonlyMap<string, string>): ReadonlyMap<string
 function readSettings(
   type: TunnelType,
   reader: OptionReader,
-  surroundings: TunnelSurroundings,
+  surroundings: TunnelSurroundings & { readonly isFlowBased: boolean },
 ): TunnelState['settings'] {
-  const addresses = readAddresses(reader, surroundings);
+  const addresses = surroundings.isFlowBased ? flowAddresses(reader) : readAddresses(reader, surroundings);
   const both = readKey(type, reader, TUNNEL_KEYS.key);
   const inKey = readKey(type, reader, TUNNEL_KEYS.inKey) ?? both ?? { kind: 'none' };
   const outKey = readKey(type, reader, TUNNEL_KEYS.outKey) ?? both ?? { kind: 'none' };
@@ -171,7 +178,7 @@ function readAddresses(
     [localIp, localText],
   ] as const) {
     if (text === 'flow') {
-      reader.refuse(key, text, key.expected, 'flow-based tunnels are not supported yet');
+      reader.refuse(key, text, key.expected, 'flow-based tunnels are supported beside a real ovs-vswitchd only');
       return undefined;
     }
   }
@@ -203,6 +210,21 @@ function readAddresses(
     return undefined;
   }
   return { local, remote: remote.text };
+}
+
+/** The addresses of a flow-based tunnel are those of its packets; what stands in `remote_ip` and `local_ip` was read. */
+function flowAddresses(reader: OptionReader): { readonly local: string; readonly remote: string } {
+  const { remoteIp, localIp } = TUNNEL_KEYS;
+  reader.take(remoteIp);
+  const local = reader.take(localIp) ?? 'flow';
+  if (local !== 'flow') reader.read(localIp);
+  return { local, remote: 'flow' };
+}
+
+function flowTunnelOf(settings: TunnelState['settings'], closed: boolean): FlowTunnel | undefined {
+  if (settings === undefined) return undefined;
+  const { type, destinationPort, egressMark } = settings;
+  return { type, destinationPort, closed, egressMark };
 }
 
 function readKey(type: TunnelType, reader: OptionReader, row: OvsdbKey<TunnelKey>): TunnelKey | undefined {

@@ -35,6 +35,7 @@ const READ: Readonly<Record<string, Readonly<Record<string, ColumnType>>>> = {
     datapath_type: STRING,
     datapath_id: OPTIONAL_STRING,
     fail_mode: OPTIONAL_STRING,
+    controller: UUIDS,
   },
   Port: {
     name: STRING,

@@ -17,7 +17,7 @@ import { DROP } from '../drops.ts';
 import { openBatch } from '../esp/open.ts';
 import { NAT_TRAVERSAL_PORT } from '../esp/udp-encap.ts';
 import { reportMovedPeer } from '../inbound.ts';
-import { ESP, inboundEspVerdict, inboundPlaintextVerdict, PLAINTEXT } from '../policy.ts';
+import { ESP, inboundEspVerdict, inboundPlaintextVerdict, PLAINTEXT, PROTECTION_STATE } from '../policy.ts';
 import { espSpi } from '../wire/esp.ts';
 import { ipv4FragmentOffset, PROTOCOL_ESP, PROTOCOL_GRE, PROTOCOL_UDP } from '../wire/ipv4.ts';
 import { checkUdp, UDP_HEADER_LENGTH, udpDestinationPort, udpSourcePort } from '../wire/udp.ts';
@@ -114,12 +114,14 @@ function applyPolicy(state: WorkerState, frames: BumpFrames): void {
     const port = tunnels.lookupAddresses(batch.tunnelType[row], batch.tunnelPort[row], batch.pair[row]);
     const protection = port < 0 ? -1 : tunnels.tunnels[port]!.protection;
     batch.tunnel[row] = port;
+    const flowTunnel = port < 0 ? tunnels.flowTunnel(batch.tunnelType[row], batch.tunnelPort[row]) : undefined;
+    const protectionState = flowTunnel?.closed === true ? PROTECTION_STATE.invalid : protections.stateOf(protection);
     let verdict: number;
     if (isEsp && protection !== batch.protection[row]) verdict = WRONG_PROTECTION;
-    else if (isEsp) verdict = inboundEspVerdict(protections.stateOf(protection));
+    else if (isEsp) verdict = inboundEspVerdict(protectionState);
     else {
       const saUp = protection >= 0 && protections.outboundSa[protection] >= 0;
-      verdict = inboundPlaintextVerdict(protections.stateOf(protection), saUp, markRule);
+      verdict = inboundPlaintextVerdict(protectionState, saUp, markRule);
     }
     if (verdict !== ESP && verdict !== PLAINTEXT) batch.verdict[row] = verdict;
     else if (port >= 0) counters.received(port, batch.length[row]);

@@ -297,5 +297,5 @@ export class LeakHost {
   }
 }
 
-const LINK = { index: 1, mac: '02:00:00:00:00:01', mtu: 1500, up: true, carrier: true };
+const LINK = { index: 1, mac: '02:00:00:00:00:01', mtu: 1500, up: true, carrier: true, addresses: [] };
 const UNDERLAY = { routeTo: () => ({ source: '', device: 'eth0' }), link: () => LINK };

@@ -1,18 +1,26 @@
 import { describe, expect, it } from 'vitest';
 import { readCompanion } from '../../../control/config/companions.ts';
 
+const bridge = { name: 'br-phy', isSecure: false, hasController: false, hostPorts: [], others: [] };
 const read = (ids: Record<string, string>, name = 'up0') =>
-  readCompanion('u', { name, external_ids: new Map(Object.entries(ids)) });
+  readCompanion('u', { name, external_ids: new Map(Object.entries(ids)) }, bridge);
 
 describe('an interface with external_ids:espd', () => {
   it('is a companion port with its NIC and mark', () => {
     expect(read({ espd: 'uplink', 'espd-nic': 'eth0', 'espd-mark': '0x1' })).toEqual({
       uuid: 'u',
       name: 'up0',
+      attach: 'uplink',
+      bridge,
+      ofport: undefined,
       nic: 'eth0',
       mark: 1,
       reason: undefined,
     });
+  });
+
+  it('is a port of its bridge, without a NIC of ours, with espd=port', () => {
+    expect(read({ espd: 'port' })).toMatchObject({ attach: 'port', nic: undefined, reason: undefined });
   });
 
   it('is none of ours without the key, whatever else stands there', () => {
@@ -20,7 +28,13 @@ describe('an interface with external_ids:espd', () => {
   });
 
   it.each([
-    ['an unknown attach', { espd: 'bridge', 'espd-nic': 'eth0' }, /external_ids:espd is "bridge", expected uplink/],
+    [
+      'an unknown attach',
+      { espd: 'bridge', 'espd-nic': 'eth0' },
+      /external_ids:espd is "bridge", expected uplink or port/,
+    ],
+    ['a NIC at a port', { espd: 'port', 'espd-nic': 'eth0' }, /espd-nic is "eth0", expected none with espd=port/],
+    ['a mark at a port', { espd: 'port', 'espd-mark': '1' }, /espd-mark is "1", expected none with espd=port/],
     ['no NIC', { espd: 'uplink' }, /external_ids:espd-nic is not set, expected the name of a network device/],
     ['a NIC that is no name', { espd: 'uplink', 'espd-nic': 'eth0/1' }, /espd-nic is "eth0\/1"/],
     [

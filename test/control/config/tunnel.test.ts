@@ -303,7 +303,7 @@ describe('a wrong value', () => {
     [
       'gre',
       { remote_ip: 'flow' },
-      'options:remote_ip is "flow", expected a unicast IPv4 or IPv6 address; flow-based tunnels are not supported yet',
+      'options:remote_ip is "flow", expected a unicast IPv4 or IPv6 address; flow-based tunnels are supported beside a real ovs-vswitchd only',
     ],
     [
       'gre',
