@@ -135,7 +135,7 @@ export class DesiredState {
     return [
       { op: 'set-mark-policy', ...this.markPolicy },
       ...(this.capture === undefined ? [] : [{ op: 'set-capture', capture: this.capture } as const]),
-      { op: 'set-flow-tunnels', tunnels: this.flowTunnels },
+      ...(this.flowTunnels.length === 0 ? [] : [{ op: 'set-flow-tunnels', tunnels: this.flowTunnels } as const]),
       ...this.bridges.values(),
       ...[...this.protections].map(
         ([protection, state]): EngineCommand => ({ op: 'set-protection', protection, state }),
