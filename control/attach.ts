@@ -2,7 +2,7 @@
  * An attach: where frames enter and leave. switch-attach.ts makes ovs-espd the datapath, companion-attach.ts puts it between
  * a real ovs-vswitchd and the network; the reconciler, the status commands and the report to OVSDB see no difference.
  */
-import type { TunnelSettings } from '../dataplane/index.ts';
+import type { PortVlans, TunnelSettings } from '../dataplane/index.ts';
 import type { BridgeState, DesiredState, TunnelState } from './config/desired-state.ts';
 import type { LinkFacts } from './links.ts';
 import { INVALID_PROTECTION } from './protections.ts';
@@ -21,6 +21,8 @@ export interface AttachedPort {
   readonly ofport: number;
   /** What the engine was given; the port is replaced when it changes. */
   readonly settings: string;
+  /** Its VLANs, as the engine was given them. */
+  readonly vlans: PortVlans | undefined;
   readonly device:
     | { readonly kind: 'tap' | 'system'; readonly fds: readonly number[]; readonly facts: LinkFacts | undefined }
     | { readonly kind: 'tunnel'; readonly egress: string | undefined; readonly uplinkMtu: number | undefined };

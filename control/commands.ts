@@ -245,7 +245,8 @@ function fdb(sources: StatusSources, name: string): string {
   const lines = rows.map((entry) => {
     const ofport = ofports.get(entry.port);
     const shown = ofport === 65534 ? 'LOCAL' : String(ofport ?? '?');
-    return `${shown.padStart(5)}     0  ${entry.mac}  ${String(Math.round(entry.ageMs / 1000)).padStart(3)}`;
+    const vlan = String(entry.vlan).padStart(4);
+    return `${shown.padStart(5)}  ${vlan}  ${entry.mac}  ${String(Math.round(entry.ageMs / 1000)).padStart(3)}`;
   });
   return `${[' port  VLAN  MAC                Age', ...lines].join('\n')}\n`;
 }

@@ -162,7 +162,7 @@ export class CompanionAttach implements Attach {
     this.#failures.delete(uuid);
     const egress = underlay.routeTo(settings.remote)?.device;
     this.#tunnels.set(uuid, {
-      ...{ id, bridge: -1, uuid, name, ofport: ofport ?? -1, settings: text },
+      ...{ id, bridge: -1, uuid, name, ofport: ofport ?? -1, settings: text, vlans: undefined },
       device: { kind: 'tunnel', egress, uplinkMtu: undefined },
     });
   }

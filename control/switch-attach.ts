@@ -5,8 +5,8 @@
  * Touches only what changed since the last call. TAPs are persistent: addresses put on them outlive the daemon,
  * and they go away with their row or by `exit`. What the database is told about it is in `writeBack`.
  */
-import type { Engine, EngineLimits, TunnelSettings } from '../dataplane/index.ts';
-import { DEFAULT_LIMITS, familyOf, SMALLEST_PATH_MTU, tunnelOverhead } from '../dataplane/index.ts';
+import type { Engine, EngineLimits, PortVlans, TunnelSettings } from '../dataplane/index.ts';
+import { DEFAULT_LIMITS, familyOf, SMALLEST_PATH_MTU, tunnelOverhead, VLAN_TAG_LENGTH } from '../dataplane/index.ts';
 import type { Native } from '../native-shims/index.ts';
 import {
   type Attach,
@@ -132,7 +132,13 @@ export class SwitchAttach implements Attach {
     }
     const settings = JSON.stringify([port.kind, port.name]);
     const known = this.#ports.get(port.uuid);
+    if (port.vlans.reason !== undefined) {
+      if (known !== undefined) await this.#removePort(known);
+      this.#fail(port.uuid, port.name, port.vlans.reason);
+      return;
+    }
     if (known?.settings === settings) {
+      await this.#setVlans(known, port.vlans.vlans);
       await this.#setMac(port, bridge.state);
       return;
     }
@@ -152,6 +158,7 @@ export class SwitchAttach implements Attach {
     formerOfport: number | undefined,
   ): Promise<void> {
     const { engine, native, taps, links } = this.#options;
+    const { vlans } = port.vlans;
     const system = port.kind === 'system';
     // Noted before it exists, so that a crash in between leaves no TAP that nobody owns.
     if (!system) taps.add(port.name);
@@ -160,7 +167,7 @@ export class SwitchAttach implements Attach {
     let id: number;
     try {
       id = this.#portIds.take('ports');
-      await engine.apply({ op, port: id, bridge: bridge.id, name: port.name, fds });
+      await engine.apply({ op, port: id, bridge: bridge.id, name: port.name, fds, vlans });
     } catch (error) {
       for (const fd of fds) native.close(fd);
       throw error;
@@ -168,9 +175,17 @@ export class SwitchAttach implements Attach {
     const ofport =
       port.kind === 'local' ? LOCAL_OFPORT : this.#ofports.take(bridge.id, port.ofportRequest ?? formerOfport);
     const device = { kind: system ? 'system' : 'tap', fds, facts: await links.linkFacts(port.name) } as const;
-    this.#ports.set(port.uuid, { id, bridge: bridge.id, uuid: port.uuid, name: port.name, ofport, settings, device });
+    const { uuid, name } = port;
+    this.#ports.set(uuid, { id, bridge: bridge.id, uuid, name, ofport, settings, vlans, device });
     await this.#setMac(port, bridge.state);
     this.#options.log.info(`bridge ${bridge.state.name}: added interface ${port.name} on port ${ofport}`);
+  }
+
+  async #setVlans(port: AttachedPort, vlans: PortVlans | undefined): Promise<void> {
+    if (JSON.stringify(port.vlans) === JSON.stringify(vlans)) return;
+    await this.#options.engine.apply({ op: 'set-port-vlans', port: port.id, vlans });
+    this.#ports.set(port.uuid, { ...port, vlans });
+    this.#options.log.info(`port ${port.name}: ${vlansText(vlans)}`);
   }
 
   async #setMac(port: PortState, bridge: BridgeState): Promise<void> {
@@ -215,16 +230,23 @@ export class SwitchAttach implements Attach {
       this.#failures.set(tunnel.uuid, { uuid: tunnel.uuid, reason: tunnel.reason ?? 'invalid' });
       return undefined;
     }
+    const { vlans, reason } = tunnel.vlans;
+    if (reason !== undefined) {
+      if (known !== undefined) await this.#removePort(known);
+      return reason;
+    }
     const protection = protectionOfTunnel(tunnel, protectionOf);
     const engineTunnel = withProtection(tunnel.settings, protection);
     const settings = JSON.stringify(engineTunnel);
-    if (known?.settings === settings) {
-      await this.#setUplink(known, underlay, tunnel.settings.remote);
+    if (known !== undefined) await this.#setVlans(known, vlans);
+    const current = this.#ports.get(tunnel.uuid);
+    if (current?.settings === settings) {
+      await this.#setUplink(current, underlay, tunnel.settings.remote);
       return undefined;
     }
     let id: number;
     try {
-      id = await this.#setEnginePort(known?.id, bridge.id, tunnel.name, engineTunnel);
+      id = await this.#setEnginePort(known?.id, bridge.id, tunnel.name, engineTunnel, vlans);
     } catch (error) {
       // The engine can't do it beside the others: then the port must not go on as it was before.
       if (known !== undefined) await this.#removePort(known);
@@ -239,6 +261,7 @@ export class SwitchAttach implements Attach {
       name: tunnel.name,
       ofport,
       settings,
+      vlans,
       device: { kind: 'tunnel', egress: undefined, uplinkMtu: undefined },
     };
     this.#ports.set(tunnel.uuid, attached);
@@ -254,10 +277,11 @@ export class SwitchAttach implements Attach {
     bridge: number,
     name: string,
     tunnel: TunnelSettings,
+    vlans: PortVlans | undefined,
   ): Promise<number> {
     const port = known ?? this.#portIds.take('ports');
     try {
-      await this.#options.engine.apply({ op: 'set-tunnel-port', port, bridge, name, tunnel });
+      await this.#options.engine.apply({ op: 'set-tunnel-port', port, bridge, name, tunnel, vlans });
     } catch (error) {
       if (known === undefined) {
         await this.#options.engine.apply({ op: 'remove-port', port });
@@ -283,11 +307,14 @@ export class SwitchAttach implements Attach {
   /** A TAP without `mtu_request` gets what fits every tunnel of its bridge; without tunnels it keeps what it has. */
   async #setMtus(desired: DesiredState, underlay: Underlay): Promise<void> {
     const derivedOf = derivedMtus(desired.tunnels, underlay);
+    const tagging = taggingBridges(desired);
     for (const port of desired.ports) {
       const attached = this.#ports.get(port.uuid);
       if (attached?.device.kind !== 'tap') continue;
       const facts = underlay.link(port.name) ?? (await this.#options.links.linkFacts(port.name));
-      const mtu = port.mtu ?? derivedOf.get(port.bridgeUuid);
+      const fitting = derivedOf.get(port.bridgeUuid);
+      const derived = fitting !== undefined && tagging.has(port.bridgeUuid) ? fitting - VLAN_TAG_LENGTH : fitting;
+      const mtu = port.mtu ?? derived;
       if (facts === undefined) continue;
       if (mtu !== undefined && facts.mtu !== mtu) await this.#options.links.setLink(port.name, { mtu });
       const current = mtu === undefined ? facts : { ...facts, mtu };
@@ -325,8 +352,21 @@ export class SwitchAttach implements Attach {
   }
 }
 
+function vlansText(vlans: PortVlans | undefined): string {
+  if (vlans === undefined) return 'trunk of all VLANs';
+  const { mode, tag, trunks } = vlans;
+  const carried = mode === 'access' ? '' : trunks.length === 0 ? ', all VLANs' : `, VLANs ${trunks.join(', ')}`;
+  return `${mode}${mode === 'trunk' ? '' : ` VLAN ${tag}`}${carried}`;
+}
+
 function clampMtu(mtu: number, family: 4 | 6): number {
   return Math.min(65_535, Math.max(SMALLEST_PATH_MTU[family], mtu));
+}
+
+/** Bridges on which frames of access ports get a tag on their way into a tunnel that is a trunk. */
+function taggingBridges({ ports, tunnels }: DesiredState): ReadonlySet<string> {
+  const tagging = [...ports, ...tunnels].filter((port) => (port.vlans.vlans?.tag ?? 0) > 0);
+  return new Set(tagging.map(({ bridgeUuid }) => bridgeUuid));
 }
 
 /** By bridge, the smallest of what fits each tunnel's route; none where no tunnel has one. Bytes. */

@@ -27,8 +27,12 @@ export function applyCommand(state: WorkerState, command: WorkerCommand): void {
     case 'set-tunnel-port':
       removePort(state, command.port);
       state.tunnels.set(makeTunnel(command.port, command.bridge ?? NO_BRIDGE, command.name, command.tunnel));
+      state.vlans.set(command.port, command.vlans);
       if (command.bridge !== undefined) state.bridgePorts.add(command.bridge, command.port);
       state.senders.assign(command.port, markOf(state, command.tunnel));
+      return;
+    case 'set-port-vlans':
+      state.vlans.set(command.port, command.vlans);
       return;
     case 'set-bump-port':
       setBump(state, command);
@@ -102,6 +106,7 @@ function setLocalPort(state: WorkerState, command: LocalPortCommand): void {
   removePort(state, command.port);
   const Port = command.op === 'set-tap-port' ? TapPort : DevicePort;
   state.localPorts[command.port] = localPort(state, Port, command, usesVnetHeaders(state.shared.offloads));
+  state.vlans.set(command.port, command.vlans);
   state.bridgePorts.add(command.bridge, command.port);
 }
 

@@ -46,6 +46,8 @@ export class Batch implements FrameColumns {
   readonly port: Int32Array;
   readonly output: Int32Array;
   readonly bridge: Int32Array;
+  /** VLAN that the frame is in, 0 of one without: what the switch found, and kept when its tag changes. */
+  readonly vlan: Int32Array;
   /** Index of the tunnel in the tunnel table, id of its protection, slot of the SA used; -1 is none. */
   readonly tunnel: Int32Array;
   readonly protection: Int32Array;
@@ -92,6 +94,7 @@ export class Batch implements FrameColumns {
     this.port = new Int32Array(capacity);
     this.output = new Int32Array(capacity);
     this.bridge = new Int32Array(capacity);
+    this.vlan = new Int32Array(capacity);
     this.tunnel = new Int32Array(capacity);
     this.protection = new Int32Array(capacity);
     this.sa = new Int32Array(capacity);

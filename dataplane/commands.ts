@@ -30,6 +30,17 @@ export interface Selector {
   readonly endPort: number;
 }
 
+/** VLANs of a port (ovs-vswitchd.conf.db(5), table Port): `vlan_mode`, `tag` and `trunks`, ids 0 to 4095. */
+export interface PortVlans {
+  readonly mode: 'trunk' | 'access' | 'native-tagged' | 'native-untagged';
+  /** The access or native VLAN; of a trunk it says nothing. */
+  readonly tag: number;
+  /** VLANs that the port carries, the native one in any case; none: all. Says nothing of an access port. */
+  readonly trunks: readonly number[];
+  /** Whether frames that leave without a VLAN id keep their tag, for the priority in it: if there is one, or always. */
+  readonly priorityTags: 'never' | 'if-nonzero' | 'always';
+}
+
 /** What a tunnel key option gives: a fixed key, none, or `flow` (any accepted; sent from flow metadata). */
 export type TunnelKey =
   | { readonly kind: 'none' }
@@ -141,6 +152,8 @@ export type EngineCommand =
       readonly bridge: number;
       readonly name: string;
       readonly fds: readonly number[];
+      /** Undefined: a trunk of all VLANs; so in the others. */
+      readonly vlans?: PortVlans | undefined;
     }
   /** The frames of an existing network device, through AF_PACKET; opened with Engine.openDevice. */
   | {
@@ -149,6 +162,7 @@ export type EngineCommand =
       readonly bridge: number;
       readonly name: string;
       readonly fds: readonly number[];
+      readonly vlans?: PortVlans | undefined;
     }
   | {
       readonly op: 'set-tunnel-port';
@@ -157,7 +171,10 @@ export type EngineCommand =
       readonly bridge: number | undefined;
       readonly name: string;
       readonly tunnel: TunnelSettings;
+      readonly vlans?: PortVlans | undefined;
     }
+  /** Other VLANs for a port of a bridge, which forgets what was learned on it. */
+  | { readonly op: 'set-port-vlans'; readonly port: number; readonly vlans: PortVlans | undefined }
   /**
    * An uplink of a real ovs-vswitchd: frames cross between a TAP (Engine.openTap) and a NIC (Engine.openDevice), tunnel
    * packets as the policy says. Both are ports, each removed by its id.

@@ -5,7 +5,15 @@
 
 import { familyOf } from './address-pairs.ts';
 import type { CaptureSettings } from './capture/capture.ts';
-import type { EngineCommand, FlowTunnel, InboundSa, MarkMatch, OutboundSa, ProtectionState } from './commands.ts';
+import type {
+  EngineCommand,
+  FlowTunnel,
+  InboundSa,
+  MarkMatch,
+  OutboundSa,
+  PortVlans,
+  ProtectionState,
+} from './commands.ts';
 import { Demand } from './demand.ts';
 import { encapsulationOf } from './encap/encap.ts';
 import type { UplinkDemand } from './io/uplink.ts';
@@ -16,6 +24,7 @@ import { makeTunnel } from './tunnel-table.ts';
 type CommandOf<Op extends EngineCommand['op']> = Extract<EngineCommand, { op: Op }>;
 /** TAP and device ports together: one poll takes 1024 descriptors, and the uplink has some of them. */
 const MAX_LOCAL_PORTS = 1000;
+const MAX_VLAN = 4095;
 
 type TunnelCommand = CommandOf<'set-tunnel-port'>;
 type PortCommand =
@@ -83,6 +92,9 @@ export class DesiredState {
         return;
       case 'set-flow-tunnels':
         this.flowTunnels = command.tunnels;
+        return;
+      case 'set-port-vlans':
+        this.setVlans(command);
         return;
       case 'remove-port':
         this.removePort(command.port);
@@ -232,6 +244,7 @@ export class DesiredState {
       if (command.fds.length === 0) throw new Error(`TUN ${command.name}: no descriptors; open the device first`);
       return;
     }
+    if (command.op !== 'set-hairpin-port') this.checkVlans(command.name, command.vlans);
     if (command.op !== 'set-hairpin-port' && command.bridge !== undefined && !this.bridges.has(command.bridge))
       throw new Error(`port ${command.name}: bridge ${command.bridge} is not there; set the bridge first`);
     if (command.op !== 'set-tunnel-port') {
@@ -257,6 +270,25 @@ export class DesiredState {
         `tunnel ${command.name}: UDP port ${tunnel.state.port} belongs to ${other.tunnel.type} tunnel ${other.name}; set another dst_port`,
       );
     }
+  }
+
+  private setVlans({ port, vlans }: CommandOf<'set-port-vlans'>): void {
+    const known = this.ports.get(port);
+    if (
+      known === undefined ||
+      known.op === 'set-bump-port' ||
+      known.op === 'set-route-port' ||
+      known.op === 'set-hairpin-port'
+    )
+      throw new Error(`VLANs of port ${port}, which is no port of a bridge; set the port first`);
+    this.checkVlans(known.name, vlans);
+    this.ports.set(port, { ...known, vlans });
+  }
+
+  private checkVlans(name: string, vlans: PortVlans | undefined): void {
+    for (const vlan of vlans === undefined ? [] : [vlans.tag, ...vlans.trunks])
+      if (!Number.isInteger(vlan) || vlan < 0 || vlan > MAX_VLAN)
+        throw new RangeError(`port ${name}: VLAN ${vlan}, expected 0 to ${MAX_VLAN}`);
   }
 
   private removeOutboundSa(slot: number): void {

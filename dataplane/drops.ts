@@ -17,10 +17,14 @@ export const DROP_REASONS = [
   { name: 'none', sentence: 'The packet goes on.' },
 
   // frames from a TAP or a device, and the switch
-  { name: 'frame-too-short', sentence: 'A frame from a port was shorter than an Ethernet header.' },
+  {
+    name: 'frame-too-short',
+    sentence: 'A frame from a port was shorter than an Ethernet header, or than the VLAN tag that it began.',
+  },
   { name: 'frame-too-long', sentence: 'A frame from a port did not fit into a packet slot.' },
   { name: 'source-multicast', sentence: 'The source address of a frame was a group address.' },
   { name: 'reserved-destination', sentence: 'The frame was sent to 01:80:c2:00:00:0x, which bridges do not forward.' },
+  { name: 'vlan-in', sentence: 'The frame was in a VLAN that its port does not carry.' },
   { name: 'same-port', sentence: 'The destination was learned on the port that the frame came from.' },
   { name: 'no-output', sentence: 'The bridge had no other port to send the frame to.' },
   { name: 'no-free-slot', sentence: 'A flooded frame had more outputs than there were free packet slots.' },

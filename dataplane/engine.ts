@@ -254,7 +254,8 @@ export class Engine {
   private async carryOut(command: EngineCommand): Promise<void> {
     const { runner } = this;
     if (runner === undefined) throw new Error(`engine is stopped: ${command.op} came too late`);
-    const replaced = 'port' in command ? this.desired.portDescriptors(command.port) : [];
+    const isKept = !('port' in command) || command.op === 'set-port-vlans';
+    const replaced = isKept ? [] : this.desired.portDescriptors(command.port);
     this.desired.record(command);
     await this.meetDemand();
     this.prepare(command);
@@ -314,6 +315,7 @@ export class Engine {
   /** What is left behind, after no worker uses it any more. */
   private settle(command: EngineCommand, replaced: readonly number[]): void {
     if (command.op === 'remove-bridge') this.learned.flushBridge(command.bridge);
+    if (command.op === 'set-port-vlans') this.learned.flushPort(command.port);
     if (command.op === 'remove-port') {
       this.learned.flushPort(command.port);
       this.reader.clearPort(command.port);

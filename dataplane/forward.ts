@@ -3,8 +3,8 @@
  * tunnel and are left to transmit() in outbound.ts.
  *
  * Ports only read a frame, so any number of them share the bytes it was read into. A tunnel changes them, so each further
- * tunnel of a flooded frame gets a copy in the rows behind the batch; and so do the segments of a large frame for each
- * tunnel, and for a port that takes no large ones. When those rows are used up they are sent and used again: a flood
+ * tunnel of a flooded frame gets a copy in the rows behind the batch; and so does a port where the frame has another VLAN
+ * tag, and the segments of a large frame for each tunnel, and for a port that takes no large ones. When those rows are used up they are sent and used again: a flood
  * reaches every port of a bridge however many there are, and a large frame may have any number of segments.
  */
 
@@ -14,13 +14,16 @@ import { countDrops } from './finish.ts';
 import { ERRNO } from './io/uplink.ts';
 import { transmit } from './outbound.ts';
 import { SEGMENT_ROWS } from './stt/outbound.ts';
+import { retag } from './switch/retag.ts';
 import { forward as decide, FLOOD } from './switch/switch.ts';
+import { outerTag, VLAN_TAG_LENGTH } from './wire/ethernet.ts';
 import type { LocalPort, WorkerState } from './worker-state.ts';
 
 const NO_OUTPUT = DROP['no-output'];
 const PORT_REFUSED = DROP['port-refused'];
 const PORT_QUEUE_FULL = DROP['port-queue-full'];
 const PORT_TOO_BIG = DROP['port-too-big'];
+const FRAME_TOO_LONG = DROP['frame-too-long'];
 const NO_FREE_SLOT = DROP['no-free-slot'];
 
 const NO_ROW = -1;
@@ -28,14 +31,18 @@ const NO_ROW = -1;
 /** Switches all rows without a verdict. Afterwards `tunnel` names the tunnel port of those that are to be sent. */
 export function forward(state: WorkerState): void {
   const { batch } = state;
-  decide(batch, state.fdb, state.bridgePorts, state.now);
+  decide(batch, state.fdb, state.bridgePorts, state.vlans, state.now);
   state.observer?.after('switch', state);
   const received = batch.count;
   for (let row = 0; row < received; row++) {
     if (batch.verdict[row] !== 0) continue;
     const output = batch.output[row];
-    if (output === FLOOD) flood(state, row, received);
-    else if (batch.gso[row] > 0) giveLarge(state, row, output, false, received);
+    if (output === FLOOD) {
+      flood(state, row, received);
+      continue;
+    }
+    fitTag(state, row, output);
+    if (batch.gso[row] > 0) giveLarge(state, row, output, false, received);
     else if (!give(state, row, output, false)) giveTunnel(state, row, output, received);
   }
   writeGiven(state);
@@ -53,25 +60,38 @@ export function writeGiven(state: WorkerState): void {
   writeLocal(state);
 }
 
-/** Copies for all tunnels but the last, which may take the row itself. */
+/**
+ * To all ports that carry the frame's VLAN. Copies for ports where its tag is another one, and for all tunnels but the last,
+ * which may take the row itself. A large frame is not copied: it changes its tag when all before have been sent.
+ */
 function flood(state: WorkerState, row: number, received: number): void {
-  const { batch, bridgePorts } = state;
+  const { batch, bridgePorts, vlans } = state;
   const ports = bridgePorts.ports(batch.bridge[row]);
   const ingress = batch.port[row];
+  const vlan = batch.vlan[row];
   const isLarge = batch.gso[row] > 0;
+  // Of the frame as it came in, whose priority goes along, and of the moment.
+  const tag = outerTag(batch.arena, batch.offset[row], batch.length[row]);
+  let tagNow = tag;
   let outputs = 0;
   let lastTunnel = -1;
   for (let i = 0; i < ports.length; i++) {
     const port = ports[i];
-    if (port === ingress) continue;
+    if (port === ingress || !vlans.carries(port, vlan)) continue;
     outputs++;
+    const itsTag = vlans.egress(port, vlan, tag);
     if (isLarge) {
+      if (itsTag !== tagNow) {
+        sendCopies(state, received);
+        retag(batch, state.segmenter, row, tagNow, itsTag);
+        tagNow = itsTag;
+      }
       giveLarge(state, row, port, true, received);
-      continue;
+    } else if (itsTag !== tag) giveCopy(state, row, port, received);
+    else if (!give(state, row, port, true)) {
+      if (lastTunnel >= 0) giveCopy(state, row, lastTunnel, received);
+      lastTunnel = port;
     }
-    if (give(state, row, port, true)) continue;
-    if (lastTunnel >= 0) copyRow(state, row, lastTunnel, received);
-    lastTunnel = port;
   }
   if (outputs === 0) batch.verdict[row] = NO_OUTPUT;
   if (lastTunnel >= 0) giveTunnel(state, row, lastTunnel, received);
@@ -80,7 +100,14 @@ function flood(state: WorkerState, row: number, received: number): void {
 /** The row leaves through a tunnel: itself, or as a copy if there are rows behind the batch, lest it overtake them. */
 function giveTunnel(state: WorkerState, row: number, tunnel: number, received: number): void {
   if (state.batch.count === received) state.batch.tunnel[row] = tunnel;
-  else copyRow(state, row, tunnel, received);
+  else giveCopy(state, row, tunnel, received);
+}
+
+/** Gives the frame of a row, which is on no list yet, the VLAN tag that it has on a port. */
+export function fitTag({ batch, segmenter, vlans }: WorkerState, row: number, port: number): void {
+  const tag = outerTag(batch.arena, batch.offset[row], batch.length[row]);
+  const itsTag = vlans.egress(port, batch.vlan[row], tag);
+  if (itsTag !== tag) retag(batch, segmenter, row, tag, itsTag);
 }
 
 /** Puts the frame on the list of a TAP or device; false if the port is a tunnel. `shared`: other ports get it too. */
@@ -109,14 +136,20 @@ function giveLarge(state: WorkerState, row: number, port: number, shared: boolea
   }
 }
 
-/** The frame of a row again behind the batch, to leave through a tunnel. */
-function copyRow(state: WorkerState, from: number, tunnel: number, received: number): void {
-  const { batch } = state;
-  const to = takeRow(state, from, tunnel, received);
+/** The frame of a row again behind the batch, to leave through a port with the tag that it has there. */
+function giveCopy(state: WorkerState, from: number, port: number, received: number): void {
+  const { arena, batch } = state;
+  // Read into a large slot, but not to be cut: a slot of the rows behind has no room for it.
+  if (batch.length[from] > arena.size.frameBytes + VLAN_TAG_LENGTH) {
+    state.counters.dropped(FRAME_TOO_LONG, port);
+    return;
+  }
+  const to = takeRow(state, from, port, received);
   if (to === NO_ROW) return;
   batch.arena.copyWithin(batch.offset[to], batch.offset[from], batch.offset[from] + batch.length[from]);
   batch.length[to] = batch.length[from];
-  batch.tunnel[to] = tunnel;
+  fitTag(state, to, port);
+  if (!give(state, to, port, false)) batch.tunnel[to] = port;
 }
 
 /** A row behind the batch with a free slot, for something that row `from` has for a port. */
@@ -135,6 +168,7 @@ function takeRow(state: WorkerState, from: number, port: number, received: numbe
   batch.gso[to] = 0;
   batch.port[to] = batch.port[from];
   batch.bridge[to] = batch.bridge[from];
+  batch.vlan[to] = batch.vlan[from];
   batch.tunnel[to] = -1;
   return to;
 }

@@ -11,6 +11,7 @@ export type {
   InboundSa,
   MarkMatch,
   OutboundSa,
+  PortVlans,
   ProtectionState,
   Selector,
   TunnelKey,
@@ -33,3 +34,4 @@ export type { AeadName } from './shared-state.ts';
 export type { FdbEntry } from './switch/fdb.ts';
 export type { TraceOutcome, TraceStep } from './trace/narrator.ts';
 export type { TraceRequest } from './trace/trace.ts';
+export { VLAN_TAG_LENGTH } from './wire/ethernet.ts';

@@ -23,7 +23,7 @@ import { ECN_MASK, hopLimit, innerIpAt, outerEcn, trafficClass } from './encap/i
 import { sealBatch } from './esp/seal.ts';
 import { putOnUdpEncapsulation } from './esp/udp-encap.ts';
 import { countDrops, finishBatch } from './finish.ts';
-import { forward, give, writeLocal } from './forward.ts';
+import { fitTag, forward, give, writeLocal } from './forward.ts';
 import { ERRNO } from './io/uplink.ts';
 import { ESP, outboundVerdict, PROTECTION_STATE } from './policy.ts';
 import { numberFrame, segment, segmentCount } from './stt/outbound.ts';
@@ -196,6 +196,7 @@ function fitToPath(state: WorkerState, row: number): number {
     }
     state.counters.dropped(TOO_BIG, port);
     const ingress = batch.port[row];
+    fitTag(state, row, ingress);
     if (give(state, row, ingress, false) || state.tunnels.tunnels[ingress] === undefined) {
       batch.verdict[row] = GONE;
       return room;

@@ -30,6 +30,7 @@ import { fdbSize, type SharedState, saMemorySize } from './shared-state.ts';
 import { SttReassembly } from './stt/reassembly.ts';
 import { BridgePorts } from './switch/bridge-ports.ts';
 import { Fdb } from './switch/fdb.ts';
+import { Vlans } from './switch/vlans.ts';
 import { AnswerLimit } from './too-big.ts';
 import { TunnelTable } from './tunnel-table.ts';
 import { UnknownSpis } from './unknown-spis.ts';
@@ -106,6 +107,7 @@ export class WorkerState implements WorkerContext {
   /** The switch: learned addresses of all workers, and the ports of each bridge. */
   readonly fdb: Fdb;
   readonly bridgePorts: BridgePorts;
+  readonly vlans: Vlans;
   readonly aead: Aead;
   readonly pairs = new AddressPairs();
   readonly inboundSas: InboundSas;
@@ -161,6 +163,7 @@ export class WorkerState implements WorkerContext {
     this.inboundSas = new InboundSas(memory, this.aead, this.pairs);
     this.outboundSas = new OutboundSas(memory, worker, this.aead, this.pairs);
     this.fdb = new Fdb(fdbSize(shared.limits), shared.fdb);
+    this.vlans = new Vlans(shared.limits.ports);
     this.bridgePorts = new BridgePorts(shared.limits.bridges, shared.limits.ports);
     this.protections = new Protections(shared.limits.protections);
     this.stt = new SttReassembly(this.arena.bytes, this.arena.reassembly, this.counters);

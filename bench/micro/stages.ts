@@ -10,6 +10,7 @@ import { outboundVerdict, PROTECTION_STATE } from '../../dataplane/policy.ts';
 import { BridgePorts } from '../../dataplane/switch/bridge-ports.ts';
 import { Fdb } from '../../dataplane/switch/fdb.ts';
 import { forward } from '../../dataplane/switch/switch.ts';
+import { Vlans } from '../../dataplane/switch/vlans.ts';
 import { makeTunnel, TunnelTable, typeNumber } from '../../dataplane/tunnel-table.ts';
 import { checkIpv4, writeIpv4 } from '../../dataplane/wire/ipv4.ts';
 import type { Native } from '../../native-shims/types.ts';
@@ -61,6 +62,7 @@ function switchCase(): Case {
   const { batch } = arenaOfFrames(LENGTH);
   const fdb = new Fdb({ cells: 4096, bridges: 1 });
   const ports = new BridgePorts(1, 4);
+  const vlans = new Vlans(4);
   fdb.setBridge(0, 300_000, 1000);
   for (const port of [0, 1]) ports.add(0, port);
   fdb.learn(0, 0x0200, 0x00000002, 1, 0);
@@ -70,7 +72,7 @@ function switchCase(): Case {
       batch.port[row] = 0;
       batch.bridge[row] = 0;
     }
-    forward(batch, fdb, ports, 1);
+    forward(batch, fdb, ports, vlans, 1);
     return batch.output[0];
   };
   return { name: 'switch: learn and look up', packets: BATCH, run };

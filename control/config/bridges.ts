@@ -8,6 +8,7 @@ import { BRIDGE_KEYS } from './keys.ts';
 import { OptionReader } from './option-reader.ts';
 import { isTunnelType, type TunnelPlace } from './tunnel.ts';
 import { macAddress } from './value-formats.ts';
+import { readVlans } from './vlans.ts';
 
 const DEFAULT_AGEING_S = 300;
 const DEFAULT_TABLE_SIZE = 8192;
@@ -40,10 +41,10 @@ export function readBridges(replica: Replica, root: Row | undefined): BridgesRea
     const hostPorts: HostPort[] = [];
     const others: string[] = [];
     for (const [portUuid, portRow] of referred(replica, 'Port', bridgeRow, 'ports')) {
-      warnOfVlans(portRow, issues);
+      const vlans = readVlans(portRow, issues);
       const interfaces = referred(replica, 'Interface', portRow, 'interfaces');
       for (const [index, [uuid, row]] of interfaces.entries()) {
-        const place = { uuid, portUuid, bridgeUuid, bridge: bridge.name };
+        const place = { uuid, portUuid, bridgeUuid, bridge: bridge.name, vlans };
         const type = textOf(row, 'type') ?? '';
         if (index === 0 && isTunnelType(type)) tunnelRows.push({ type, row, place });
         else ports.push(readPort(row, place, index > 0));
@@ -111,21 +112,6 @@ function readHostPort(row: Row, portRow: Row): HostPort {
   };
 }
 
-function warnOfVlans(row: Row, issues: Issue[]): void {
-  const name = textOf(row, 'name') ?? '';
-  for (const column of ['tag', 'trunks', 'vlan_mode']) {
-    const value = row[column];
-    if (value === undefined || (Array.isArray(value) && value.length === 0)) continue;
-    issues.push({
-      subject: `port ${name}`,
-      key: column,
-      value: String(value),
-      expected: 'none',
-      mend: `ignored: VLANs of ports are not supported yet; ovs-vsctl clear port ${name} ${column}`,
-    });
-  }
-}
-
 const KINDS: Readonly<Record<string, PortState['kind']>> = {
   '': 'system',
   system: 'system',
@@ -152,6 +138,7 @@ function readPort(row: Row, place: TunnelPlace, isBondMember: boolean): PortStat
     name,
     kind: reason === undefined && kind !== undefined ? kind : 'unsupported',
     reason,
+    vlans: place.vlans,
     mac: mac === undefined ? undefined : macAddress(mac),
     mtu: numberOf(row, 'mtu_request'),
     ofportRequest: numberOf(row, 'ofport_request'),

@@ -6,6 +6,7 @@ import type { FlowTunnel, MarkMatch, TunnelSettings, TunnelType } from '../../da
 import type { CertificateAuthentication, Encapsulation, EspMode, Identity, ProposalConfig } from '../../ike/types.ts';
 import type { Issue } from './issue.ts';
 import type { Secret } from './secret.ts';
+import type { VlansRead } from './vlans.ts';
 
 export interface BridgeState {
   readonly uuid: string;
@@ -33,6 +34,8 @@ export interface PortState {
    */
   readonly kind: 'local' | 'internal' | 'tap' | 'system' | 'unsupported';
   readonly reason: string | undefined;
+  /** Of its Port row. */
+  readonly vlans: VlansRead;
   /** Interface.mac, lower case with colons. */
   readonly mac: string | undefined;
   /** Interface.mtu_request in bytes. */
@@ -140,6 +143,8 @@ export interface TunnelState {
   readonly state: 'CONFIGURED' | 'INVALID';
   /** Why it is INVALID, one line. */
   readonly reason: string | undefined;
+  /** Of its Port row. */
+  readonly vlans: VlansRead;
   /** The options hold `psk`, `remote_cert` or `remote_name`, be they right or wrong. */
   readonly wantsIpsec: boolean;
   /**

@@ -2,7 +2,7 @@
 import type { TunnelType } from '../../dataplane/commands.ts';
 
 export interface OvsdbKey<T> {
-  readonly table: 'Open_vSwitch' | 'Bridge' | 'Interface';
+  readonly table: 'Open_vSwitch' | 'Bridge' | 'Port' | 'Interface';
   /** A map column. */
   readonly column: 'options' | 'other_config' | 'external_ids';
   readonly key: string;

@@ -293,11 +293,27 @@ export const HOST_KEYS = {
   },
 } as const satisfies Record<string, OvsdbKey<unknown>>;
 
+/** Port.other_config; the columns `tag`, `trunks` and `vlan_mode` are read by vlans.ts. */
+export const PORT_KEYS = {
+  priorityTags: {
+    table: 'Port',
+    column: 'other_config',
+    key: 'priority-tags',
+    parse: oneOf('never', 'if-nonzero', 'always'),
+    expected: 'never, if-nonzero or always',
+    example: 'if-nonzero',
+    byDefault: 'never',
+    documentation:
+      'Whether frames that leave without a VLAN id keep their 802.1Q tag: never, if it has a priority, or always.',
+  },
+} as const satisfies Record<string, OvsdbKey<unknown>>;
+
 /** All rows, for documents. */
 export const ALL_KEYS: readonly OvsdbKey<unknown>[] = [
   ...Object.values(SWITCH_KEYS),
   ...Object.values(HOST_KEYS),
   ...Object.values(BRIDGE_KEYS),
+  ...Object.values(PORT_KEYS),
   ...Object.values(COMPANION_KEYS),
   ...Object.values(TUNNEL_KEYS),
   ...Object.values(IPSEC_KEYS),

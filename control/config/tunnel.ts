@@ -16,6 +16,7 @@ import type { OvsdbKey } from './key-row.ts';
 import { TUNNEL_KEYS } from './keys.ts';
 import { OptionReader } from './option-reader.ts';
 import { type HostCredentials, judgeCertificates } from './trust.ts';
+import type { VlansRead } from './vlans.ts';
 
 const DEFAULT_TTL = 64;
 const IPSEC_PREFIX = 'ipsec_';
@@ -38,6 +39,7 @@ export interface TunnelPlace {
   readonly portUuid: string;
   readonly bridgeUuid: string;
   readonly bridge: string;
+  readonly vlans: VlansRead;
 }
 
 export interface TunnelSurroundings {

@@ -127,6 +127,13 @@ export function textsOf(row: Row, column: string): readonly string[] {
   return Array.isArray(value) ? value.filter((atom): atom is string => typeof atom === 'string') : [];
 }
 
+/** The numbers of a set column; an optional or single one gives an array of at most one. */
+export function numbersOf(row: Row, column: string): readonly number[] {
+  const value = row[column];
+  if (typeof value === 'number') return [value];
+  return Array.isArray(value) ? value.filter((atom): atom is number => typeof atom === 'number') : [];
+}
+
 /** A map column of strings; empty when missing. */
 export function mapOf(row: Row, column: string): ReadonlyMap<string, string> {
   const value = row[column];

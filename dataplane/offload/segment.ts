@@ -35,6 +35,7 @@ import {
   GSO_TCPV4,
   GSO_TCPV6,
   GSO_UDP_L4,
+  moveVnetHeader,
   VNET_HEADER_LENGTH,
   vnetChecksumOffset,
   vnetChecksumStart,
@@ -125,6 +126,14 @@ export class Segmenter {
       } else if (vnetNeedsChecksum(arena, header)) this.noteOpen(row, header);
     }
     if (this.open.count > 0) this.complete();
+  }
+
+  /** The frame of `row`, a large one, is about to begin `more` bytes earlier, or has just begun so many later: a tag put on, or taken off. */
+  moveHeaders(row: number, more: number): void {
+    this.network[row] += more;
+    this.transport[row] += more;
+    this.headers[row] += more;
+    moveVnetHeader(this.batch.arena, this.batch.offset[row] - VNET_HEADER_LENGTH, more);
   }
 
   /** How many segments the large frame of `row` makes. */

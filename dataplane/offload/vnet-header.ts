@@ -73,6 +73,14 @@ export function clearVnetHeader(bytes: Uint8Array, at: number): void {
   for (let i = 0; i < VNET_HEADER_LENGTH; i++) bytes[at + i] = 0;
 }
 
+/** Moves the header in front of a frame whose headers have become `more` bytes longer, and so begins as many bytes earlier. */
+export function moveVnetHeader(bytes: Uint8Array, at: number, more: number): void {
+  const to = at - more;
+  bytes.copyWithin(to, at, at + VNET_HEADER_LENGTH);
+  write16(bytes, to + HEADER_LENGTH, read16(bytes, to + HEADER_LENGTH) + more);
+  write16(bytes, to + CHECKSUM_START, read16(bytes, to + CHECKSUM_START) + more);
+}
+
 /** The header of a frame that is to be cut behind `headerLength` bytes, with a checksum to complete. */
 export function writeVnetHeader(
   bytes: Uint8Array,

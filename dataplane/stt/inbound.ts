@@ -8,13 +8,13 @@
  * the verdict GONE; the one that makes it whole goes on as the whole frame, with a segment header in front as if it had come in one.
  */
 
-import { type Batch, GONE } from '../batch.ts';
+import { GONE } from '../batch.ts';
 import { DROP } from '../drops.ts';
 import { noteChecksum, verifyChecksums } from '../encap/checksums.ts';
 import { innerIpAt } from '../encap/inner-ip.ts';
 import { STT } from '../tunnel-table.ts';
 import { checksumOf, foldSum, sumBytes } from '../wire/checksum.ts';
-import { ETHERNET_HEADER_LENGTH, ETHERTYPE_VLAN, VLAN_TAG_LENGTH } from '../wire/ethernet.ts';
+import { pushTag, VLAN_TAG_LENGTH } from '../wire/ethernet.ts';
 import { IPV4_SOURCE, ipv4TotalLength, PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/ipv4.ts';
 import { IPV6_HEADER_LENGTH, IPV6_SOURCE, ipv6PayloadLength } from '../wire/ipv6.ts';
 import { readInt32, writeUint16 } from '../wire/octets.ts';
@@ -124,7 +124,12 @@ export function finish(state: WorkerState): void {
     const partial = (sttFlags(batch.arena, header) & STT_FLAG_PARTIAL) !== 0;
     const vlan = sttVlan(batch.arena, header);
     if (partial && !noteInnerChecksum(state, row, header)) batch.verdict[row] = WRONG_OFFLOAD;
-    else if (vlan >= 0) pushTag(batch, row, vlan);
+    else if (vlan >= 0) {
+      // Over the end of the frame header, which has been read.
+      pushTag(batch.arena, batch.offset[row], vlan);
+      batch.offset[row] -= VLAN_TAG_LENGTH;
+      batch.length[row] += VLAN_TAG_LENGTH;
+    }
     if (batch.length[row] > state.arena.size.frameBytes) batch.verdict[row] = TOO_LONG;
   }
   if (checksums.count === 0) return;
@@ -165,17 +170,4 @@ function noteInnerChecksum(state: WorkerState, row: number, header: number): boo
   checksums.sum[j] = foldSum(addresses + (isTcp ? PROTOCOL_TCP : PROTOCOL_UDP) + length);
   checksums.toIndex[j] = field;
   return true;
-}
-
-/** An 802.1Q tag behind the addresses: these move 4 bytes to the front, over the end of the frame header. */
-function pushTag(batch: Batch, row: number, control: number): void {
-  const { arena } = batch;
-  const from = batch.offset[row];
-  const to = from - VLAN_TAG_LENGTH;
-  const type = to + ETHERNET_HEADER_LENGTH - 2;
-  arena.copyWithin(to, from, from + ETHERNET_HEADER_LENGTH - 2);
-  writeUint16(arena, type, ETHERTYPE_VLAN);
-  writeUint16(arena, type + 2, control);
-  batch.offset[row] = to;
-  batch.length[row] += VLAN_TAG_LENGTH;
 }

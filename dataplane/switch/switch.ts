@@ -1,11 +1,12 @@
 /**
- * The learning switch (IEEE 802.1Q §8.6 to §8.8), over a batch of frames: the NORMAL action of OVS without VLAN ports and STP.
+ * The learning switch (IEEE 802.1Q §8.6 to §8.8), over a batch of frames: the NORMAL action of OVS without STP.
  *
  * A row has a frame at `offset`, the port it came in through in `port` and that port's bridge in `bridge`. `forward`:
  *
  *   1. drops what is no frame, comes from a group address, or is addressed to a bridge itself (01:80:c2:00:00:0x)
- *   2. learns where the source is
- *   3. sets `output`: the port of a known destination, or FLOOD; never the port that the frame came from
+ *   2. sets `vlan`, and drops what the port does not carry (vlans.ts)
+ *   3. learns where the source is, in that VLAN
+ *   4. sets `output`: the port of a known destination, or FLOOD; never the port that the frame came from
  *
  * Flooding itself is the engine's, which knows what kinds of ports there are. As in OVS, frames from one tunnel are
  * flooded to the other tunnels as well: whoever builds a loop of tunnels needs STP, which is not here.
@@ -21,10 +22,12 @@ import {
   isReservedAddress,
   macHigh,
   macLow,
-  vlanId,
+  outerTag,
+  TAG_TRUNCATED,
 } from '../wire/ethernet.ts';
 import type { BridgePorts } from './bridge-ports.ts';
 import { type Fdb, fdbHigh } from './fdb.ts';
+import { NO_VLAN, type Vlans } from './vlans.ts';
 
 /** In `output`: to all other ports of the bridge. */
 export const FLOOD = -2;
@@ -32,10 +35,11 @@ export const FLOOD = -2;
 const TOO_SHORT = DROP['frame-too-short'];
 const SOURCE_MULTICAST = DROP['source-multicast'];
 const RESERVED = DROP['reserved-destination'];
+const VLAN_IN = DROP['vlan-in'];
 const SAME_PORT = DROP['same-port'];
 
 /** Decides where each row without a verdict goes. `now` in ms, as the FDB counts it. */
-export function forward(batch: Batch, fdb: Fdb, ports: BridgePorts, now: number): void {
+export function forward(batch: Batch, fdb: Fdb, ports: BridgePorts, vlans: Vlans, now: number): void {
   const bytes = batch.arena;
   for (let row = 0; row < batch.count; row++) {
     if (batch.verdict[row] !== 0) continue;
@@ -58,7 +62,18 @@ export function forward(batch: Batch, fdb: Fdb, ports: BridgePorts, now: number)
 
     const bridge = batch.bridge[row];
     const ingress = batch.port[row];
-    const vlan = vlanId(bytes, offset, length);
+    const tag = outerTag(bytes, offset, length);
+    // Padded on a wire, half a tag would become a whole one.
+    if (tag === TAG_TRUNCATED) {
+      batch.verdict[row] = TOO_SHORT;
+      continue;
+    }
+    const vlan = vlans.ingress(ingress, tag);
+    batch.vlan[row] = vlan;
+    if (vlan === NO_VLAN) {
+      batch.verdict[row] = VLAN_IN;
+      continue;
+    }
     fdb.learn(bridge, fdbHigh(vlan, macHigh(bytes, source)), macLow(bytes, source), ingress, now);
 
     if (isGroupAddress(bytes, destination)) {
@@ -67,7 +82,9 @@ export function forward(batch: Batch, fdb: Fdb, ports: BridgePorts, now: number)
     }
     const output = fdb.lookup(bridge, fdbHigh(vlan, macHigh(bytes, destination)), macLow(bytes, destination), now);
     if (output === ingress) batch.verdict[row] = SAME_PORT;
-    // A worker may have learned from a port just before it was removed: then the entry leads nowhere.
-    else batch.output[row] = output >= 0 && ports.bridgeOf[output] === bridge ? output : FLOOD;
+    // A worker may have learned from a port just before it was removed, or left a VLAN: then the entry leads nowhere.
+    else if (output >= 0 && ports.bridgeOf[output] === bridge && vlans.carries(output, vlan))
+      batch.output[row] = output;
+    else batch.output[row] = FLOOD;
   }
 }

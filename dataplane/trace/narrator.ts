@@ -13,7 +13,7 @@ import { PROTECTION_STATE } from '../policy.ts';
 import { FLOOD } from '../switch/switch.ts';
 import { STT, type Tunnel } from '../tunnel-table.ts';
 import { ESP_HEADER_LENGTH, ESP_ICV_LENGTH } from '../wire/esp.ts';
-import { ETHERNET_DESTINATION, isGroupAddress, macHigh, macLow, vlanId } from '../wire/ethernet.ts';
+import { ETHERNET_DESTINATION, isGroupAddress, macHigh, macLow } from '../wire/ethernet.ts';
 import { udpDestinationPort, udpSourcePort } from '../wire/udp.ts';
 import type { WorkerState } from '../worker-state.ts';
 import { hex32, ipHeaderText, macText, protocolName } from './words.ts';
@@ -157,15 +157,17 @@ export class Narrator implements StageObserver {
     }
   }
 
-  private switched(row: number, { batch, bridgePorts }: WorkerState): string {
-    const { arena, offset, length } = batch;
+  private switched(row: number, { batch, bridgePorts, vlans }: WorkerState): string {
+    const { arena, offset } = batch;
     const destination = offset[row] + ETHERNET_DESTINATION;
     const address = macText(macHigh(arena, destination), macLow(arena, destination));
-    const vlan = vlanId(arena, offset[row], length[row]);
+    const vlan = batch.vlan[row];
     const where = `${address}${vlan === 0 ? '' : ` in VLAN ${vlan}`}`;
     const output = batch.output[row];
     if (output !== FLOOD) return `${where} was learned on ${this.nameOf(output)}`;
-    const others = [...bridgePorts.ports(batch.bridge[row])].filter((port) => port !== batch.port[row]);
+    const others = [...bridgePorts.ports(batch.bridge[row])].filter(
+      (port) => port !== batch.port[row] && vlans.carries(port, vlan),
+    );
     const why = isGroupAddress(arena, destination) ? 'is a group address' : 'is unknown';
     return `${where} ${why}: flooded to ${others.map((port) => this.nameOf(port)).join(', ') || 'nobody'}`;
   }

@@ -65,11 +65,34 @@ export function isReservedAddress(bytes: Uint8Array, offset: number): boolean {
   return readUint16(bytes, offset) === 0x0180 && (readInt32(bytes, offset + 2) & ~0xf) === (0xc2000000 | 0);
 }
 
-/** VLAN id of the outermost 802.1Q tag, 0 if there is none. `length` of the frame, at least 14. */
-export function vlanId(bytes: Uint8Array, offset: number, length: number): number {
-  if (length < ETHERNET_HEADER_LENGTH + VLAN_TAG_LENGTH) return 0;
-  if (readUint16(bytes, offset + ETHERNET_TYPE) !== ETHERTYPE_VLAN) return 0;
-  return readUint16(bytes, offset + ETHERNET_HEADER_LENGTH) & 0xfff;
+/** In place of a tag: the frame has none, or ends within it. */
+export const NO_TAG = -1;
+export const TAG_TRUNCATED = -2;
+
+/** Tag control information (PCP, DEI, VLAN id) of the outermost tag, or one of the above. `length` of the frame, at least 14. */
+export function outerTag(bytes: Uint8Array, offset: number, length: number): number {
+  const type = readUint16(bytes, offset + ETHERNET_TYPE);
+  if (type !== ETHERTYPE_VLAN && type !== ETHERTYPE_SERVICE_VLAN) return NO_TAG;
+  if (length < ETHERNET_HEADER_LENGTH + VLAN_TAG_LENGTH) return TAG_TRUNCATED;
+  return readUint16(bytes, offset + ETHERNET_HEADER_LENGTH);
+}
+
+/** Gives the frame at `offset` an 802.1Q tag: its addresses move to the front, so that it begins at `offset` - 4. */
+export function pushTag(bytes: Uint8Array, offset: number, tag: number): void {
+  const start = offset - VLAN_TAG_LENGTH;
+  bytes.copyWithin(start, offset, offset + ETHERNET_TYPE);
+  writeUint16(bytes, start + ETHERNET_TYPE, ETHERTYPE_VLAN);
+  writeTag(bytes, start, tag);
+}
+
+/** Takes the outermost tag off: the addresses move to the back, so that the frame begins at `offset` + 4. */
+export function popTag(bytes: Uint8Array, offset: number): void {
+  bytes.copyWithin(offset + VLAN_TAG_LENGTH, offset, offset + ETHERNET_TYPE);
+}
+
+/** Other control information for the outermost tag, which keeps its type. */
+export function writeTag(bytes: Uint8Array, offset: number, tag: number): void {
+  writeUint16(bytes, offset + ETHERNET_HEADER_LENGTH, tag);
 }
 
 /**

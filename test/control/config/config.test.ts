@@ -71,14 +71,11 @@ describe('bridges and ports', () => {
     ]);
   });
 
-  it('that can not be are unsupported with a reason, and VLAN settings are told to be ignored', () => {
+  it('that can not be are unsupported with a reason, and say so', () => {
     const state = desiredState(
       replicaOf({
-        Bridge: [{ name: 'br0', ports: ['patch0', 'bond0', 'v0'] }],
-        Port: [
-          { name: 'bond0', interfaces: ['e1', 'e2'] },
-          { name: 'v0', tag: 5 },
-        ],
+        Bridge: [{ name: 'br0', ports: ['patch0', 'bond0'] }],
+        Port: [{ name: 'bond0', interfaces: ['e1', 'e2'] }],
         Interface: [{ name: 'patch0', type: 'patch' }],
       }),
       SURROUNDINGS,
@@ -91,8 +88,54 @@ describe('bridges and ports', () => {
       'unsupported',
       'bonds are not supported yet: only the first interface of a port is used',
     ]);
+    expect(state.issues).toEqual([]);
+  });
+
+  it('have the VLANs of their Port row, as ovs-vswitchd.conf.db(5) says what is the default', () => {
+    const rows: Record<string, object> = {
+      none: {},
+      access: { tag: 5 },
+      trunk: { trunks: [5, 6] },
+      native: { vlan_mode: 'native-untagged', tag: 5, trunks: 6 },
+      bare: { vlan_mode: 'access' },
+      priority: { other_config: { 'priority-tags': 'always' } },
+      vague: { vlan_mode: 'trunk', tag: 5 },
+      twice: { tag: 5, trunks: [6] },
+      'q-in-q': { vlan_mode: 'dot1q-tunnel', tag: 5 },
+      far: { tag: 4096 },
+      odd: { other_config: { 'priority-tags': 'yes' } },
+    };
+    const state = desiredState(
+      replicaOf({
+        Bridge: [{ name: 'br0', ports: Object.keys(rows) }],
+        Port: Object.entries(rows).map(([name, row]) => ({ name, ...row })),
+        Interface: [{ name: 'access', type: 'gre', options: { remote_ip: '10.0.0.2' } }],
+      }),
+      SURROUNDINGS,
+    );
+    const never = { priorityTags: 'never' };
+    const read = Object.fromEntries([...state.ports, ...state.tunnels].map(({ name, vlans }) => [name, vlans]));
+    const fine = (vlans: object | undefined) => ({ vlans, reason: undefined });
+    expect(read).toMatchObject({
+      none: fine(undefined),
+      access: fine({ mode: 'access', tag: 5, trunks: [], ...never }),
+      trunk: fine({ mode: 'trunk', tag: 0, trunks: [5, 6], ...never }),
+      native: fine({ mode: 'native-untagged', tag: 5, trunks: [6], ...never }),
+      bare: fine({ mode: 'access', tag: 0, trunks: [], ...never }),
+      priority: fine({ mode: 'trunk', tag: 0, trunks: [], priorityTags: 'always' }),
+      vague: fine(undefined),
+      twice: fine({ mode: 'access', tag: 5, trunks: [], ...never }),
+      'q-in-q': {
+        reason:
+          'vlan_mode is "dot1q-tunnel", expected access, trunk, native-tagged, native-untagged (dot1q-tunnel is not supported); the port is left out; ovs-vsctl clear port q-in-q vlan_mode',
+      },
+      far: { reason: 'tag is "4096", expected 0 to 4095; the port is left out; ovs-vsctl clear port far tag' },
+      odd: fine(undefined),
+    });
     expect(state.issues.map(formatIssue)).toEqual([
-      'port v0: tag is "5", expected none; ignored: VLANs of ports are not supported yet; ovs-vsctl clear port v0 tag',
+      'port odd: other_config:priority-tags is "yes", expected never, if-nonzero or always; the default (never) is used; for instance: ovs-vsctl set port odd other_config:priority-tags=if-nonzero',
+      'port twice: trunks is "6", expected none with vlan_mode access; ignored; ovs-vsctl clear port twice trunks',
+      'port vague: tag is "5", expected none with vlan_mode trunk; ignored; ovs-vsctl clear port vague tag',
     ]);
   });
 

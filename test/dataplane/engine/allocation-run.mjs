@@ -1,7 +1,7 @@
 /**
  * Carries a million frames through two engines in memory and reports how often the garbage collector ran, as JSON. Run
- * by allocation.test.ts in a process of its own, from dist/. Argument: `esp`, `clear`, or `offload`: ESP, and the frames go in
- * and come out as large ones of 20 segments.
+ * by allocation.test.ts in a process of its own, from dist/. Argument: `esp`, `clear`, `offload`: ESP, and the frames go in
+ * and come out as large ones of 20 segments; or `vlan`: ESP, from one access port to another, with a tag in the tunnel.
  */
 import { randomBytes } from 'node:crypto';
 import { constants, PerformanceObserver } from 'node:perf_hooks';
@@ -10,6 +10,7 @@ import { MemoryPort, MemoryWire } from '../../../dist/dataplane/io/memory.js';
 import { loadNative } from '../../../dist/native-shims/index.js';
 
 const offloadRun = process.argv[2] === 'offload';
+const vlans = process.argv[2] === 'vlan' ? { mode: 'access', tag: 5, trunks: [], priorityTags: 'never' } : undefined;
 const protectedRun = process.argv[2] !== 'clear';
 const PACKETS = Number(process.argv[3] ?? 1_000_000);
 const WARM_UP = 100_000;
@@ -34,7 +35,7 @@ async function side(wire, local, remote) {
     memoryPorts: new Map([[FD, port]]),
   });
   await engine.apply({ op: 'set-bridge', bridge: 0, name: 'br', ageingMs: 300_000, fdbSize: 100 });
-  await engine.apply({ op: 'set-tap-port', port: 0, bridge: 0, name: 'tap', fds: [FD] });
+  await engine.apply({ op: 'set-tap-port', port: 0, bridge: 0, name: 'tap', fds: [FD], vlans });
   if (protectedRun) await engine.apply({ op: 'set-protection', protection: 0, state: 'protected' });
   await engine.apply({
     op: 'set-tunnel-port',

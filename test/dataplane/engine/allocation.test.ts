@@ -16,7 +16,7 @@ interface Report {
 describe.skipIf(!isBuilt)(`the packet path${isBuilt ? '' : ' (skipped: dist is not built)'}`, () => {
   // Node's young generation holds 16 MB. One object of 16 bytes for each of the 2 million packets handled would fill it
   // twice; what is left is a few numbers for each turn.
-  it.each(['clear', 'esp', 'offload'])(
+  it.each(['clear', 'esp', 'offload', 'vlan'])(
     'allocates nothing for a packet: a million frames, %s, and the collector rests',
     (mode) => {
       const script = join(ROOT, 'test/dataplane/engine/allocation-run.mjs');

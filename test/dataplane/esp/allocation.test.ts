@@ -5,6 +5,7 @@ import { sealBatch } from '../../../dataplane/esp/seal.ts';
 import { BridgePorts } from '../../../dataplane/switch/bridge-ports.ts';
 import { Fdb } from '../../../dataplane/switch/fdb.ts';
 import { forward } from '../../../dataplane/switch/switch.ts';
+import { Vlans } from '../../../dataplane/switch/vlans.ts';
 import { SaRig } from './sa-rig.ts';
 import { tunnelPacket } from './tunnel-packets.ts';
 
@@ -29,6 +30,7 @@ it.each([false, true])('switching, sealing and opening allocate nothing per pack
   const fdb = new Fdb({ cells: 64, bridges: 1 });
   fdb.setBridge(0, 300_000, 64);
   const ports = new BridgePorts(1, 4);
+  const vlans = new Vlans(4);
   const { bytes, protocol } = tunnelPacket('geneve', 60);
   const packets = Array.from({ length: 64 }, () => bytes);
   rig.load(packets, protocol);
@@ -36,7 +38,7 @@ it.each([false, true])('switching, sealing and opening allocate nothing per pack
 
   const turn = (now: number): void => {
     // To the switch a tunnel packet is a frame like any other.
-    forward(batch, fdb, ports, now);
+    forward(batch, fdb, ports, vlans, now);
     batch.pair.fill(rig.pair, 0, batch.count);
     sealBatch(batch, rig.list, rig.outbound);
     batch.pair.fill(rig.backPair, 0, batch.count);

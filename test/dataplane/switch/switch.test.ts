@@ -4,6 +4,7 @@ import { DROP, type DropName } from '../../../dataplane/drops.ts';
 import { BridgePorts } from '../../../dataplane/switch/bridge-ports.ts';
 import { Fdb } from '../../../dataplane/switch/fdb.ts';
 import { FLOOD, forward } from '../../../dataplane/switch/switch.ts';
+import { Vlans } from '../../../dataplane/switch/vlans.ts';
 
 const A = '020000000001';
 const B = '020000000002';
@@ -15,6 +16,7 @@ class Rig {
   readonly arena = new Arena({ rows: 4, reads: 4, frameBytes: 2048 });
   readonly fdb = new Fdb({ cells: 1024, bridges: 2 });
   readonly ports = new BridgePorts(2, 8);
+  readonly vlans = new Vlans(8);
 
   constructor() {
     for (const bridge of [0, 1]) this.fdb.setBridge(bridge, 300_000, 1024);
@@ -41,7 +43,7 @@ class Rig {
   forward(...frames: { port: number; frame: string }[]): number[] {
     this.load(frames);
     const { batch } = this.arena;
-    forward(batch, this.fdb, this.ports, 1000);
+    forward(batch, this.fdb, this.ports, this.vlans, 1000);
     return frames.map((_, row) => (batch.verdict[row] === 0 ? batch.output[row] : -batch.verdict[row] - 1000));
   }
 }
@@ -93,9 +95,11 @@ describe('the learning switch', () => {
     expect(results).toEqual([dropped('reserved-destination'), dropped('reserved-destination'), FLOOD]);
   });
 
-  it('drops what is shorter than an Ethernet header', () => {
+  it('drops what is shorter than an Ethernet header, or than its VLAN tag', () => {
     const rig = new Rig();
-    expect(rig.forward({ port: 1, frame: frame(B, A, '08') })).toEqual([dropped('frame-too-short')]);
+    for (const rest of ['08', '8100', '81000005', '8100000508'])
+      expect(rig.forward({ port: 1, frame: frame(B, A, rest) })).toEqual([dropped('frame-too-short')]);
+    expect(rig.forward({ port: 1, frame: frame(B, A, '810000050800') })).toEqual([FLOOD]);
   });
 
   it('keeps bridges apart, and VLANs', () => {
@@ -104,6 +108,24 @@ describe('the learning switch', () => {
     expect(rig.forward({ port: 5, frame: frame(A, B) })).toEqual([FLOOD]);
     expect(rig.forward({ port: 2, frame: frame(A, B, '810000050800') })).toEqual([FLOOD]);
     expect(rig.forward({ port: 2, frame: frame(A, B) })).toEqual([1]);
+  });
+
+  it('drops a frame in a VLAN that its port does not carry, and learns nothing from it', () => {
+    const rig = new Rig();
+    rig.vlans.set(1, { mode: 'access', tag: 5, trunks: [], priorityTags: 'never' });
+    expect(rig.forward({ port: 1, frame: frame(B, A, '810000050800') })).toEqual([dropped('vlan-in')]);
+    expect(rig.fdb.entries(1000)).toEqual([]);
+  });
+
+  it('learns in the VLAN of the port, and does not send into a VLAN that the port it has learned carries no more', () => {
+    const rig = new Rig();
+    rig.vlans.set(1, { mode: 'access', tag: 5, trunks: [], priorityTags: 'never' });
+    rig.forward({ port: 1, frame: frame(BROADCAST, A) });
+    expect(rig.fdb.entries(1000)).toMatchObject([{ port: 1, vlan: 5 }]);
+    expect(rig.forward({ port: 2, frame: frame(A, B, '810000050800') })).toEqual([1]);
+    expect(rig.forward({ port: 2, frame: frame(A, B) })).toEqual([FLOOD]);
+    rig.vlans.set(1, { mode: 'access', tag: 6, trunks: [], priorityTags: 'never' });
+    expect(rig.forward({ port: 2, frame: frame(A, B, '810000050800') })).toEqual([FLOOD]);
   });
 
   it('floods instead of sending to a port that has left the bridge', () => {
@@ -117,7 +139,7 @@ describe('the learning switch', () => {
     const rig = new Rig();
     rig.load([{ port: 1, frame: frame(B, A) }]);
     rig.arena.batch.verdict[0] = reason('frame-too-long');
-    forward(rig.arena.batch, rig.fdb, rig.ports, 0);
+    forward(rig.arena.batch, rig.fdb, rig.ports, rig.vlans, 0);
     expect(rig.arena.batch.output[0]).toBe(-1);
     expect(rig.fdb.entries(0)).toEqual([]);
   });

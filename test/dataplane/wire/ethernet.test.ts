@@ -5,9 +5,14 @@ import {
   isReservedAddress,
   macHigh,
   macLow,
+  NO_TAG,
+  outerTag,
   payloadTypeAt,
-  vlanId,
+  popTag,
+  pushTag,
+  TAG_TRUNCATED,
   writeEthernet,
+  writeTag,
 } from '../../../dataplane/wire/ethernet.ts';
 
 const bytesOf = (hex: string): Uint8Array => Uint8Array.from(Buffer.from(hex.replaceAll(' ', ''), 'hex'));
@@ -67,9 +72,20 @@ describe('Ethernet frames', () => {
     expect(payloadTypeAt(bytesOf(`${ADDRESSES} 8100 2005 08`), 0, 17)).toBe(-1);
   });
 
-  it('have the VLAN of their tag, and none without', () => {
-    expect(vlanId(bytesOf(`${ADDRESSES} 8100 2005 0800`), 0, 18)).toBe(5);
-    expect(vlanId(bytesOf(`${ADDRESSES} 8100 2005`), 0, 16)).toBe(0);
-    expect(vlanId(bytesOf(`${ADDRESSES} 0800 4500 0000`), 0, 18)).toBe(0);
+  it('have an outer tag, none, or half of one', () => {
+    expect(outerTag(bytesOf(`${ADDRESSES} 8100 2005 0800`), 0, 18)).toBe(0x2005);
+    expect(outerTag(bytesOf(`${ADDRESSES} 88a8 0006 8100 0005 0800`), 0, 22)).toBe(6);
+    expect(outerTag(bytesOf(`${ADDRESSES} 8100 2005`), 0, 16)).toBe(TAG_TRUNCATED);
+    expect(outerTag(bytesOf(`${ADDRESSES} 0800 4500 0000`), 0, 18)).toBe(NO_TAG);
+  });
+
+  it('get a tag in front of what they have, and lose it again', () => {
+    const bytes = bytesOf(`ffffffff ${ADDRESSES} 8100 0007 0800`);
+    pushTag(bytes, 4, 0xe005);
+    expect(bytes).toEqual(bytesOf(`${ADDRESSES} 8100 e005 8100 0007 0800`));
+    writeTag(bytes, 0, 0x1fff);
+    expect(outerTag(bytes, 0, bytes.length)).toBe(0x1fff);
+    popTag(bytes, 0);
+    expect(bytes.subarray(4)).toEqual(bytesOf(`${ADDRESSES} 8100 0007 0800`));
   });
 });
