@@ -39,6 +39,7 @@ describe.skipIf(reason !== '')(`the tutorial${reason}`, { timeout: 60_000 }, () 
     const capture = await startCapture(rig, { namespace: a.host.namespace, device: a.host.device });
     await runTutorial(tutorial, 'gre');
     await waitForPing(a.host.namespace, INNER.b);
+    await capture.waitFor('esp');
     const kinds = capture.packets().map((packet) => packet.kind);
     expect(kinds.indexOf('ike')).toBeGreaterThanOrEqual(0);
     expect(kinds.indexOf('ike')).toBeLessThan(kinds.indexOf('esp'));
