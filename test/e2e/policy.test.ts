@@ -64,6 +64,8 @@ describe.skipIf(reason !== '')(`the skb-mark rule${reason}`, { timeout: 60_000 }
     const tutorial = await startTutorial(rig);
     const { a, b } = tutorial;
     await runTutorial(tutorial, 'gre');
+    // A ping may be answered in the clear before.
+    for (const { espd } of [a, b]) await espd.waitForTunnel('tun');
     await waitForPing(a.host.namespace, INNER.b);
     await b.espd.kill();
     const capture = await startCapture(rig, { namespace: b.host.namespace, device: b.host.device });

@@ -38,6 +38,8 @@ describe.skipIf(reason !== '')(`the tutorial${reason}`, { timeout: 60_000 }, () 
     const { a, b } = tutorial;
     const capture = await startCapture(rig, { namespace: a.host.namespace, device: a.host.device });
     await runTutorial(tutorial, 'gre');
+    // Without ipsec_skb_mark a ping may be answered in the clear before the first SA.
+    for (const { espd } of [a, b]) await espd.waitForTunnel('tun');
     await waitForPing(a.host.namespace, INNER.b);
     await capture.waitFor('esp');
     const kinds = capture.packets().map((packet) => packet.kind);
@@ -78,6 +80,8 @@ describe.skipIf(reason !== '')(`the tutorial${reason}`, { timeout: 60_000 }, () 
     const tutorial = await startTutorial(rig);
     const { a, b } = tutorial;
     await runTutorial(tutorial, 'gre');
+    // Without ipsec_skb_mark a ping may be answered in the clear before the first SA.
+    for (const { espd } of [a, b]) await espd.waitForTunnel('tun');
     await waitForPing(a.host.namespace, INNER.b);
     const before = await b.espd.appctl('sas/show');
     expect(before).toMatch(/in {2}SPI 0x/);
@@ -94,6 +98,8 @@ describe.skipIf(reason !== '')(`the tutorial${reason}`, { timeout: 60_000 }, () 
     const tutorial = await startTutorial(rig);
     const { a, b } = tutorial;
     await runTutorial(tutorial, 'gre');
+    // Without ipsec_skb_mark a ping may be answered in the clear before the first SA.
+    for (const { espd } of [a, b]) await espd.waitForTunnel('tun');
     await waitForPing(a.host.namespace, INNER.b);
     const capture = await startCapture(rig, { namespace: b.host.namespace, device: b.host.device });
     await a.espd.kill();
