@@ -34,6 +34,7 @@ describe.skipIf(reason !== '')(`a daemon and its successor${reason}`, { timeout:
   it('have the same SAs, under a flood of packets, without one in the clear or a sequence number twice', async () => {
     const { a, b } = await startTutorial(rig);
     await runTutorial({ a, b }, 'geneve');
+    for (const { espd } of [a, b]) await espd.waitForTunnel('tun');
     await waitForPing(a.host.namespace, INNER.b);
     await until('up', async () => (await externalIds(a)).includes('ipsec-state=up'));
     const before = { spis: await spisOf(b), ike: await ikeSpisOf(b), ids: await externalIds(a) };
@@ -76,6 +77,7 @@ describe.skipIf(reason !== '')(`a daemon and its successor${reason}`, { timeout:
   it('negotiate anew when the configuration has changed meanwhile, and what a file of others says is not believed', async () => {
     const { a, b } = await startTutorial(rig);
     await runTutorial({ a, b }, 'gre');
+    for (const { espd } of [a, b]) await espd.waitForTunnel('tun');
     await waitForPing(a.host.namespace, INNER.b);
     const before = await spisOf(a);
     await handOver(a);

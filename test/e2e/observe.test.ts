@@ -17,6 +17,7 @@ describe.skipIf(reason !== '')(`an operator who looks at a tunnel${reason}`, { t
     rig = createRig();
     tutorial = await startTutorial(rig, { args: ['--metrics=9475'] });
     await runTutorial(tutorial, 'geneve');
+    for (const { espd } of [tutorial.a, tutorial.b]) await espd.waitForTunnel('tun');
     await waitForPing(tutorial.a.host.namespace, INNER.b);
   }, 60_000);
   afterAll(() => rig.close());
