@@ -8,7 +8,7 @@ import type { DesiredState } from './config/desired-state.ts';
 /** `ipsec_skb_mark` under which no tunnel packet leaves in the clear. */
 export const DROP_ALL: MarkMatch = { value: 0, mask: 0 };
 
-/** @param closesAll Attach.closesAll, once the attach has the configuration */
+/** @param closesAll Attach.closesAll: what the attach has last carried out lacks a tunnel that asks for IPsec */
 export function markInForce(desired: DesiredState, closesAll: boolean): MarkMatch | undefined {
   return closesAll || isUnreadable(desired) ? DROP_ALL : desired.markPolicy.drop;
 }

@@ -74,7 +74,7 @@ export class Reconciler {
     this.#tellIssues(desired);
     this.#countVersions(desired);
     // A new rule with old marks, or the other way round, may let pass what neither configuration does.
-    const drop = markInForce(desired, false);
+    const drop = markInForce(desired, attach.closesAll());
     await this.#setMark(tunnelsChange && this.#marksDiffer(drop) ? DROP_ALL : drop);
     const asking = new Set(desired.tunnels.filter((tunnel) => tunnel.wantsIpsec).map((tunnel) => tunnel.name));
     const commands = protections.set(targets(desired), asking, rememberedKeys(desired));
