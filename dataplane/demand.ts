@@ -65,9 +65,8 @@ export class Demand {
   private readonly marksElsewhere = new Counted<number>();
   private readonly inUdp = new Counted<Family>();
   private readonly routes = new Counted<true>();
-  private readonly hairpins = new Counted<true>();
+  private readonly beside = new Counted<true>();
   private uplinkMark = 0;
-  private nics = 0;
   private made: UplinkDemand | undefined;
 
   constructor() {
@@ -92,13 +91,13 @@ export class Demand {
     this.note(this.routes.remove(true));
   }
 
-  /** A TAP through which another datapath leads its tunnel packets. */
-  addHairpin(): void {
-    this.note(this.hairpins.add(true));
+  /** A place where the frames of another datapath cross: an uplink of its, or a port of its bridge. */
+  addBeside(): void {
+    this.note(this.beside.add(true));
   }
 
-  removeHairpin(): void {
-    this.note(this.hairpins.remove(true));
+  removeBeside(): void {
+    this.note(this.beside.remove(true));
   }
 
   /** An inbound SA whose ESP comes in UDP to this address of ours. */
@@ -119,12 +118,6 @@ export class Demand {
     this.note(this.marks.remove(before));
   }
 
-  /** How many NICs of another datapath there are. */
-  setNics(count: number): void {
-    this.note((count === 0) !== (this.nics === 0));
-    this.nics = count;
-  }
-
   current(): UplinkDemand {
     this.made ??= this.make();
     return this.made;
@@ -136,7 +129,7 @@ export class Demand {
 
   private make(): UplinkDemand {
     const { families, inUdp } = this;
-    const isBeside = this.nics > 0 || this.hairpins.has(true);
+    const isBeside = this.beside.has(true);
     const isRouted = this.routes.has(true);
     const hasTunnels = ({ ours, elsewhere }: FamilyCount): boolean =>
       ours.has(true) || (isRouted && elsewhere.has(true));

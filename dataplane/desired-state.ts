@@ -27,9 +27,11 @@ const MAX_LOCAL_PORTS = 1000;
 const MAX_VLAN = 4095;
 
 type TunnelCommand = CommandOf<'set-tunnel-port'>;
-type PortCommand =
-  | CommandOf<'set-tap-port' | 'set-device-port' | 'set-bump-port' | 'set-route-port' | 'set-hairpin-port'>
-  | TunnelCommand;
+/** A port of one of our bridges. */
+type BridgePortCommand = CommandOf<'set-tap-port' | 'set-device-port'> | TunnelCommand;
+/** Where the frames of another datapath cross. */
+type BesideCommand = CommandOf<'set-bump-port' | 'set-hairpin-port'>;
+type PortCommand = BridgePortCommand | BesideCommand | CommandOf<'set-route-port'>;
 
 export class DesiredState {
   private readonly limits: EngineLimits;
@@ -88,7 +90,6 @@ export class DesiredState {
         this.checkBump(command);
         this.setPort(command);
         this.nics.set(command.nicPort, command.nicFds);
-        this.demanded.setNics(this.nics.size);
         return;
       case 'set-flow-tunnels':
         this.flowTunnels = command.tunnels;
@@ -100,7 +101,6 @@ export class DesiredState {
         this.removePort(command.port);
         this.paths.remove(command.port);
         this.nics.delete(command.port);
-        this.demanded.setNics(this.nics.size);
         return;
       case 'set-path-mtu':
         this.setPathMtu(command.port, command.mtu);
@@ -194,7 +194,7 @@ export class DesiredState {
     // Before the one that it replaces goes, so that nothing is closed and opened again.
     if (isTunnel) this.demanded.addTunnel(command.tunnel, command.bridge !== undefined);
     if (command.op === 'set-route-port') this.demanded.addRoute();
-    if (command.op === 'set-hairpin-port') this.demanded.addHairpin();
+    if (isBeside(command)) this.demanded.addBeside();
     this.removePort(command.port);
     this.ports.set(command.port, command);
     if (!isTunnel) {
@@ -212,7 +212,7 @@ export class DesiredState {
     if (known === undefined) return;
     this.ports.delete(port);
     if (known.op === 'set-route-port') this.demanded.removeRoute();
-    if (known.op === 'set-hairpin-port') this.demanded.removeHairpin();
+    if (isBeside(known)) this.demanded.removeBeside();
     if (known.op !== 'set-tunnel-port') {
       this.localPorts--;
       return;
@@ -244,9 +244,11 @@ export class DesiredState {
       if (command.fds.length === 0) throw new Error(`TUN ${command.name}: no descriptors; open the device first`);
       return;
     }
-    if (command.op !== 'set-hairpin-port') this.checkVlans(command.name, command.vlans);
-    if (command.op !== 'set-hairpin-port' && command.bridge !== undefined && !this.bridges.has(command.bridge))
-      throw new Error(`port ${command.name}: bridge ${command.bridge} is not there; set the bridge first`);
+    if (isOfBridge(command)) {
+      this.checkVlans(command.name, command.vlans);
+      if (command.bridge !== undefined && !this.bridges.has(command.bridge))
+        throw new Error(`port ${command.name}: bridge ${command.bridge} is not there; set the bridge first`);
+    }
     if (command.op !== 'set-tunnel-port') {
       if (command.fds.length === 0) throw new Error(`port ${command.name}: no descriptors; open the device first`);
       const known = this.ports.get(command.port);
@@ -274,12 +276,7 @@ export class DesiredState {
 
   private setVlans({ port, vlans }: CommandOf<'set-port-vlans'>): void {
     const known = this.ports.get(port);
-    if (
-      known === undefined ||
-      known.op === 'set-bump-port' ||
-      known.op === 'set-route-port' ||
-      known.op === 'set-hairpin-port'
-    )
+    if (known === undefined || !isOfBridge(known))
       throw new Error(`VLANs of port ${port}, which is no port of a bridge; set the port first`);
     this.checkVlans(known.name, vlans);
     this.ports.set(port, { ...known, vlans });
@@ -351,6 +348,14 @@ export class DesiredState {
     this.everProtected.add(protection);
     if (this.protections.get(protection) === 'never-up') this.protections.set(protection, 'protected');
   }
+}
+
+function isOfBridge(command: PortCommand): command is BridgePortCommand {
+  return command.op === 'set-tap-port' || command.op === 'set-device-port' || command.op === 'set-tunnel-port';
+}
+
+function isBeside({ op }: PortCommand): boolean {
+  return op === 'set-bump-port' || op === 'set-hairpin-port';
 }
 
 /** What a tunnel's packets are received by: GRE has no port, and its tunnels exclude nobody. */
