@@ -2,9 +2,9 @@
  * The daemon with many tunnels configured: what one tunnel carries beside all the others, and resident memory. The others
  * want IPsec with peers that never answer, so what is measured has IKE retransmitting to all of them in it.
  */
-import { readFileSync } from 'node:fs';
 import { type Espd, startEspd, type TunnelSpec } from '../../test/rig/espd.ts';
 import { createLan, ip, type Lan } from '../../test/rig/namespace.ts';
+import { residentBytes } from '../../test/rig/resident.ts';
 import { createRig, type Rig } from '../../test/rig/rig.ts';
 import { waitForPing } from '../../test/rig/traffic.ts';
 import type { TunnelEnds } from '../peers/peer.ts';
@@ -85,15 +85,6 @@ async function stand(silent: number, patienceSeconds: number): Promise<Standing>
     throw error;
   }
 }
-
-/** Resident memory of a process, in bytes, as /proc/PID/status says it (VmRSS, kB). */
-export function residentOf(status: string): number {
-  const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1];
-  if (kilobytes === undefined) throw new Error('/proc/PID/status has no VmRSS');
-  return Number(kilobytes) * 1024;
-}
-
-const residentBytes = (pid: number) => residentOf(readFileSync(`/proc/${pid}/status`, 'utf8'));
 
 /** One daemon with one tunnel and one with `tunnels`, measured in turns. @throws if not all tunnels can be configured. */
 export async function measureDaemons(

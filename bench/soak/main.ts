@@ -6,11 +6,11 @@
  *
  * Exit status 1 if memory grew by more than 5 % in the second half, or a packet vanished without a counter.
  */
-import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Espd, fileConfig, startEspd, type TunnelSpec } from '../../test/rig/espd.ts';
 import { createLan, type Host, ip } from '../../test/rig/namespace.ts';
+import { residentBytes } from '../../test/rig/resident.ts';
 import { canMakeNamespaces, createRig, type Rig } from '../../test/rig/rig.ts';
 import { waitForPing } from '../../test/rig/traffic.ts';
 import { positive, wholeNumber } from '../options.ts';
@@ -18,7 +18,6 @@ import { startProgress } from '../progress.ts';
 import { readEnvironment } from '../report/environment.ts';
 import { markdownTable } from '../report/markdown.ts';
 import { RESULTS, writeReport } from '../report/write.ts';
-import { residentOf } from '../scale/daemon.ts';
 import { iperf, parseUdp, udpWords } from '../traffic/iperf.ts';
 import { balances, type HostBooks, parseCoverage, parseLink, parseRawDrops, parseUdpDrops, since } from './books.ts';
 import { type MemorySample, memoryGrew, soakPage, vanished } from './report.ts';
@@ -101,9 +100,7 @@ async function soakMain(argv: readonly string[]): Promise<void> {
     const began = performance.now();
     while (!over) {
       await rest(SAMPLE_SECONDS * 1000);
-      const [a, b] = sides.map(({ daemon: { running } }) =>
-        residentOf(readFileSync(`/proc/${running.pid}/status`, 'utf8')),
-      );
+      const [a, b] = sides.map(({ daemon: { running } }) => residentBytes(running.pid));
       const sample = { seconds: (performance.now() - began) / 1000, a: a!, b: b! };
       memory.push(sample);
       progress.step(`resident: ${Math.round(sample.a / 2 ** 20)} and ${Math.round(sample.b / 2 ** 20)} MB`);

@@ -1,6 +1,5 @@
 // The books of a soak: what is read from daemon and kernel, and that a packet without a counter is found.
 import { describe, expect, it } from 'vitest';
-import { residentOf } from '../../bench/scale/daemon.ts';
 import {
   balances,
   growth,
@@ -11,6 +10,7 @@ import {
   parseUdpDrops,
   since,
 } from '../../bench/soak/books.ts';
+import { residentOf } from '../rig/resident.ts';
 
 const COVERAGE = `Packets dropped, by reason:
   replayed                                       12  the sequence number was received before

@@ -2,22 +2,18 @@
  * Random bytes to UDP 500 and to protocol 50 while a tunnel works: no crash, no growth, a counter for each
  * reason, and the tunnel goes on. A few seconds here; HOSTILE_SECONDS=60 for the long run.
  */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { fileConfig, startEspd } from '../rig/espd.ts';
 import { createLan } from '../rig/namespace.ts';
 import { run } from '../rig/process.ts';
+import { residentBytes } from '../rig/resident.ts';
 import { createRig } from '../rig/rig.ts';
 import { ROOT } from '../rig/root.ts';
 import { obstacle, PSK } from './two-hosts.ts';
 
 const reason = obstacle('ovs-appctl');
 const SECONDS = Number(process.env.HOSTILE_SECONDS ?? '4');
-
-function residentKilobytes(pid: number): number {
-  return Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
-}
 
 /** The number behind each name in coverage/show. */
 function counters(text: string): Map<string, number> {
@@ -48,11 +44,11 @@ describe.skipIf(reason !== '')(`a flood of random bytes${reason}`, { timeout: SE
         );
       // The first round makes what is made once: compiled code, tables, logs.
       await flood(SECONDS, 1);
-      const before = residentKilobytes(a.running.pid);
+      const before = residentBytes(a.running.pid);
       const { stdout } = await flood(SECONDS, 2);
       expect(Number(stdout)).toBeGreaterThan(1000);
       expect(a.running.isRunning()).toBe(true);
-      expect(residentKilobytes(a.running.pid) - before).toBeLessThan(40_000);
+      expect(residentBytes(a.running.pid) - before).toBeLessThan(40_000 * 1024);
       const counted = counters(await a.appctl('coverage/show'));
       expect(counted.get('unknown-spi') ?? 0).toBeGreaterThan(500);
       const ike = [...counted].filter(([name]) => name.startsWith('dropped'));

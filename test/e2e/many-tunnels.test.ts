@@ -2,10 +2,10 @@
  * A daemon that finds thousands of tunnels in its configuration at once: all are added, the one whose peer answers carries
  * packets in ESP while IKE calls on all the others, and the daemon goes on answering.
  */
-import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { startEspd, type TunnelSpec } from '../rig/espd.ts';
 import { createLan, ip } from '../rig/namespace.ts';
+import { residentBytes } from '../rig/resident.ts';
 import { createRig } from '../rig/rig.ts';
 import { waitForPing } from '../rig/traffic.ts';
 import { obstacle } from './two-hosts.ts';
@@ -22,9 +22,6 @@ const tunnel = (name: string, local: string, remote: string): TunnelSpec => ({
   type: 'geneve',
   options: { local_ip: local, remote_ip: remote, psk: 'swordfish' },
 });
-
-const residentKilobytes = (pid: number): number =>
-  Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 
 describe.skipIf(missing !== '')(`thousands of tunnels${missing}`, () => {
   it('are configured at once, and the one whose peer answers comes up among them', { timeout: 180_000 }, async () => {
@@ -55,7 +52,7 @@ describe.skipIf(missing !== '')(`thousands of tunnels${missing}`, () => {
         await ip(namespace, 'link', 'set', 'br-ipsec', 'up');
       }
       await waitForPing(lan.a.namespace, INNER.b, 15_000);
-      const each = (residentKilobytes(a.running.pid) - residentKilobytes(b.running.pid)) / SILENT;
+      const each = (residentBytes(a.running.pid) - residentBytes(b.running.pid)) / 1024 / SILENT;
       expect(each).toBeLessThan(KILOBYTES_EACH);
       expect(a.log()).not.toMatch(/\|(ERR|EMER)\|/);
     } finally {

@@ -2,7 +2,7 @@
  * Two daemons on both ends of a faulty wire, with one tunnel between them, watched: what leaves them is captured, and their
  * memory and descriptors can be asked for.
  */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { type Capture, startCapture } from '../rig/capture.ts';
 import { type Espd, fileConfig, startEspd, type TunnelSpec } from '../rig/espd.ts';
 import { type Host, ip } from '../rig/namespace.ts';
@@ -57,11 +57,4 @@ export async function droppedFor(espd: Espd, ...reasons: readonly string[]): Pro
 /** Open descriptors of a process. */
 export function descriptorsOf(pid: number): number {
   return readdirSync(`/proc/${pid}/fd`).length;
-}
-
-/** Resident bytes of a process. */
-export function residentOf(pid: number): number {
-  const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
-  if (kilobytes === undefined) throw new Error(`/proc/${pid}/status has no VmRSS`);
-  return Number(kilobytes) * 1024;
 }
