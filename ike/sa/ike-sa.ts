@@ -293,6 +293,8 @@ export class IkeSa {
     this.#task = undefined;
     task.abandon(reason);
     if (this.state === 'connecting' || this.connection === undefined) this.end('failed', reason);
+    // It was to go in any case, and whoever closes it once more finds a Delete on its way: nobody would forget it.
+    else if (this.state === 'deleting') this.end('closed', reason);
     else this.connection.close(this, reason);
     this.pump();
   }

@@ -191,6 +191,28 @@ describe('one mutated message of a real exchange', () => {
     expect(reached).toBeGreaterThan(RUNS / 3);
   });
 
+  it('leaves no IKE SA behind whose Delete was answered with a payload that has no place there', () => {
+    const foreign: Payload = { type: 'IDr', idType: 1, data: new Uint8Array(4) };
+    let deleteId: number | undefined;
+    let done = false;
+    const pair = begin(0, (sent, { a, world }) => {
+      const header = headerOf(sent);
+      if (done || header.exchange !== 'INFORMATIONAL') return true;
+      const isIkeDelete = contentsOf(a, sent.data).some(
+        (payload) => payload.type === 'D' && payload.protocol === 'IKE',
+      );
+      if (isIkeDelete) deleteId = header.messageId;
+      if (!header.responseFlag || header.messageId !== deleteId) return true;
+      done = true;
+      world.deliver(sent, rewritten(a, sent, [foreign]));
+      return false;
+    });
+    pair.world.run(150_000);
+    expect(done).toBe(true);
+    expect(pair.world.run(60_000, () => [pair.a, pair.b].every((host) => unfinished(host).length === 0))).toBe(true);
+    expect(faultsOf(pair)).toEqual([]);
+  });
+
   it('sent again, in any order, with others between, changes nothing and draws no new answer', () => {
     const pair = begin(7);
     pair.world.run(100_000);
