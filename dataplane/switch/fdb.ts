@@ -308,7 +308,8 @@ function hash(owner: number, high: number, low: number): number {
   let h = Math.imul(low ^ (low >>> 15), 0x2c1b3c6d);
   h = Math.imul(h ^ (h >>> 12) ^ high, 0x297a2d39);
   h = Math.imul(h ^ (h >>> 15) ^ owner, 0x85ebca6b);
-  return (h ^ (h >>> 13)) >>> 0;
+  // An int32: where this is not inlined, V8 puts a larger number on the heap, two for each frame.
+  return h ^ (h >>> 13);
 }
 
 function macText(high: number, low: number): string {

@@ -85,6 +85,10 @@ describe.skipIf(reason !== '')(`ovs-espd behind a port of ovs-vswitchd's bridge$
   it('keeps back by its real pkt_mark what would leave in the clear, with ovs-espd and without', async () => {
     const a = await startA();
     await a.ovsdb.vsctl('set Open_vSwitch . other_config:ipsec_skb_mark=1/1');
+    await a.espd.running.waitUntil('the flows of the rule', async () =>
+      (await a.ofctl('dump-flows', COOKIE)).includes('pkt_mark=0x1/0x1'),
+    );
+    const capture = await startCapture(rig, lan.a);
     const neighbour = /ether (\S+)/.exec((await ip(lan.b.namespace, 'link', 'show', lan.b.device)).stdout)?.[1] ?? '';
     await a.ovsdb.appctl('ovs-vswitchd', 'tnl/neigh/set', 'br-phy', '10.1.0.2', neighbour);
     // ovs-vswitchd looks for the way of a marked packet among the routes of that mark, of which none has a local address.
@@ -95,7 +99,6 @@ describe.skipIf(reason !== '')(`ovs-espd behind a port of ovs-vswitchd's bridge$
     await a.addTunnel('tun', 'geneve', { remote_ip: '10.1.0.2', psk: PSK, egress_pkt_mark: '1' });
     await a.addTunnel('open', 'vxlan', { remote_ip: '10.1.0.2', egress_pkt_mark: '3' });
     await a.espd.waitForTunnel('tun', /SKB mark: +1\/1/);
-    const capture = await startCapture(rig, lan.a);
     await a.espd.running.waitUntil('the drop of a marked packet', async () => {
       await ping(a.host.namespace, '192.0.0.2', { count: 1 });
       return /policy-mark +[1-9]/.test(await a.espd.appctl('coverage/show'));

@@ -55,7 +55,7 @@ describe('the coalescer', () => {
     );
   });
 
-  it('keeps every flow as it was, whatever comes in between', () => {
+  it('keeps every flow as it was, whatever comes in between', { timeout: 60_000 }, () => {
     const flow = fc.record({
       flow: fc.nat(3),
       count: fc.integer({ min: 1, max: 8 }),
