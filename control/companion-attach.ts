@@ -181,8 +181,9 @@ export class CompanionAttach implements Attach {
   }
 
   async #setPlace(port: CompanionPort, underlay: Underlay, policy: FlowPolicy): Promise<void> {
-    const failure =
-      port.attach === 'port' ? await this.#ports.set(port, underlay, policy) : await this.#uplinks.set(port, underlay);
+    const failure = this.#ports.concerns(port)
+      ? await this.#ports.set(port, underlay, policy)
+      : await this.#uplinks.set(port, underlay);
     if (failure === undefined) this.#failures.delete(port.uuid);
     else this.#fail(port.uuid, port.name, failure.reason);
   }

@@ -158,7 +158,6 @@ export class Core {
     this.#switch = new SwitchAttach(surroundings);
     this.#companion = new CompanionAttach({
       ...surroundings,
-      timers,
       routing: options.routing,
       protections: this.protections,
     });

@@ -60,19 +60,27 @@ export class PortPlaces {
     return [...this.#places.values()].map(({ name }) => name);
   }
 
+  /** Whether a row is a matter of these places. Without its flows the bridge would forward in the clear, so a wrong row leaves a place as it is. */
+  concerns({ uuid, attach, reason }: CompanionPort): boolean {
+    return attach === 'port' || (reason !== undefined && this.#places.has(uuid));
+  }
+
   async removeGone(wanted: readonly CompanionPort[]): Promise<void> {
     for (const [uuid, place] of this.#places) {
       const port = wanted.find((candidate) => candidate.uuid === uuid);
-      if (port?.reason !== undefined || port?.attach !== 'port' || port.bridge.name !== place.bridge)
+      if (port === undefined || !this.concerns(port) || port.bridge.name !== place.bridge)
         await this.#remove(uuid, true);
     }
   }
 
-  /** Makes the place if need be, and the flows in its bridge. Gives what is wrong with it, if anything is. */
+  /**
+   * Makes the place if need be, and the flows in its bridge. Gives what is wrong with it, if anything is: no place is made for a
+   * wrong row, and one that is there has its flows kept true.
+   */
   async set(port: CompanionPort, underlay: Underlay, policy: FlowPolicy): Promise<PortFailure | undefined> {
     const { uuid, bridge } = port;
     const failure = (reason: string): PortFailure => ({ uuid, reason });
-    if (port.reason !== undefined) return failure(port.reason);
+    if (port.reason !== undefined && !this.#places.has(uuid)) return failure(port.reason);
     const twin = [...this.#places].find(([other, place]) => other !== uuid && place.bridge === bridge.name);
     if (twin !== undefined)
       return failure(
@@ -94,7 +102,7 @@ export class PortPlaces {
     } catch (error) {
       return failure(error instanceof Error ? error.message : String(error));
     }
-    return undefined;
+    return port.reason === undefined ? undefined : failure(port.reason);
   }
 
   async removeAll(removeFlows: boolean): Promise<void> {

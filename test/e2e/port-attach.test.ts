@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startCapture } from '../rig/capture.ts';
 import { type CompanionHost, startCompanion } from '../rig/companion.ts';
 import { createLan, ip, type Lan } from '../rig/namespace.ts';
+import { until } from '../rig/process.ts';
 import { createRig, type Rig } from '../rig/rig.ts';
 import { ping, waitForPing } from '../rig/traffic.ts';
 import { obstacle, PSK } from './two-hosts.ts';
@@ -80,6 +81,28 @@ describe.skipIf(reason !== '')(`ovs-espd behind a port of ovs-vswitchd's bridge$
     await a.espd.appctl('exit');
     expect(await a.espd.running.ended).toBeDefined();
     expect(await ours()).not.toContain('priority=61446');
+  });
+
+  it.each([
+    ['external_ids:espd-nic=eth0', /external_ids:espd-nic.* is "eth0", expected none with espd=port/],
+    ['external_ids:espd=prot', /external_ids:espd is "prot", expected/],
+  ])('stays as it was while its row is wrong (%s), and nothing leaves in the clear', async (wrong, line) => {
+    const { a, b } = await startBoth('geneve');
+    const capture = await startCapture(rig, lan.a);
+    await a.ovsdb.vsctl(`set interface ipsec0 ${wrong}`);
+    await until('the line that says so', () => line.test(a.espd.log()));
+    await waitForPing(a.host.namespace, b.inner);
+    expect(await a.ofctl('dump-flows', COOKIE)).toContain('priority=61446');
+    expect(capture.counts().geneve ?? 0).toBe(0);
+    // What changes meanwhile is carried out there too.
+    await a.ovsdb.vsctl('set interface tun options:psk=other');
+    await ping(a.host.namespace, b.inner, { count: 3, wait: 0.3 });
+    expect(capture.counts().geneve ?? 0).toBe(0);
+    await a.ovsdb.vsctl('remove interface ipsec0 external_ids espd-nic -- set interface ipsec0 external_ids:espd=port');
+    await a.ovsdb.vsctl(`set interface tun options:psk=${PSK}`);
+    await a.espd.waitForTunnel('tun');
+    await waitForPing(a.host.namespace, b.inner);
+    expect(capture.counts().geneve ?? 0).toBe(0);
   });
 
   it('keeps back by its real pkt_mark what would leave in the clear, with ovs-espd and without', async () => {
