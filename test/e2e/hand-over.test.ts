@@ -37,6 +37,7 @@ describe.skipIf(reason !== '')(`a daemon and its successor${reason}`, { timeout:
     for (const { espd } of [a, b]) await espd.waitForTunnel('tun');
     await waitForPing(a.host.namespace, INNER.b);
     await until('up', async () => (await externalIds(a)).includes('ipsec-state=up'));
+    for (const { espd } of [a, b, a]) await espd.waitForSettled({ ikeSas: 1, children: 2 });
     const before = { spis: await spisOf(b), ike: await ikeSpisOf(b), ids: await externalIds(a) };
     expect(before.spis.length).toBeGreaterThanOrEqual(4);
     expect(before.ike.length).toBeGreaterThanOrEqual(2);

@@ -119,6 +119,7 @@ describe.skipIf(reason !== '')(`under live changes (seed ${SEED})${reason}`, { t
   it(`${CHANGES} random changes of other tunnels cost a steady one no packet, and none leaves in the clear`, async () => {
     for (const number of [0, 1, 2]) await addPair(number);
     const { a, b } = tutorial;
+    for (const { espd } of [a, b, a]) await espd.waitForSettled({ ikeSas: 3, children: 6 });
     const before = { a: await spisOf(a), b: await spisOf(b) };
     const original = await Promise.all([1, 2].map((number) => a.ovsdb.vsctl(`get interface tun${number} options`)));
     const flood = await startFlood();

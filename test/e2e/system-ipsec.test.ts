@@ -147,6 +147,7 @@ describe.skipIf(reason !== '')(`the scenarios of system-ipsec.at${reason}`, { ti
     await expectProtected(family);
     const spis = async (host: UserspaceHost, tunnel: string): Promise<string[]> =>
       [...(await host.espd.tunnelsShow(tunnel)).matchAll(/SPI (0x[0-9a-f]+)/g)].map(([, spi]) => spi!).sort();
+    for (const { espd } of [a, b, a]) await espd.waitForSettled({ ikeSas: 1, children: 2 });
     const [before, beforeB] = [await spis(a, 'tun2'), await spis(b, 'tun1')];
     expect(before).toHaveLength(4);
     const running = ping(a.host.namespace, innerOf(2), { count: 40, interval: 0.05 });

@@ -31,6 +31,8 @@ export type Espd = {
   tunnelsShow(name?: string): Promise<string>;
   /** Resolves when `tunnels/show NAME` matches; default: what says that its SAs are up. */
   waitForTunnel(name: string, pattern?: RegExp, ms?: number): Promise<void>;
+  /** Resolves when ike/show has these in its connections: what both ends set up at once has been settled, one of two has gone. */
+  waitForSettled(counts: { readonly ikeSas: number; readonly children: number }): Promise<void>;
   /** TERM, as a service manager stops it; a set `status` is checked. */
   stop(): Promise<void>;
   /** KILL, as the worst that can happen. */
@@ -121,6 +123,15 @@ export async function startEspd(
         },
         ms,
       );
+    },
+    async waitForSettled({ ikeSas, children }) {
+      await running.waitUntil(`ike/show with ${ikeSas} IKE SAs and ${children} child SAs`, async () => {
+        const text = await ask('ike/show');
+        const lines = (pattern: RegExp) => (text.match(pattern) ?? []).length;
+        if (lines(/^ {2}IKE SA /gm) !== ikeSas || lines(/^ {2}child .*: installed/gm) !== children)
+          throw new Error(`it says\n${text}`);
+        return true;
+      });
     },
     stop: () => running.stop(15_000),
     kill: () => running.kill(),
