@@ -43,6 +43,8 @@ export class SystemDestinations implements VlogDestinations {
   readonly #options: SystemDestinationsOptions;
   #file: number | undefined;
   #fileError: string | undefined;
+  /** Lines that the file could not take since it last took one. */
+  #lost = 0;
   #facility = DAEMON_FACILITY;
   #syslog: ChildProcess | undefined;
   #syslogError: string | undefined;
@@ -105,13 +107,17 @@ export class SystemDestinations implements VlogDestinations {
     this.#syslog = undefined;
   }
 
+  /** A full disk must not stop the daemon: vlog/list tells of it, and the first line that finds room again says what is missing. */
   #writeFile(line: string): void {
     if (this.#file === undefined) return;
     try {
-      writeWhole(this.#file, `${line}\n`);
+      // The line break ends what a full disk took a part of.
+      const gap = this.#lost === 0 ? '' : `\n(${this.#lost} lines are missing here: ${this.#fileError})\n`;
+      writeWhole(this.#file, `${gap}${line}\n`);
+      this.#lost = 0;
       this.#fileError = undefined;
     } catch (error) {
-      // A full disk must not stop the daemon; vlog/list tells.
+      this.#lost++;
       this.#fileError = `file: writing failed (${(error as NodeJS.ErrnoException).code})`;
     }
   }

@@ -213,6 +213,14 @@ describe('the destinations of the system', () => {
     );
   });
 
+  it.skipIf(!existsSync('/dev/full'))('go on when the disk is full, and vlog/list says so', () => {
+    const destinations = new SystemDestinations({ program: 'p', logFile: '/dev/full', console: false });
+    const vlog = new Vlog({ program: 'p', destinations, now: () => AT });
+    vlog.logger('ike').info('one');
+    expect(vlog.list()).toContain('(file: writing failed (ENOSPC))');
+    destinations.close();
+  });
+
   const missing = ['/usr/bin/logger', '/usr/bin/python3'].find((path) => !existsSync(path));
 
   it.skipIf(missing !== undefined)(

@@ -3,13 +3,14 @@
  * numbers are counted, beside others that are changed at random (SEED=… repeats a run, CHANGES=… makes it longer); and the
  * database goes away in every way a database can.
  */
-import { existsSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Capture, startCapture } from '../rig/capture.ts';
 import { ip } from '../rig/namespace.ts';
-import { type Running, start, until } from '../rig/process.ts';
+import { startOvsdbAgain } from '../rig/ovsdb.ts';
+import { start, until } from '../rig/process.ts';
 import { createRig, type Rig } from '../rig/rig.ts';
 import { waitForPing } from '../rig/traffic.ts';
 import { obstacle, PSK, startTutorial, type Tutorial, type TutorialHost } from './two-hosts.ts';
@@ -175,12 +176,7 @@ describe.skipIf(reason !== '')(`under live changes (seed ${SEED})${reason}`, { t
       await until('it to have been believed or not', () => heard > 0, 20_000);
       await new Promise((resolve) => server.close(resolve));
     }
-    rmSync(socket, { force: true });
-    const again: Running = start(rig, {
-      ...{ name: 'ovsdb-server again', command: 'ovsdb-server', namespace: a.host.namespace, env: a.ovsdb.env },
-      args: [join(a.ovsdb.directory, 'conf.db'), `--remote=p${a.ovsdb.remote}`],
-    });
-    await again.waitUntil('its socket', () => existsSync(socket));
+    await startOvsdbAgain(rig, a.host, a.ovsdb);
     // It is heard again: a command that waits for the daemon returns.
     await a.ovsdb.vsctl('--timeout=30 set interface tun0 options:ttl=63', { ms: 40_000 });
     await a.espd.waitForTunnel('tun0', /tun0 v2 \(CONFIGURED\)/);

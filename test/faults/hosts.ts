@@ -4,8 +4,9 @@
  */
 import { readdirSync } from 'node:fs';
 import { type Capture, startCapture } from '../rig/capture.ts';
-import { type Espd, fileConfig, startEspd, type TunnelSpec } from '../rig/espd.ts';
+import { type Espd, startEspd } from '../rig/espd.ts';
 import { type Host, ip } from '../rig/namespace.ts';
+import { type Ovsdb, startOvsdb } from '../rig/ovsdb.ts';
 import type { Rig } from '../rig/rig.ts';
 import { createFaultyWire, type FaultyWire } from './wire.ts';
 
@@ -15,6 +16,7 @@ const INNER = { a: '192.0.2.1', b: '192.0.2.2' } as const;
 export interface FaultyHost {
   readonly host: Host;
   readonly espd: Espd;
+  readonly ovsdb: Ovsdb;
   /** Its address inside the tunnel. */
   readonly inner: string;
   /** What it has sent on the underlay. */
@@ -30,7 +32,7 @@ export interface FaultyPair {
 /** The wire is sound while the daemons start. `options` are the tunnel's, beside addresses and PSK. */
 export async function startFaultyPair(
   rig: Rig,
-  { seed, type = 'geneve', options = {} }: { seed: number; type?: TunnelSpec['type']; options?: TunnelSpec['options'] },
+  { seed, type = 'geneve', options = {} }: { seed: number; type?: string; options?: Readonly<Record<string, string>> },
 ): Promise<FaultyPair> {
   const wire = await createFaultyWire(rig, seed);
   const begin = async (label: 'a' | 'b'): Promise<FaultyHost> => {
@@ -39,11 +41,17 @@ export async function startFaultyPair(
     // A damaged port makes the kernel answer with ICMP, which is none of the tunnel.
     const sent = await startCapture(rig, host, `src host ${host.address} and not icmp`, { snapLength: 96 });
     const tunnel = { local_ip: host.address, remote_ip: remote, psk: 'swordfish', ...options };
-    const config = fileConfig(BRIDGE, [{ name: 'tun', type, options: tunnel }], { ipsec_skb_mark: '0/1' });
-    const espd = await startEspd(rig, host, { config });
+    const ovsdb = await startOvsdb(rig, host);
+    await ovsdb.vsctl('--no-wait set Open_vSwitch . other_config:ipsec_skb_mark=0/1');
+    const espd = await startEspd(rig, host, { database: ovsdb.remote, directory: ovsdb.directory });
+    await ovsdb.vsctl([
+      ...['--timeout=10', 'add-br', BRIDGE, '--', 'add-port', BRIDGE, 'tun', '--'],
+      ...['set', 'interface', 'tun', `type=${type}`],
+      ...Object.entries(tunnel).map(([key, value]) => `options:${key}=${value}`),
+    ]);
     await ip(host.namespace, 'addr', 'add', `${INNER[label]}/24`, 'dev', BRIDGE);
     await ip(host.namespace, 'link', 'set', BRIDGE, 'up');
-    return { host, espd, inner: INNER[label], sent };
+    return { host, espd, ovsdb, inner: INNER[label], sent };
   };
   return { wire, a: await begin('a'), b: await begin('b') };
 }

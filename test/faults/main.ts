@@ -1,11 +1,13 @@
 /**
  * `npm run faults -- [--minutes=60] [--seed=1]`: transfers through a tunnel over a wire whose faults change all the time, with lifetimes
- * of seconds, so that an hour has the rekeyings of weeks. Exit 1 if a transfer did not arrive whole, something else than IKE and ESP was sent,
+ * of seconds, so that an hour has the rekeyings of weeks, and the ovsdb-servers of both hosts are killed in turn. Exit 1 if a transfer did not arrive whole, something else than IKE and ESP was sent,
  * or memory or descriptors grew.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { growth } from '../../bench/soak/books.ts';
 import { Random } from '../fuzz/random.ts';
+import { startOvsdbAgain } from '../rig/ovsdb.ts';
 import { residentBytes } from '../rig/resident.ts';
 import { createRig, type Rig } from '../rig/rig.ts';
 import { waitForPing } from '../rig/traffic.ts';
@@ -24,6 +26,9 @@ interface Sample {
   readonly descriptors: number;
 }
 
+/** As often is one of the two databases killed and started again. */
+const DATABASE_MS = 10_000;
+
 const PASSABLE: readonly Profile[] = Object.values(PROFILES).filter(({ name }) => name !== 'storm');
 
 /** What grew between the halves of a run, in words. */
@@ -32,6 +37,18 @@ function grownIn(samples: readonly Sample[]): string[] {
     const share = growth(samples.map((sample) => sample[what]));
     return share > MOST_GROWTH ? [`${what} grew by ${Math.round(100 * share)} % in the second half`] : [];
   });
+}
+
+/** Kills databases until it is told to stop; gives how many. */
+async function killDatabases(rig: Rig, pair: FaultyPair, over: AbortSignal): Promise<number> {
+  const hosts = [pair.a, pair.b].map((host) => ({ ...host, server: host.ovsdb.server }));
+  for (let count = 0; ; count++) {
+    const pause = await sleep(DATABASE_MS, undefined, { signal: over }).catch(() => 'over');
+    if (pause === 'over') return count;
+    const host = hosts[count % hosts.length]!;
+    await host.server.kill();
+    host.server = await startOvsdbAgain(rig, host.host, host.ovsdb);
+  }
 }
 
 async function round(rig: Rig, pair: FaultyPair, random: Random, label: string): Promise<string> {
@@ -54,12 +71,16 @@ async function main(): Promise<number> {
   const random = new Random(seed);
   const type = random.pick(TYPES);
   const rig = createRig();
+  const over = new AbortController();
   try {
     const pair = await startFaultyPair(rig, { seed, type, options: LIFETIMES });
     await waitForPing(pair.a.host.namespace, pair.b.inner, 30_000);
     const ends = performance.now() + minutes * 60_000;
     const samples: Sample[] = [];
     const rounds = new Map<string, number>();
+    const killed = killDatabases(rig, pair, over.signal);
+    // Its error is told where it is awaited.
+    killed.catch(() => undefined);
     for (let serial = 1; performance.now() < ends; serial++) {
       const name = await round(rig, pair, random, `${type} transfer ${serial}`);
       rounds.set(name, (rounds.get(name) ?? 0) + 1);
@@ -69,6 +90,8 @@ async function main(): Promise<number> {
         descriptors: Math.max(...pids.map(descriptorsOf)),
       });
     }
+    over.abort();
+    const databases = await killed;
     await pair.wire.become(PROFILES.sound);
     await waitForPing(pair.a.host.namespace, pair.b.inner);
     for (const { sent } of [pair.a, pair.b]) sent.assertOnlyEsp();
@@ -76,11 +99,12 @@ async function main(): Promise<number> {
     const grown = grownIn(samples);
     process.stdout.write(
       `${type}, seed ${seed}: ${samples.length} transfers of ${BYTES} bytes whole (${[...rounds].map(([name, count]) => `${name} ${count}`).join(', ')}); ` +
-        `${spis.size} outbound SAs; wire ${JSON.stringify(await pair.wire.counts())}\n`,
+        `${spis.size} outbound SAs; ${databases} databases killed; wire ${JSON.stringify(await pair.wire.counts())}\n`,
     );
     for (const line of grown) process.stdout.write(`${line}\n`);
     return grown.length === 0 ? 0 : 1;
   } finally {
+    over.abort();
     await rig.close();
   }
 }

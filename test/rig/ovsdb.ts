@@ -2,7 +2,7 @@
  * The real OVS control plane of one host: an ovsdb-server with a directory of its own, and `ovs-vsctl` and
  * `ovs-appctl` that talk to it. No ovs-vswitchd unless `startVswitchd` is called: ovs-espd may stand in its place.
  */
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Host } from './namespace.ts';
 import { type Running, run, start } from './process.ts';
@@ -18,6 +18,7 @@ export type Ovsdb = {
   readonly env: Readonly<Record<string, string>>;
   /** `unix:…/db.sock`. */
   readonly remote: string;
+  /** The server as it was started first. */
   readonly server: Running;
   /** Runs ovs-vsctl with these words inside the host's namespace; gives its standard output. */
   vsctl(words: string | readonly string[], options?: { ms?: number; expect?: number | 'any' }): Promise<string>;
@@ -50,13 +51,7 @@ export async function startOvsdb(rig: Rig, host: Host, { label = '' }: { label?:
   const database = join(directory, 'conf.db');
   const remote = `unix:${join(directory, 'db.sock')}`;
   await run({ command: 'ovsdb-tool', args: ['create', database, SCHEMA] });
-  const server = start(rig, {
-    name: `ovsdb-server (${host.namespace})`,
-    command: 'ovsdb-server',
-    args: [database, `--remote=p${remote}`, `--pidfile=${join(directory, 'ovsdb-server.pid')}`, '-vconsole:info'],
-    namespace: host.namespace,
-    env,
-  });
+  const server = startServer(rig, host, { directory, env, remote });
   const vsctl: Ovsdb['vsctl'] = async (words, options) => {
     const list = typeof words === 'string' ? words.split(/\s+/).filter(Boolean) : words;
     const args = [`--db=${remote}`, ...list];
@@ -67,6 +62,24 @@ export async function startOvsdb(rig: Rig, host: Host, { label = '' }: { label?:
     return true;
   });
   return { directory, env, remote, server, vsctl, appctl: (target, ...words) => appctl(directory, target, words) };
+}
+
+type Place = Pick<Ovsdb, 'directory' | 'env' | 'remote'>;
+
+function startServer(rig: Rig, { namespace }: Host, { directory, env, remote }: Place): Running {
+  const pidfile = `--pidfile=${join(directory, 'ovsdb-server.pid')}`;
+  return start(rig, {
+    ...{ name: `ovsdb-server (${namespace})`, command: 'ovsdb-server', namespace, env },
+    args: [join(directory, 'conf.db'), `--remote=p${remote}`, pidfile, '-vconsole:info'],
+  });
+}
+
+/** Starts an ovsdb-server on the database of one that has ended, and resolves when it answers. */
+export async function startOvsdbAgain(rig: Rig, host: Host, ovsdb: Ovsdb): Promise<Running> {
+  rmSync(ovsdb.remote.slice('unix:'.length), { force: true });
+  const server = startServer(rig, host, ovsdb);
+  await server.waitUntil('a database that answers', () => ovsdb.vsctl('--timeout=1 get Open_vSwitch . _uuid'));
+  return server;
 }
 
 /** Starts the real ovs-vswitchd (userspace datapath: the kernel module may be missing) on a host's database. */
