@@ -209,7 +209,8 @@ export class ConnectionState {
 
   /** The peer has not answered for so many seconds. */
   unanswered(sa: IkeSa, seconds: number): void {
-    if (sa.state === 'connecting') this.lastFailure = `${sa.remote.address} has not answered for ${seconds} s`;
+    if (sa.state !== 'connecting' || this.usableSa() !== undefined) return;
+    this.lastFailure = `${sa.remote.address} has not answered for ${seconds} s`;
   }
 
   // --- IKE SAs come and go

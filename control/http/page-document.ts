@@ -47,6 +47,7 @@ polyline { fill: none; stroke-width: 2; vector-effect: non-scaling-stroke; }
 polyline.rx { stroke: var(--rx); } polyline.tx { stroke: var(--tx); } polyline.drop { stroke: var(--drop); }
 .key { margin: .3rem 0 0; } .key .rx { color: var(--rx); } .key .tx { color: var(--tx); } .key .drop { color: var(--drop); }
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .2rem .5rem; border-bottom: 1px solid var(--line); }
+#tunnels td:is(:nth-child(6), :nth-child(7)) { white-space: nowrap; }
 tr.lit { background: var(--lit); } td.who { font-weight: bold; } tr.bad td { color: var(--drop); }
 #news { margin: 0; padding: 0; list-style: none; font-family: ui-monospace, monospace; font-size: 12px; max-height: 16em; overflow-y: auto; }
 #news .warn, #news .err { color: var(--drop); } body.stale main { opacity: .4; }

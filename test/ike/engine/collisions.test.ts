@@ -24,6 +24,21 @@ describe('an attempt that the peer refused before it had its own tunnel', () => 
   });
 });
 
+describe('an attempt that the peer has not answered, beside an IKE SA that the peer set up', () => {
+  it('is no failure of the tunnel, which is up', () => {
+    const pair = makePair();
+    pair.world.pass = ({ local }) => local.address !== A;
+    pair.a.set(connectionOf(A, B));
+    pair.world.run(1000);
+    pair.world.pass = (sent) =>
+      sent.local.address !== A || headerOf(sent).responseFlag || headerOf(sent).exchange !== 'IKE_SA_INIT';
+    pair.b.set(connectionOf(B, A));
+    pair.world.run(20_000);
+    expect(faultsOf(pair)).toEqual([]);
+    expect(pair.a.engine.status()[0]!.lastFailure).toBeUndefined();
+  });
+});
+
 describe('the rules', () => {
   it('make the exchange with the lowest nonce redundant, a prefix being lower', () => {
     const nonce = (...bytes: number[]): Uint8Array => Uint8Array.from(bytes);
