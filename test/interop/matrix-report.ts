@@ -55,6 +55,7 @@ Written by \`npm run interop\`, not by hand. Each cell is ovs-espd on one host, 
 datapath, \`ovs-monitor-ipsec\` and the IKE daemon named. What a cell does, in the order of the columns, with the seconds that it took under emulation:
 
 - *up*: the tutorial's commands (with \`ovs-pki\`'s certificates where they are used); the side named starts, the other one cannot.
+  With strongSwan and CA-signed certificates the guest's operator also does what [interop.md](interop.md#worth-knowing) says.
 - *ping*: three pings each way, all answered.
 - *20 MB, our rekeys*: 20 MB to the peer by TCP, checked by hash, again until ovs-espd has rekeyed child and IKE SA while bytes moved.
 - *20 MB, their rekeys*: 20 MB from the peer; it rekeys the child, the IKE SA and the child again meanwhile.

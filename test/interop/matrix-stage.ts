@@ -28,7 +28,7 @@ export type Stage = {
 };
 
 /** Certificates as the tutorial's sections b) and c) make them, with the tutorial's ovs-pki commands. */
-async function makeCredentials(
+export async function makeCredentials(
   rig: Rig,
   system: ReferenceSystem,
 ): Promise<Record<Method, ReturnType<Stage['credentials']>>> {

@@ -29,7 +29,12 @@ type Daemon = {
   readonly rekey: (what: 'child' | 'ike', connections: readonly string[]) => string;
   /** Prints one line for each child SA that is up. */
   readonly children: string;
+  /** What its operator does beyond the tutorial so that it believes a `ca_cert`; '' if that is nothing. */
+  readonly trust: (authority: string) => string;
 };
+
+/** Where strongSwan looks for authorities by itself. */
+const CACERTS = '/etc/ipsec.d/cacerts';
 
 const FORGET = 'ip xfrm state flush; ip xfrm policy flush';
 
@@ -47,6 +52,8 @@ const DAEMONS: Readonly<Record<DaemonName, Daemon>> = {
         ? `/usr/lib/ipsec/stroke rekey '${connections[0]}[*]'`
         : connections.map((name) => `/usr/lib/ipsec/stroke rekey '${name}{*}'`).join(' && '),
     children: 'ipsec status | grep INSTALLED',
+    // ovs-monitor-ipsec writes `ca ca_auth` without `auto=add`, and strongSwan's starter loads no section that says nothing.
+    trust: (authority) => `cp ${authority} ${CACERTS}/ && ipsec rereadcacerts`,
   },
   Libreswan: {
     prepare: `mkdir -p /run/pluto /var/lib/ipsec/nss && touch /etc/ipsec.conf /etc/ipsec.secrets
@@ -62,6 +69,7 @@ const DAEMONS: Readonly<Record<DaemonName, Daemon>> = {
         .map((name) => `ipsec whack --rekey-${what === 'ike' ? 'ike' : 'ipsec'} --name ${name}`)
         .join(' && '),
     children: "ipsec whack --trafficstatus | grep 'type=ESP'",
+    trust: () => '',
   },
 };
 
@@ -150,11 +158,16 @@ export class ReferenceSystem {
     await this.guest.sh(`${set}ovs-vsctl ${tunnelWords(name, type, { ...options, ...tunnel }).join(' ')}`);
   }
 
+  /** Makes the IKE daemon believe the authority of `credentials`, until the tunnel is removed and the daemon has been restarted. */
+  async trustAuthority({ global: { ca_cert } }: Credentials): Promise<void> {
+    if (ca_cert !== undefined) await this.guest.sh(this.#row.trust(ca_cert));
+  }
+
   /** Takes the tunnel and all credentials away, and whatever the IKE daemon and the kernel still know of it. */
   async removeTunnel(name: string): Promise<void> {
     const words = 'certificate private_key ca_cert'.split(' ').map((key) => `other_config ${key}`);
     await this.guest.sh(
-      `ovs-vsctl --if-exists del-port ${name} ${words.map((word) => `-- remove Open_vSwitch . ${word}`).join(' ')}`,
+      `rm -f ${CACERTS}/*; ovs-vsctl --if-exists del-port ${name} ${words.map((word) => `-- remove Open_vSwitch . ${word}`).join(' ')}`,
     );
     await this.guest.until('an end of its connections', `! ipsec status | grep -q '${name}-'`, 60_000);
   }
