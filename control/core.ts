@@ -11,6 +11,7 @@ import type { Native } from '../native-shims/index.ts';
 import type { Attach } from './attach.ts';
 import { ChildSaInstaller } from './child-sas.ts';
 import { CompanionAttach } from './companion-attach.ts';
+import type { Computer } from './compute-pool.ts';
 import type { DesiredState } from './config/desired-state.ts';
 import { handOverPath } from './hand-over/hand-over-file.ts';
 import { childKeysOf, Inheritance, leave } from './hand-over/inheritance.ts';
@@ -31,6 +32,9 @@ import type { Underlay } from './underlay.ts';
 import { PROGRAM, VERSION } from './version.ts';
 import type { Logger } from './vlog.ts';
 
+/** Steps of key exchanges that may be outstanding: a fraction of a second for the threads that do them. */
+const COMPUTATIONS = 128;
+
 export interface CoreOptions {
   readonly native: Native;
   readonly engine: Omit<EngineOptions, 'native' | 'random' | 'onEvent' | 'log'>;
@@ -43,6 +47,8 @@ export interface CoreOptions {
   readonly links: Links;
   /** The kernel's routing rules. */
   readonly routing: Routing;
+  /** Does the dear steps of key exchanges; undefined: they are done in place. */
+  readonly computer?: Computer | undefined;
   /** Directory for keys of IKE and ESP; undefined: they are written nowhere. */
   readonly keylog?: string | undefined;
   /** Of the same clock as native.monotonicMs. */
@@ -130,7 +136,11 @@ export class Core {
     this.ike = new IkeRunner({
       native,
       engine: createIkeEngine(
-        { ...DEFAULT_ENGINE_SETTINGS, keyLog: keylog !== undefined },
+        {
+          ...DEFAULT_ENGINE_SETTINGS,
+          keyLog: keylog !== undefined,
+          computations: options.computer === undefined ? 0 : COMPUTATIONS,
+        },
         {
           random,
           dateMs: options.dateMs ?? Date.now,
@@ -138,6 +148,7 @@ export class Core {
           releaseSpi: (spi) => engine.releaseSpi(spi),
         },
       ),
+      ...{ computer: options.computer, onBug: options.onBug },
       children: keylog === undefined ? this.children : withKeyLog(this.children, keylog),
       onKeys: keylog === undefined ? undefined : (keys) => keylog.ikeSa(keys),
       log: this.news.listeningTo(logger('ike')),
@@ -238,6 +249,7 @@ export class Core {
     const children = childKeysOf(this.children.installed());
     const snapshots = this.ike.handOver();
     this.children.stop();
+    await this.#options.computer?.stop();
     if (this.pcap.isRunning) await this.pcap.stop();
     await this.engine.stop();
     const clock = { nowMs: native.monotonicMs };
@@ -249,6 +261,7 @@ export class Core {
   async stop(removeTaps: boolean): Promise<void> {
     this.ike.stop();
     this.children.stop();
+    await this.#options.computer?.stop();
     if (this.pcap.isRunning) await this.pcap.stop();
     if (removeTaps) await this.#attach.removeAll();
     await this.#attach.stop();

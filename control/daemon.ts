@@ -5,11 +5,13 @@
  * control socket; then the database, which may come later. A change in the database wakes one reconciliation
  * at a time; those that come meanwhile are joined into the next.
  */
+
 import { randomBytes } from 'node:crypto';
 import { parseEspProposal, parseIkeProposal } from '../ike/index.ts';
 import { loadNative, type Native } from '../native-shims/index.ts';
 import type { CommandLine } from './command-line.ts';
 import { daemonCommands } from './commands.ts';
+import { startComputePool } from './compute-pool.ts';
 import { COLUMNS, desiredState } from './config/config.ts';
 import { credentialPaths } from './config/trust.ts';
 import { Core } from './core.ts';
@@ -111,6 +113,7 @@ export class Daemon {
       runDirectory: options.directories.run,
       links: systemLinks,
       routing: systemRouting,
+      computer: startComputePool(vlog.logger('ike')),
       keylog: options.keylog,
       timers: systemTimers,
       logger: (module) => vlog.logger(module),

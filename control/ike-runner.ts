@@ -6,21 +6,24 @@
  */
 
 import { IKE_IN_UDP } from '../dataplane/index.ts';
-import type {
-  ChildSa,
-  ConnectionStatus,
-  Endpoint,
-  IkeAction,
-  IkeCommand,
-  IkeEngine,
-  IkeKeyLog,
-  IkeLoad,
-  IkeSaSnapshot,
-  JournalLine,
-  UdpPath,
+import {
+  type ChildSa,
+  type ConnectionStatus,
+  type Endpoint,
+  type IkeAction,
+  type IkeCommand,
+  type IkeEngine,
+  type IkeKeyLog,
+  type IkeLoad,
+  type IkeSaSnapshot,
+  type Job,
+  type JournalLine,
+  type UdpPath,
+  wipeResult,
 } from '../ike/index.ts';
 import type { Native, ReceivedDatagram } from '../native-shims/index.ts';
 import { NativeError } from '../native-shims/index.ts';
+import type { Computer } from './compute-pool.ts';
 import type { Timers } from './ovsdb/timers.ts';
 import type { Logger } from './vlog.ts';
 
@@ -51,6 +54,10 @@ export interface IkeRunnerOptions {
   readonly log: Logger;
   /** A change that tunnels/show would show: IKE SA up or down, an attempt failed. */
   readonly onChange: () => void;
+  /** Only with EngineSettings.computations. */
+  readonly computer?: Computer | undefined;
+  /** A bug: whoever runs this must end it. */
+  readonly onBug: (error: unknown) => void;
   /** Only with EngineSettings.keyLog. */
   readonly onKeys?: ((keys: IkeKeyLog) => void) | undefined;
   /** Of the same clock as native.monotonicMs. */
@@ -233,10 +240,21 @@ export class IkeRunner {
           action.connection === undefined ? action.message : `${action.connection}: ${action.message}`,
         );
         break;
+      case 'compute':
+        this.#compute(action.id, action.job).catch(this.#options.onBug);
+        break;
       case 'ike-keys':
         this.#options.onKeys?.(action.keys);
         break;
     }
+  }
+
+  async #compute(id: number, job: Job): Promise<void> {
+    const result = await this.#options.computer?.compute(job);
+    if (this.#running) {
+      this.#carryOut(this.#options.engine.computed(this.now(), id, result));
+      this.#schedule();
+    } else if (result !== undefined) wipeResult(result);
   }
 
   #send(local: Endpoint, remote: Endpoint, data: Uint8Array): void {

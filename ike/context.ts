@@ -3,6 +3,7 @@
  * way out for actions. One context per engine. The time is the one of the call that is being served.
  */
 
+import type { Computations } from './computations.ts';
 import type { ConnectionState } from './connection.ts';
 import type { CounterName } from './counters.ts';
 import type { Journal } from './journal.ts';
@@ -25,6 +26,7 @@ export interface EngineContext {
   readonly answers: Readonly<Partial<Record<ExchangeName, Answering>>>;
   readonly journal: Journal;
   readonly starts: StartGate;
+  readonly computations: Computations;
   /** The connections between two addresses, in the order in which they were set. */
   connectionsBetween(local: string, remote: string): readonly ConnectionState[];
   nowMs(): number;

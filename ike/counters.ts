@@ -29,6 +29,9 @@ export const COUNTER_MEANINGS = {
   'dropped: unprotected': 'an exchange that must be protected but is not',
   'dropped: half-open limit': 'an IKE_SA_INIT request while as many IKE SAs are half open as are allowed',
   'dropped: half-open limit of a source': 'the same, of its source address alone',
+  'dropped: too many computations': 'an IKE_SA_INIT request while as many key exchanges are being computed as may be',
+  'dropped: repetition of a held message':
+    'what is being answered, or its answer used, as soon as its key exchange is computed',
   'dropped: too many strangers': 'an IKE_SA_INIT request that would have been refused, while too many are',
   'dropped: wrong cookie': 'an IKE_SA_INIT request whose COOKIE is not ours; answered with a fresh one',
   'refused: no connection': 'an IKE_SA_INIT request between addresses without a connection',

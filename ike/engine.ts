@@ -5,10 +5,12 @@
  * One call is served at a time, and nothing waits: `input`, `command` and `tick` return all that is to be done.
  */
 
+import { Computations } from './computations.ts';
 import { ConnectionState } from './connection.ts';
 import { applyConfiguration, checkConnection } from './connection-change.ts';
 import type { EngineContext } from './context.ts';
 import { type CounterName, Counters } from './counters.ts';
+import type { JobResult } from './crypto/jobs.ts';
 import { HalfOpen } from './half-open.ts';
 import { type IkeSaSnapshot, inherit, snapshotOf } from './hand-over.ts';
 import { Journal } from './journal.ts';
@@ -61,6 +63,7 @@ class Engine implements IkeEngine, EngineContext {
   readonly children: ChildTable;
   readonly journal = new Journal();
   readonly starts = new StartGate();
+  readonly computations: Computations;
   readonly #connections = new Map<string, ConnectionState>();
   readonly #counters = new Counters();
   readonly #halfOpen: HalfOpen;
@@ -73,6 +76,7 @@ class Engine implements IkeEngine, EngineContext {
   constructor(settings: EngineSettings, host: EngineHost) {
     this.settings = settings;
     this.host = host;
+    this.computations = new Computations(settings.computations ?? 0, (action) => this.emit(action));
     this.children = new ChildTable(this);
     this.#halfOpen = new HalfOpen(this);
   }
@@ -89,6 +93,10 @@ class Engine implements IkeEngine, EngineContext {
 
   tick(nowMs: number): IkeAction[] {
     return this.#serve(nowMs, () => this.timers.run(nowMs));
+  }
+
+  computed(nowMs: number, id: number, result: JobResult | undefined): IkeAction[] {
+    return this.#serve(nowMs, () => this.computations.computed(id, result));
   }
 
   nextTimerMs(): number | undefined {
@@ -113,6 +121,7 @@ class Engine implements IkeEngine, EngineContext {
       halfOpen: this.#halfOpen.size,
       children: this.children.size,
       timers: this.timers.size,
+      computations: this.computations.outstanding,
     };
   }
 
@@ -243,6 +252,7 @@ class Engine implements IkeEngine, EngineContext {
   }
 
   #forgetAll(reason: string): void {
+    this.#halfOpen.forget();
     const all = [...this.ikeSas.values()];
     for (const state of this.#connections.values()) state.forget();
     this.#connections.clear();

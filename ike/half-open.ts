@@ -6,20 +6,24 @@
 
 import { createHash } from 'node:crypto';
 import { Allowance } from './allowance.ts';
+import type { Computation } from './computations.ts';
 import type { ConnectionState } from './connection.ts';
 import type { EngineContext } from './context.ts';
 import { type CookieJar, createCookieJar } from './crypto/cookie.ts';
+import type { RandomSource } from './crypto/dh.ts';
+import type { JobResult } from './crypto/jobs.ts';
+import { answerKeyExchange, InvalidPublicValueError, isDear, type KeyExchangeAnswer } from './crypto/key-exchange.ts';
 import { isSupported } from './crypto/transforms.ts';
 import { type Choice, type ChoiceTerms, choose, proposalsText } from './negotiation.ts';
-import type { IkeSa } from './sa/ike-sa.ts';
+import { IkeSa } from './sa/ike-sa.ts';
 import { find, findNotify, notify } from './sa/notify.ts';
-import { answerIkeInit, takesIntermediate } from './tasks/ike-init.ts';
+import { answerIkeInit, type IkeInitRequest, takesIntermediate } from './tasks/ike-init.ts';
 import { canonicalAddress } from './traffic-selectors.ts';
 import type { Datagram } from './types.ts';
 import { emitMessage, type ParsedMessage } from './wire/message.ts';
 import { NOTIFY } from './wire/names.ts';
 import { unsupportedCriticalPayload } from './wire/payload-chain.ts';
-import type { NotifyPayload, Payload, Proposal } from './wire/payloads.ts';
+import type { KePayload, NotifyPayload, Payload, Proposal } from './wire/payloads.ts';
 import { describeMessage } from './wire/pretty.ts';
 import { findRuleViolation } from './wire/rules.ts';
 
@@ -31,11 +35,20 @@ const PER_SOURCE = 64;
 const REFUSALS_AT_ONCE = 100;
 const REFUSALS_A_SECOND = 50;
 
+/** Where a half-open IKE SA is counted. */
+interface Place {
+  readonly digest: string;
+  readonly source: string;
+}
+
 export class HalfOpen {
   readonly #context: EngineContext;
   readonly #cookies: CookieJar;
-  /** By digest of the request: several IKE SAs may begin with one SPI of the initiator (RFC 7296 §2.1). */
-  readonly #byRequest = new Map<string, IkeSa>();
+  /**
+   * By digest of the request: several IKE SAs may begin with one SPI of the initiator (RFC 7296 §2.1). What has no IKE SA yet
+   * is having its key exchange computed.
+   */
+  readonly #byRequest = new Map<string, { readonly who: IkeSa | Computation; readonly source: string }>();
   /** How many of those have each address as source. */
   readonly #bySource = new Map<string, number>();
   readonly #refusals = new Allowance(REFUSALS_AT_ONCE, REFUSALS_A_SECOND);
@@ -58,10 +71,14 @@ export class HalfOpen {
 
     // 1. The same request again.
     const digest = createHash('sha256').update(`${datagram.remote.address} `).update(datagram.data).digest('hex');
-    const known = this.#byRequest.get(digest);
-    if (known?.init !== undefined) {
+    const known = this.#byRequest.get(digest)?.who;
+    if (known instanceof IkeSa && known.init !== undefined) {
       context.count('sent: repeated responses');
       known.transmit([known.init.response], datagram.remote, datagram.local);
+      return;
+    }
+    if (known !== undefined) {
+      context.count('dropped: repetition of a held message');
       return;
     }
 
@@ -138,7 +155,7 @@ export class HalfOpen {
     }
 
     // 6. Only now the key exchange.
-    const sa = answerIkeInit(context, {
+    const request: Omit<IkeInitRequest, 'exchange'> = {
       datagram,
       initiatorSpi: header.initiatorSpi,
       ni,
@@ -149,12 +166,37 @@ export class HalfOpen {
       config: candidates[0].config,
       authentications: candidates.map(({ config }) => config.authentication),
       hasPpk: candidates.some(({ config }) => config.ppk !== undefined),
+    };
+    this.#exchangeKeys(request, { digest, source });
+  }
+
+  /** In place, or elsewhere while the request counts as half open. */
+  #exchangeKeys(request: Omit<IkeInitRequest, 'exchange'>, { digest, source }: Place): void {
+    const { computations } = this.#context;
+    const { group: method, data } = request.ke;
+    if (!computations.inUse || !isDear(method)) {
+      this.#answerWith(request, { digest, source }, undefined);
+      return;
+    }
+    const computation = computations.start({ step: 'answer', method, peerPublic: new Uint8Array(data) }, (result) => {
+      this.#leave({ digest, source });
+      this.#answerWith(request, { digest, source }, result);
     });
-    if (sa === undefined) {
+    if (computation === undefined) {
+      this.#context.count('dropped: too many computations');
+      return;
+    }
+    this.#enter(computation, { digest, source });
+  }
+
+  #answerWith(request: Omit<IkeInitRequest, 'exchange'>, place: Place, result: JobResult | undefined): void {
+    const context = this.#context;
+    const exchange = result === undefined ? exchangeInPlace(request.ke, (bytes) => context.host.random(bytes)) : result;
+    if (exchange === undefined || !('publicValue' in exchange) || !('sharedSecret' in exchange)) {
       context.count('dropped: bad-ke');
       return;
     }
-    this.#admit(sa, digest, source);
+    this.#admit(answerIkeInit(context, { ...request, exchange }), place);
   }
 
   #choose(
@@ -173,11 +215,9 @@ export class HalfOpen {
     return undefined;
   }
 
-  #admit(sa: IkeSa, digest: string, source: string): void {
+  #admit(sa: IkeSa, place: Place): void {
     const context = this.#context;
-    this.#byRequest.set(digest, sa);
-    this.#waiting += 1;
-    this.#bySource.set(source, (this.#bySource.get(source) ?? 0) + 1);
+    this.#enter(sa, place);
     const timer = context.timers.at(context.nowMs() + HALF_OPEN_MS, () => {
       context.count('expired: half-open');
       sa.end('lost', 'the peer did not authenticate in time');
@@ -186,12 +226,31 @@ export class HalfOpen {
     sa.stopLife = () => {
       sa.stopLife = () => {};
       context.timers.cancel(timer);
-      this.#byRequest.delete(digest);
-      this.#waiting -= 1;
-      const others = (this.#bySource.get(source) ?? 1) - 1;
-      if (others > 0) this.#bySource.set(source, others);
-      else this.#bySource.delete(source);
+      this.#leave(place);
     };
+  }
+
+  #enter(who: IkeSa | Computation, { digest, source }: Place): void {
+    this.#byRequest.set(digest, { who, source });
+    this.#waiting += 1;
+    this.#bySource.set(source, (this.#bySource.get(source) ?? 0) + 1);
+  }
+
+  #leave({ digest, source }: Place): void {
+    this.#byRequest.delete(digest);
+    this.#waiting -= 1;
+    const others = (this.#bySource.get(source) ?? 1) - 1;
+    if (others > 0) this.#bySource.set(source, others);
+    else this.#bySource.delete(source);
+  }
+
+  /** The engine ends: nobody whose key exchange is being computed gets an IKE SA any more. */
+  forget(): void {
+    for (const [digest, { who, source }] of this.#byRequest) {
+      if (who instanceof IkeSa) continue;
+      who.cancel();
+      this.#leave({ digest, source });
+    }
   }
 
   /** An error, to whoever sent this: not more often than anybody needs it. */
@@ -206,5 +265,15 @@ export class HalfOpen {
     const data = emitMessage({ ...header, initiatorFlag: false, responseFlag: true }, [payload]);
     this.#context.count('sent: messages');
     this.#context.emit({ action: 'send', local: datagram.local, remote: datagram.remote, data });
+  }
+}
+
+/** Undefined: the peer's value is not valid. */
+function exchangeInPlace({ group, data }: KePayload, random: RandomSource): KeyExchangeAnswer | undefined {
+  try {
+    return answerKeyExchange(group, data, random);
+  } catch (failure) {
+    if (failure instanceof InvalidPublicValueError) return undefined;
+    throw failure;
   }
 }

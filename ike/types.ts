@@ -9,6 +9,7 @@
 import type { KeyObject } from 'node:crypto';
 import type { Certificate } from './certificates/certificate.ts';
 import type { Trust } from './certificates/peer.ts';
+import type { Job, JobResult } from './crypto/jobs.ts';
 import type { IkeSaSnapshot, InheritedIkeSa } from './hand-over.ts';
 
 export interface Endpoint {
@@ -156,6 +157,11 @@ export interface EngineSettings {
   readonly keepaliveMs?: number;
   /** The largest IP packet that an IKE message is sent in before it is fragmented (RFC 7383 §2.5.1). Default: 1280. */
   readonly fragmentBytes?: number;
+  /**
+   * `compute` actions that may be outstanding; for what is beyond, strangers wait for their next try, and the rest is done in
+   * place. Default: 0, everything is done in place.
+   */
+  readonly computations?: number;
   /** Whether `ike-keys` actions are given, for decrypting captures. Default: no. */
   readonly keyLog?: boolean;
 }
@@ -235,6 +241,8 @@ export type IkeAction =
       readonly connection: string | undefined;
       readonly message: string;
     }
+  /** A dear step of a key exchange, to be done elsewhere and brought to `IkeEngine.computed`, in whatever order. */
+  | { readonly action: 'compute'; readonly id: number; readonly job: Job }
   /** Keys of an IKE SA for a decryption table; only with EngineSettings of a key log. Never logged. */
   | { readonly action: 'ike-keys'; readonly keys: IkeKeyLog };
 
@@ -311,6 +319,8 @@ export interface IkeLoad {
   readonly children: number;
   /** Due times that are waited for. */
   readonly timers: number;
+  /** `compute` actions that are not done. */
+  readonly computations: number;
 }
 
 export type IkeCommand =
@@ -352,6 +362,8 @@ export interface IkeEngine {
   command(nowMs: number, command: IkeCommand): IkeAction[];
   /** Runs everything due at nowMs. */
   tick(nowMs: number): IkeAction[];
+  /** What came of a `compute` action, once for each; undefined: it could not be done, and is done in place. */
+  computed(nowMs: number, id: number, result: JobResult | undefined): IkeAction[];
   /** When tick wants to be called next, or undefined: nothing is pending. */
   nextTimerMs(): number | undefined;
   /** Ends the engine for a successor, who inherits the IKE SAs; the actions remove children here and delete what cannot go. */

@@ -13,6 +13,7 @@ import {
   createPrivateKey,
   createPublicKey,
   diffieHellman,
+  type ECDH,
   getDiffieHellman,
 } from 'node:crypto';
 import { TRANSFORM_ID } from '../wire/names.ts';
@@ -26,12 +27,14 @@ export type InvalidPublicValueCode = 'wrong-length' | 'out-of-range' | 'not-on-c
 export class InvalidPublicValueError extends Error {
   readonly code: InvalidPublicValueCode;
   readonly group: number;
+  readonly detail: string;
 
   constructor(code: InvalidPublicValueCode, group: number, detail: string) {
     super(`key exchange with group ${group}: ${detail}`);
     this.name = 'InvalidPublicValueError';
     this.code = code;
     this.group = group;
+    this.detail = detail;
   }
 }
 
@@ -53,6 +56,8 @@ export interface KeyExchange {
    * Throws InvalidPublicValueError.
    */
   computeShared(peerPublic: Uint8Array): Uint8Array;
+  /** A copy of the private key, for `resumeKeyExchange` elsewhere. Only of dear groups. */
+  readonly privateKey?: () => Uint8Array;
 }
 
 /** Gives `bytes` random bytes. */
@@ -62,6 +67,11 @@ interface GroupRow {
   /** Length of the public value in bytes. */
   readonly publicBytes: number;
   readonly create: (random: RandomSource) => KeyExchange;
+  /**
+   * The secret of a private key made before. Set: a step of this group is dear, it takes longer than handing it to another
+   * thread. Those of the others (x25519, ECP_256) take about 0.1 ms.
+   */
+  readonly resume?: (privateKey: Uint8Array, peerPublic: Uint8Array) => Uint8Array;
 }
 
 /** Draws until the scalar is in 1..n-1; for these curves nearly always the first (P-521: its top 7 bits are cut). */
@@ -80,9 +90,9 @@ const GROUPS: ReadonlyMap<number, GroupRow> = new Map([
   [GROUP.MODP_2048, modp(GROUP.MODP_2048, 'modp14', 256, 40)],
   [GROUP.MODP_3072, modp(GROUP.MODP_3072, 'modp15', 384, 53)],
   [GROUP.MODP_4096, modp(GROUP.MODP_4096, 'modp16', 512, 60)],
-  [GROUP.ECP_256, ecp(GROUP.ECP_256, 'prime256v1', 256)],
-  [GROUP.ECP_384, ecp(GROUP.ECP_384, 'secp384r1', 384)],
-  [GROUP.ECP_521, ecp(GROUP.ECP_521, 'secp521r1', 521)],
+  [GROUP.ECP_256, ecp(GROUP.ECP_256, 'prime256v1', 256, 'cheap')],
+  [GROUP.ECP_384, ecp(GROUP.ECP_384, 'secp384r1', 384, 'dear')],
+  [GROUP.ECP_521, ecp(GROUP.ECP_521, 'secp521r1', 521, 'dear')],
   [GROUP.CURVE_25519, x25519()],
 ]);
 
@@ -105,29 +115,44 @@ export function createKeyExchange(group: number, random: RandomSource): KeyExcha
   return row.create(random);
 }
 
+/** Whether the steps of this group are dear: they can be done with a private key alone, elsewhere. */
+export function isGroupDear(group: number): boolean {
+  return GROUPS.get(group)?.resume !== undefined;
+}
+
+/** The shared secret of a private key that `createKeyExchange` made of a dear group. Throws as `computeShared` does. */
+export function resumeKeyExchange(group: number, privateKey: Uint8Array, peerPublic: Uint8Array): Uint8Array {
+  const resume = GROUPS.get(group)?.resume;
+  if (resume === undefined) throw new UnsupportedGroupError(group);
+  return resume(privateKey, peerPublic);
+}
+
 /** Prime of a MODP group, big-endian, from OpenSSL's table of RFC 3526. */
 export function modpPrime(name: 'modp14' | 'modp15' | 'modp16'): Uint8Array {
   return getDiffieHellman(name).getPrime();
 }
 
 function modp(group: number, name: 'modp14' | 'modp15' | 'modp16', bytes: number, exponentBytes: number): GroupRow {
-  const create = (random: RandomSource): KeyExchange => {
+  const withPrivateKey = (privateKey: Uint8Array) => {
     const prime = Buffer.from(modpPrime(name));
     // An object of the named group refuses a private key that is given, one made of its prime takes it.
     const dh = createDiffieHellman(prime, 2);
-    dh.setPrivateKey(random(exponentBytes));
-    const publicValue = padLeft(dh.generateKeys(), bytes);
-    return {
-      group,
-      publicValue,
-      computeShared(peerPublic) {
-        checkLength(group, peerPublic, bytes);
-        checkRange(group, peerPublic, prime);
-        return padLeft(dh.computeSecret(peerPublic), bytes);
-      },
+    dh.setPrivateKey(privateKey);
+    const computeShared = (peerPublic: Uint8Array): Uint8Array => {
+      checkLength(group, peerPublic, bytes);
+      checkRange(group, peerPublic, prime);
+      return padLeft(dh.computeSecret(peerPublic), bytes);
     };
+    return { dh, computeShared };
   };
-  return { publicBytes: bytes, create };
+  const create = (random: RandomSource): KeyExchange => {
+    const { dh, computeShared } = withPrivateKey(random(exponentBytes));
+    const publicValue = padLeft(dh.generateKeys(), bytes);
+    return { group, publicValue, computeShared, privateKey: () => Uint8Array.from(dh.getPrivateKey()) };
+  };
+  const resume = (privateKey: Uint8Array, peerPublic: Uint8Array): Uint8Array =>
+    withPrivateKey(privateKey).computeShared(peerPublic);
+  return { publicBytes: bytes, create, resume };
 }
 
 /** 2 <= y <= p-2: keeps out 0, 1 and p-1, whose powers anyone can guess (RFC 6989 §2.1). Public data, plain compare. */
@@ -141,8 +166,20 @@ function checkRange(group: number, value: Uint8Array, prime: Uint8Array): void {
   }
 }
 
-function ecp(group: number, curve: string, bits: number): GroupRow {
+function ecp(group: number, curve: string, bits: number, cost: 'cheap' | 'dear'): GroupRow {
   const coordinateBytes = Math.ceil(bits / 8);
+  const sharedOf = (ecdh: ECDH, peerPublic: Uint8Array): Uint8Array => {
+    checkLength(group, peerPublic, 2 * coordinateBytes);
+    const point = Buffer.alloc(1 + peerPublic.length);
+    point[0] = UNCOMPRESSED_POINT;
+    point.set(peerPublic, 1);
+    try {
+      return padLeft(ecdh.computeSecret(point), coordinateBytes);
+    } catch {
+      // OpenSSL decodes a point only if it satisfies the curve's equation.
+      throw new InvalidPublicValueError('not-on-curve', group, `the public value is no point of ${curve}`);
+    }
+  };
   const create = (random: RandomSource): KeyExchange => {
     const ecdh = createECDH(curve);
     setScalar(() => {
@@ -153,22 +190,18 @@ function ecp(group: number, curve: string, bits: number): GroupRow {
     return {
       group,
       // RFC 5903 §7: x||y, without the octet that says uncompressed.
-      publicValue: Uint8Array.from(ecdh.getPublicKey()).subarray(1),
-      computeShared(peerPublic) {
-        checkLength(group, peerPublic, 2 * coordinateBytes);
-        const point = Buffer.alloc(1 + peerPublic.length);
-        point[0] = UNCOMPRESSED_POINT;
-        point.set(peerPublic, 1);
-        try {
-          return padLeft(ecdh.computeSecret(point), coordinateBytes);
-        } catch {
-          // OpenSSL decodes a point only if it satisfies the curve's equation.
-          throw new InvalidPublicValueError('not-on-curve', group, `the public value is no point of ${curve}`);
-        }
-      },
+      publicValue: Uint8Array.from(ecdh.getPublicKey()).slice(1),
+      computeShared: (peerPublic) => sharedOf(ecdh, peerPublic),
+      ...(cost === 'dear' && { privateKey: () => Uint8Array.from(ecdh.getPrivateKey()) }),
     };
   };
-  return { publicBytes: 2 * coordinateBytes, create };
+  if (cost === 'cheap') return { publicBytes: 2 * coordinateBytes, create };
+  const resume = (privateKey: Uint8Array, peerPublic: Uint8Array): Uint8Array => {
+    const ecdh = createECDH(curve);
+    ecdh.setPrivateKey(privateKey);
+    return sharedOf(ecdh, peerPublic);
+  };
+  return { publicBytes: 2 * coordinateBytes, create, resume };
 }
 
 function setScalar(attempt: () => void): void {

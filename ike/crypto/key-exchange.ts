@@ -10,7 +10,9 @@ import {
   createKeyExchange as createGroupExchange,
   type KeyExchange as GroupExchange,
   InvalidPublicValueError,
+  isGroupDear,
   type RandomSource,
+  resumeKeyExchange,
 } from './dh.ts';
 import { KEMS } from './ml-kem.ts';
 
@@ -38,6 +40,7 @@ export function beginKeyExchange(method: number, random: RandomSource): KeyExcha
     group: method,
     publicValue: pair.encapsulationKey,
     wipe: pair.wipe,
+    ...(pair.privateKey && { privateKey: pair.privateKey }),
     computeShared(ciphertext) {
       checkLength(method, ciphertext, kem.ciphertextBytes);
       const secret = pair.decapsulate(ciphertext);
@@ -60,6 +63,23 @@ export function answerKeyExchange(method: number, peerPublic: Uint8Array, random
     throw new InvalidPublicValueError('out-of-range', method, 'the encapsulation key has a coefficient of q or more');
   }
   return { publicValue: encapsulated.ciphertext, sharedSecret: encapsulated.sharedSecret };
+}
+
+/**
+ * Whether a step of this method is dear: it takes longer than handing it to another thread and back. Key pairs of dear
+ * methods can be told by their bytes.
+ */
+export function isDear(method: number): boolean {
+  const kem = KEMS.get(method);
+  return kem === undefined ? isGroupDear(method) : kem.resume !== undefined;
+}
+
+/** The secret of a private key of `KeyExchange.privateKey`, of a dear method. Throws InvalidPublicValueError. */
+export function finishKeyExchange(method: number, privateKey: Uint8Array, answer: Uint8Array): Uint8Array {
+  const kem = KEMS.get(method);
+  if (kem?.resume === undefined) return resumeKeyExchange(method, privateKey, answer);
+  checkLength(method, answer, kem.ciphertextBytes);
+  return kem.resume(privateKey, answer);
 }
 
 function checkLength(method: number, value: Uint8Array, bytes: number): void {

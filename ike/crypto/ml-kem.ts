@@ -24,6 +24,8 @@ export interface KemKeyPair {
   readonly decapsulate: (ciphertext: Uint8Array) => Uint8Array;
   /** Overwrites the decapsulation key, as far as it is ours to overwrite. */
   readonly wipe: () => void;
+  /** A copy of the decapsulation key, for `resume`. */
+  readonly privateKey?: () => Uint8Array;
 }
 
 export interface Encapsulated {
@@ -38,6 +40,8 @@ export interface Kem {
   readonly generate: (random: RandomSource) => KemKeyPair;
   /** Undefined: the encapsulation key is not valid. Its length has been checked. */
   readonly encapsulate: (encapsulationKey: Uint8Array, random: RandomSource) => Encapsulated | undefined;
+  /** Decapsulates with a key made before. Set: its steps are dear, they take longer than handing them to another thread. */
+  readonly resume?: (privateKey: Uint8Array, ciphertext: Uint8Array) => Uint8Array;
 }
 
 interface ParameterSet extends Pick<Kem, 'encapsulationKeyBytes' | 'ciphertextBytes'> {
@@ -87,8 +91,10 @@ function nobleImplementation({ noble, encapsulationKeyBytes, ciphertextBytes }: 
         encapsulationKey: publicKey,
         decapsulate: (ciphertext) => noble.decapsulate(ciphertext, secretKey),
         wipe: () => secretKey.fill(0),
+        privateKey: () => Uint8Array.from(secretKey),
       };
     },
+    resume: (privateKey, ciphertext) => noble.decapsulate(ciphertext, privateKey),
     encapsulate: (encapsulationKey, random) => {
       const message = random(MESSAGE_BYTES);
       try {

@@ -14,8 +14,9 @@ import type { EngineContext } from '../context.ts';
 import { type NatView, NO_NAT } from '../nat-detection.ts';
 import type { PendingFollowUp } from '../tasks/follow-up.ts';
 import type { Datagram, Endpoint } from '../types.ts';
+import type { ParseFailure } from '../wire/failures.ts';
 import { type MessageHeader, ZERO_SPI } from '../wire/header.ts';
-import { emitMessage, type ParsedMessage } from '../wire/message.ts';
+import type { ParsedMessage } from '../wire/message.ts';
 import type { ExchangeName } from '../wire/names.ts';
 import type { Payload } from '../wire/payloads.ts';
 import { findRuleViolation } from '../wire/rules.ts';
@@ -29,13 +30,16 @@ import {
   type InitMaterial,
   keyLogOf,
 } from './ike-sa-parts.ts';
-import { openInbound, responseTo } from './inbound.ts';
+import { isNext, openInbound } from './inbound.ts';
+import { KeyExchanges } from './key-exchanges.ts';
 import { KeyGenerations } from './key-generations.ts';
-import { datagramBytes, follow, isPlausibleSource } from './peer-path.ts';
-import { isDue, unservable } from './request-checks.ts';
+import { find } from './notify.ts';
+import { giveUp, sealOutbound, transmitRequest } from './outbound.ts';
+import { follow, isPlausibleSource } from './peer-path.ts';
+import { isDue, keyExchangeDue, unservable } from './request-checks.ts';
 import { noteMessage } from './said.ts';
 import type { Packets } from './sk-channel.ts';
-import type { InitiatorTask } from './task.ts';
+import type { Answering, InitiatorTask } from './task.ts';
 
 /** An IKE SA may carry this many children; more are refused with NO_ADDITIONAL_SAS. */
 export const CHILDREN_LIMIT = 128;
@@ -61,6 +65,7 @@ export class IkeSa {
   readonly children = new Set<Child>();
   readonly requests: RequestWindow;
   readonly responses: ResponseWindow;
+  readonly keyExchanges: KeyExchanges;
   readonly createdAtMs: number;
   establishedAtMs: number | undefined;
   rekeyAtMs: number | undefined;
@@ -96,11 +101,13 @@ export class IkeSa {
       timers: context.timers,
       settings: context.settings,
       nowMs: () => context.nowMs(),
-      transmit: (packets, again) => this.#transmitRequest(packets, again),
-      giveUp: () => this.#giveUp(),
+      transmit: (packets, again) => transmitRequest(this, packets, again),
+      giveUp: () => giveUp(this),
     });
     this.responses = new ResponseWindow(origin.firstRequestId);
-    this.#keys = new KeyGenerations(origin.initiator, (bytes) => context.host.random(bytes));
+    const random = (bytes: number): Uint8Array => context.host.random(bytes);
+    this.#keys = new KeyGenerations(origin.initiator, random);
+    this.keyExchanges = new KeyExchanges(context.computations, random);
     context.ikeSas.set(this.ourSpi, this);
   }
 
@@ -167,8 +174,9 @@ export class IkeSa {
   /** Sends the next request, unless one is outstanding. */
   pump(): void {
     while (this.#task === undefined && this.state !== 'gone') {
-      const task = this.#queue.shift();
-      if (task === undefined) return;
+      const [task] = this.#queue;
+      if (task === undefined || this.keyExchanges.prepare(task.keyExchange?.(this), () => this.pump())) return;
+      this.#queue.shift();
       const payloads = task.build(this);
       if (payloads === undefined) continue;
       if (this.requests.id >= LAST_MESSAGE_ID) {
@@ -193,33 +201,7 @@ export class IkeSa {
 
   /** A message of ours on this IKE SA. */
   seal(exchange: ExchangeName, payloads: readonly Payload[], messageId: number, response: boolean): Packets {
-    const header: MessageHeader = {
-      initiatorSpi: this.initiatorSpi,
-      responderSpi: exchange === 'IKE_SA_INIT' && !response ? ZERO_SPI : this.responderSpi,
-      exchange,
-      initiatorFlag: this.initiator,
-      responseFlag: response,
-      messageId,
-    };
-    if (exchange === 'IKE_SA_INIT') return [emitMessage(header, payloads)];
-    const { channel } = this.#keys;
-    if (channel === undefined) {
-      throw new Error(`IKE SA ${this.ourSpi} has no keys yet, so it cannot send ${exchange}`);
-    }
-    if (exchange === 'IKE_INTERMEDIATE' && this.protection !== undefined) {
-      this.init?.intermediate?.said(this.protection, header, payloads);
-    }
-    return channel.seal(header, payloads, this.fragmentation ? datagramBytes(this) : undefined);
-  }
-
-  #transmitRequest(packets: Packets, again: number): void {
-    if (again > 0) {
-      this.context.count('sent: retransmitted requests');
-      const waited = Math.round((this.context.nowMs() - this.lastHeardMs) / 1000);
-      this.context.log('dbg', this.connection?.name, `retransmission ${again} of request ${this.requests.id}`);
-      this.connection?.unanswered(this, waited);
-    }
-    this.transmit(packets, this.remote, this.local);
+    return sealOutbound(this, this.#keys.channel, exchange, payloads, { messageId, response });
   }
 
   transmit(packets: Packets, remote: Endpoint, local: Endpoint): void {
@@ -227,13 +209,6 @@ export class IkeSa {
       this.context.count('sent: messages');
       this.context.emit({ action: 'send', local, remote, data });
     }
-  }
-
-  #giveUp(): void {
-    const waited = Math.round((this.context.nowMs() - this.lastHeardMs) / 1000);
-    this.context.count('lost: no response');
-    const what = this.#task?.exchange ?? 'our request';
-    this.end('lost', `${this.remote.address} did not answer ${what} (nothing heard for ${waited} s)`);
   }
 
   // --- messages of the peer
@@ -258,12 +233,16 @@ export class IkeSa {
   #receiveResponse(datagram: Datagram, message: ParsedMessage): void {
     const task = this.#task;
     const { header } = message;
-    if (task === undefined || header.messageId !== this.requests.id || header.exchange !== task.exchange) {
+    if (task === undefined || !this.#isAwaited(header)) {
       this.context.count('dropped: unexpected response');
       return;
     }
     if (task.exchange === 'IKE_SA_INIT') {
-      this.#processInit(task, message, datagram);
+      this.#receiveInit(task, message, datagram);
+      return;
+    }
+    if (this.keyExchanges.isHolding('response')) {
+      this.context.count('dropped: repetition of a held message');
       return;
     }
     const inbound = openInbound(this, this.#keys.channel, datagram.data, message);
@@ -276,13 +255,30 @@ export class IkeSa {
     }
     noteMessage(this, 'received', header, payloads);
     this.#heard(datagram);
-    this.requests.finish();
-    const outcome = task.process(this, payloads, datagram.data);
-    const more = outcome === 'next' ? task.build(this) : undefined;
-    if (more !== undefined) {
-      this.#begin(task, more);
-      return;
-    }
+    const process = (): void => {
+      if (this.#task !== task || !this.#isAwaited(header)) return;
+      this.requests.finish();
+      if (task.process(this, payloads, datagram.data) === 'next') this.#continue(task);
+      else this.#over();
+    };
+    if (!this.keyExchanges.hold('response', datagram.data, find(payloads, 'KE'), process)) process();
+  }
+
+  /** Whether it answers the request of ours that is outstanding. */
+  #isAwaited({ messageId, exchange }: MessageHeader): boolean {
+    return this.requests.busy && messageId === this.requests.id && exchange === this.#task?.exchange;
+  }
+
+  /** The next request of a task that goes on. */
+  #continue(task: InitiatorTask): void {
+    if (this.#task !== task) return;
+    if (this.keyExchanges.prepare(task.keyExchange?.(this), () => this.#continue(task))) return;
+    const more = task.build(this);
+    if (more === undefined) this.#over();
+    else this.#begin(task, more);
+  }
+
+  #over(): void {
     this.#task = undefined;
     this.pump();
   }
@@ -299,7 +295,18 @@ export class IkeSa {
     this.pump();
   }
 
-  /** The only response that nobody has authenticated: the task says how far to believe it. */
+  /** The only response that nobody has authenticated. One that differs from the one that is held is not the worse for it. */
+  #receiveInit(task: InitiatorTask, message: ParsedMessage, datagram: Datagram): void {
+    if (this.keyExchanges.isHolding('response', datagram.data)) {
+      this.context.count('dropped: repetition of a held message');
+      return;
+    }
+    const process = (): void => {
+      if (this.#task === task && this.#isAwaited(message.header)) this.#processInit(task, message, datagram);
+    };
+    if (!this.keyExchanges.hold('response', datagram.data, find(message.payloads, 'KE'), process)) process();
+  }
+
   #processInit(task: InitiatorTask, message: ParsedMessage, datagram: Datagram): void {
     if (message.encrypted !== undefined) {
       this.context.count('dropped: unexpected response');
@@ -316,28 +323,15 @@ export class IkeSa {
     }
     if (outcome !== 'done' || this.state === 'gone') return;
     this.requests.finish();
-    this.#task = undefined;
-    this.pump();
+    this.#over();
   }
 
   #receiveRequest(datagram: Datagram, message: ParsedMessage): void {
     const { header } = message;
-    const arrival = this.responses.classify(header.messageId, datagram.data);
-    switch (arrival.kind) {
-      case 'repeat':
-      case 'altered': {
-        const channel = this.#keys.channelOfLastRequest;
-        this.#repeat(responseTo(this, channel, datagram.data, message, arrival), datagram);
-        return;
-      }
-      case 'old':
-        this.context.count('dropped: old message id');
-        return;
-      case 'future':
-        this.context.count('dropped: message id beyond window');
-        return;
-      case 'next':
-        break;
+    if (!isNext(this, this.#keys.channelOfLastRequest, datagram, message)) return;
+    if (this.keyExchanges.isHolding('request')) {
+      this.context.count('dropped: repetition of a held message');
+      return;
     }
     const answering = typeof header.exchange === 'string' ? this.context.answers[header.exchange] : undefined;
     if (answering === undefined || !isDue(this, header.exchange)) {
@@ -349,6 +343,17 @@ export class IkeSa {
     const payloads = typeof inbound === 'string' ? inbound : inbound.payloads;
     if (typeof payloads !== 'string') noteMessage(this, 'received', header, payloads);
     this.#heard(datagram);
+    const serve = (): void => this.#serve(answering, datagram, header, payloads);
+    if (!this.keyExchanges.hold('request', datagram.data, keyExchangeDue(this, header, payloads), serve)) serve();
+  }
+
+  #serve(
+    answering: Answering,
+    datagram: Datagram,
+    header: MessageHeader,
+    payloads: readonly Payload[] | ParseFailure,
+  ): void {
+    if (header.messageId !== this.responses.expectedId || !isDue(this, header.exchange)) return;
     const exchange = header.exchange as ExchangeName;
     const answer = unservable(this, header, payloads) ?? answering(this, payloads as readonly Payload[], datagram.data);
     noteMessage(this, 'sent', { ...header, responseFlag: true }, answer.payloads);
@@ -360,13 +365,6 @@ export class IkeSa {
     this.pump();
   }
 
-  #repeat(response: Packets | undefined, { remote, local }: Datagram): void {
-    if (response === undefined) return;
-    this.context.count('sent: repeated responses');
-    this.transmit(response, remote, local);
-  }
-
-  /** The peer is alive. */
   #heard(datagram: Datagram): void {
     this.lastHeardMs = this.context.nowMs();
     follow(this, datagram);
@@ -387,6 +385,7 @@ export class IkeSa {
     for (const task of tasks) task.abandon(reason);
     for (const child of [...this.children]) this.context.children.remove(child, reason);
     this.followUp?.drop();
+    this.keyExchanges.wipe();
     this.#keys.wipe();
     this.connection?.ended(this, kind, reason);
   }

@@ -1,5 +1,6 @@
 /** Opening what came on an IKE SA: each way in which it can fail is counted, and only what is authentic gets an answer. */
 
+import type { Datagram } from '../types.ts';
 import { PARSE_FAILURES, type ParseFailure } from '../wire/failures.ts';
 import type { ParsedMessage } from '../wire/message.ts';
 import type { IkeSa } from './ike-sa.ts';
@@ -49,11 +50,39 @@ export function openInbound(
   }
 }
 
+/** Whether this is the request that is due. The last one again gets its response again; others are dropped. */
+export function isNext(
+  sa: IkeSa,
+  channelOfLast: SkChannel | undefined,
+  { data, remote, local }: Datagram,
+  message: ParsedMessage,
+): boolean {
+  const arrival = sa.responses.classify(message.header.messageId, data);
+  switch (arrival.kind) {
+    case 'next':
+      return true;
+    case 'old':
+      sa.context.count('dropped: old message id');
+      return false;
+    case 'future':
+      sa.context.count('dropped: message id beyond window');
+      return false;
+    case 'repeat':
+    case 'altered': {
+      const response = responseTo(sa, channelOfLast, data, message, arrival);
+      if (response === undefined) return false;
+      sa.context.count('sent: repeated responses');
+      sa.transmit(response, remote, local);
+      return false;
+    }
+  }
+}
+
 /**
  * The answer to a message with the id of the last request. The same bytes get the response again. Of fragments, which may
  * be smaller ones than before, the first does if it is authentic (RFC 7383 §2.6.1); nothing else gets any.
  */
-export function responseTo(
+function responseTo(
   sa: IkeSa,
   channel: SkChannel | undefined,
   data: Uint8Array,

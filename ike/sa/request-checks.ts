@@ -7,10 +7,10 @@ import type { ParseFailure } from '../wire/failures.ts';
 import type { Exchange, MessageHeader } from '../wire/header.ts';
 import { NOTIFY } from '../wire/names.ts';
 import { unsupportedCriticalPayload } from '../wire/payload-chain.ts';
-import type { Payload } from '../wire/payloads.ts';
+import type { KePayload, Payload } from '../wire/payloads.ts';
 import { findRuleViolation } from '../wire/rules.ts';
 import type { IkeSa } from './ike-sa.ts';
-import { notify } from './notify.ts';
+import { find, notify } from './notify.ts';
 import type { Answer } from './task.ts';
 
 /**
@@ -23,6 +23,21 @@ export function isDue(sa: IkeSa, exchange: Exchange): boolean {
     return exchange === due && sa.state === 'connecting' && !sa.initiator;
   }
   return sa.state !== 'connecting' && sa.connection !== undefined;
+}
+
+/**
+ * The key exchange that serving this request will take, as far as can be told before it is looked at closely; of a peer that
+ * has not authenticated only the one that was negotiated.
+ */
+export function keyExchangeDue(
+  sa: IkeSa,
+  { exchange }: MessageHeader,
+  payloads: readonly Payload[] | ParseFailure,
+): KePayload | undefined {
+  if (typeof payloads === 'string') return undefined;
+  const ke = find(payloads, 'KE');
+  if (exchange === 'IKE_INTERMEDIATE') return ke?.group === sa.init?.intermediate?.next?.id ? ke : undefined;
+  return exchange === 'CREATE_CHILD_SA' || exchange === 'IKE_FOLLOWUP_KE' ? ke : undefined;
 }
 
 /** The answer to a request that cannot be served, whatever its exchange; undefined: it can. */

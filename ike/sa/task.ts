@@ -20,6 +20,8 @@ export interface InitiatorTask {
   readonly exchange: ExchangeName;
   /** For logs, for instance `rekey CHILD_SA tun-in{3}`. */
   readonly purpose: string;
+  /** The method of the key exchange that `build` will begin, so that its key pair can be there by then; undefined: none. */
+  keyExchange?(sa: IkeSa): number | undefined;
   /** The payloads of the request, or undefined: there is nothing left to ask. Called when it is this task's turn. */
   build(sa: IkeSa): readonly Payload[] | undefined;
   /** `data` is the whole message as received. */

@@ -4,7 +4,7 @@
  * The initiator's half is child-offer.ts.
  */
 
-import { answerKeyExchange, InvalidPublicValueError } from '../crypto/key-exchange.ts';
+import { InvalidPublicValueError } from '../crypto/key-exchange.ts';
 import { wipe } from '../crypto/prf.ts';
 import { isSupported } from '../crypto/transforms.ts';
 import { additionalOf, choose, keyExchangesOf, proposalsText, suiteText } from '../negotiation.ts';
@@ -215,7 +215,7 @@ export function serveKeyExchange(
 ): { readonly payload: KePayload; readonly sharedSecret: Uint8Array } | 'wrong-group' | 'invalid' {
   if (ke?.group !== group) return 'wrong-group';
   try {
-    const { publicValue, sharedSecret } = answerKeyExchange(group, ke.data, (bytes) => sa.context.host.random(bytes));
+    const { publicValue, sharedSecret } = sa.keyExchanges.answer(group, ke.data);
     return { payload: { type: 'KE', group, data: publicValue }, sharedSecret };
   } catch (error) {
     if (error instanceof InvalidPublicValueError) return 'invalid';

@@ -16,7 +16,7 @@ import type { ChildConfig } from '../types.ts';
 import { type ExchangeName, NOTIFY } from '../wire/names.ts';
 import type { Payload } from '../wire/payloads.ts';
 import { answerChild, carryOut } from './child-answer.ts';
-import { ChildOffer, groupOf, type OfferResult } from './child-offer.ts';
+import { ChildOffer, groupOf, type OfferResult, offeredGroup } from './child-offer.ts';
 import { ChildDelete } from './delete.ts';
 
 export const NONCE_BYTES = 32;
@@ -45,6 +45,11 @@ export class ChildCreate implements InitiatorTask {
 
   get exchange(): ExchangeName {
     return this.#offer?.exchange ?? 'CREATE_CHILD_SA';
+  }
+
+  keyExchange(sa: IkeSa): number | undefined {
+    if (this.#offer !== undefined) return this.#offer.method;
+    return offeredGroup(sa, this.#connection.config, this.#group);
   }
 
   build(sa: IkeSa): readonly Payload[] | undefined {

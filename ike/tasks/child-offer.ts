@@ -4,24 +4,16 @@
  * The responder's half is child-answer.ts.
  */
 
-import { beginKeyExchange, InvalidPublicValueError, type KeyExchange } from '../crypto/key-exchange.ts';
+import { InvalidPublicValueError, type KeyExchange } from '../crypto/key-exchange.ts';
 import { wipe } from '../crypto/prf.ts';
-import {
-  acceptChoice,
-  type GroupRule,
-  groupsOf,
-  offer,
-  proposalsText,
-  type Suite,
-  withGroups,
-} from '../negotiation.ts';
+import { acceptChoice, groupsOf, offer, proposalsText, type Suite, withGroups } from '../negotiation.ts';
 import { Child, modeOf } from '../sa/child-sa.ts';
 import type { ChildKeys } from '../sa/child-table.ts';
 import type { IkeSa } from '../sa/ike-sa.ts';
 import { find, findError, findNotify, notify, readSpi, writeSpi } from '../sa/notify.ts';
 import { covers, selectorPairText } from '../traffic-selectors.ts';
 import { translate } from '../transport-nat.ts';
-import type { ChildConfig, Connection } from '../types.ts';
+import type { ChildConfig, Connection, ProposalConfig } from '../types.ts';
 import { type ExchangeName, NOTIFY, notifyName } from '../wire/names.ts';
 import type { NotifyPayload, Payload, Proposal } from '../wire/payloads.ts';
 import { childKeys } from './child-keys.ts';
@@ -77,21 +69,17 @@ export class ChildOffer {
     this.#sa = sa;
     this.terms = terms;
     this.inboundSpi = host.allocateSpi(terms.connection.name, terms.config.name);
-    const configs = withGroups(terms.connection.espProposals, this.#groupRule());
+    const { connection, exchange } = terms;
+    const configs =
+      exchange === undefined ? withGroups(connection.espProposals, { kind: 'without' }) : proposalsOf(sa, connection);
     this.#proposals = offer(configs, 'ESP', writeSpi(this.inboundSpi));
-    const groups = groupsOf(configs);
-    const wanted = terms.exchange?.group;
-    const group = wanted !== undefined && groups.includes(wanted) ? wanted : groups[0];
-    this.#keyExchange =
-      terms.exchange === undefined || group === undefined
-        ? undefined
-        : beginKeyExchange(group, (bytes) => host.random(bytes));
+    const group = exchange === undefined ? undefined : offeredGroup(sa, connection, exchange.group);
+    this.#keyExchange = group === undefined ? undefined : sa.keyExchanges.begin(group);
   }
 
-  #groupRule(): GroupRule {
-    if (this.terms.exchange === undefined) return { kind: 'without' };
-    const ikeGroup = this.#sa.protection?.suite.dh.id;
-    return { kind: 'these', groups: this.terms.connection.pfs && ikeGroup !== undefined ? [ikeGroup] : [] };
+  /** The method of the key exchange that the next request begins. */
+  get method(): number | undefined {
+    return this.#followUps?.method;
   }
 
   /** Which exchange of CREATE_CHILD_SA's is next; of no meaning in IKE_AUTH. */
@@ -248,4 +236,17 @@ export class ChildOffer {
 /** The group that an INVALID_KE_PAYLOAD asks for (RFC 7296 §1.3), or undefined if it names none. */
 export function groupOf(error: NotifyPayload): number | undefined {
   return error.data.length === 2 ? (error.data[0] << 8) | error.data[1] : undefined;
+}
+
+/** What a CREATE_CHILD_SA offers: with PFS the group of the IKE SA. */
+function proposalsOf(sa: IkeSa, connection: Connection): readonly ProposalConfig[] {
+  const ikeGroup = sa.protection?.suite.dh.id;
+  const groups = connection.pfs && ikeGroup !== undefined ? [ikeGroup] : [];
+  return withGroups(connection.espProposals, { kind: 'these', groups });
+}
+
+/** The method of the key exchange that a CREATE_CHILD_SA begins with: the wanted one if it is offered; undefined: none. */
+export function offeredGroup(sa: IkeSa, connection: Connection, wanted: number | undefined): number | undefined {
+  const groups = groupsOf(proposalsOf(sa, connection));
+  return wanted !== undefined && groups.includes(wanted) ? wanted : groups[0];
 }

@@ -18,7 +18,7 @@ import { type ExchangeName, NOTIFY } from '../wire/names.ts';
 import type { NotifyPayload, Payload } from '../wire/payloads.ts';
 import { answerChild, carryOut } from './child-answer.ts';
 import { busyPauseMs, ChildCreate, forgetIfDeleted, NONCE_BYTES, refusedChild, stateFor } from './child-create.ts';
-import { ChildOffer, groupOf, type OfferResult } from './child-offer.ts';
+import { ChildOffer, groupOf, type OfferResult, offeredGroup } from './child-offer.ts';
 import { ChildDelete } from './delete.ts';
 
 /** After a refusal that is not a passing one. The old child stays until its end of life. */
@@ -44,6 +44,11 @@ export class ChildRekey implements InitiatorTask {
 
   get exchange(): ExchangeName {
     return this.#offer?.exchange ?? 'CREATE_CHILD_SA';
+  }
+
+  keyExchange(sa: IkeSa): number | undefined {
+    if (this.#offer !== undefined) return this.#offer.method;
+    return sa.connection === undefined ? undefined : offeredGroup(sa, sa.connection.config, this.#group);
   }
 
   build(sa: IkeSa): readonly Payload[] | undefined {

@@ -8,12 +8,7 @@
  * again whether it still may.
  */
 
-import {
-  answerKeyExchange,
-  beginKeyExchange,
-  InvalidPublicValueError,
-  type KeyExchange,
-} from '../crypto/key-exchange.ts';
+import { InvalidPublicValueError, type KeyExchange } from '../crypto/key-exchange.ts';
 import { wipe } from '../crypto/prf.ts';
 import { additionalOf, type Suite } from '../negotiation.ts';
 import type { IkeSa } from '../sa/ike-sa.ts';
@@ -60,9 +55,14 @@ export class FollowUps {
     return this.#secrets;
   }
 
+  /** Of the next request. */
+  get method(): number {
+    return this.#methods[this.#secrets.length].id;
+  }
+
   request(): Payload[] {
-    const { id } = this.#methods[this.#secrets.length];
-    this.#exchange = beginKeyExchange(id, (bytes) => this.#sa.context.host.random(bytes));
+    const id = this.method;
+    this.#exchange = this.#sa.keyExchanges.begin(id);
     return [
       { type: 'KE', group: id, data: this.#exchange.publicValue },
       notify(NOTIFY.ADDITIONAL_KEY_EXCHANGE, this.#link),
@@ -171,7 +171,7 @@ export function answerFollowUp(sa: IkeSa, payloads: readonly Payload[]): Answer 
   if (ke?.group !== method.id) return invalidSyntax(sa, 'another key exchange than negotiated');
   let publicValue: Uint8Array;
   try {
-    const answer = answerKeyExchange(method.id, ke.data, (bytes) => context.host.random(bytes));
+    const answer = sa.keyExchanges.answer(method.id, ke.data);
     secrets.push(answer.sharedSecret);
     publicValue = answer.publicValue;
   } catch (failure) {

@@ -8,13 +8,7 @@
 
 import type { ConnectionState } from '../connection.ts';
 import { type EngineContext, freshSpi } from '../context.ts';
-import {
-  answerKeyExchange,
-  beginKeyExchange,
-  InvalidPublicValueError,
-  type KeyExchange,
-  type KeyExchangeAnswer,
-} from '../crypto/key-exchange.ts';
+import { InvalidPublicValueError, type KeyExchange, type KeyExchangeAnswer } from '../crypto/key-exchange.ts';
 import { deriveIkeKeys, type IkeSuite, skeyseed, wipe } from '../crypto/prf.ts';
 import { detectNat, encapsulates, natPayloads } from '../nat-detection.ts';
 import {
@@ -85,12 +79,16 @@ export class IkeInit implements InitiatorTask {
     this.#group = this.#groups[0];
   }
 
+  keyExchange(): number | undefined {
+    return this.#keyExchange?.group === this.#group ? undefined : this.#group;
+  }
+
   build(sa: IkeSa): readonly Payload[] {
     const random = (bytes: number): Uint8Array => sa.context.host.random(bytes);
     if (this.#nonce.length === 0) this.#nonce = random(NONCE_BYTES);
     if (this.#keyExchange?.group !== this.#group) {
       this.#keyExchange?.wipe();
-      this.#keyExchange = beginKeyExchange(this.#group, random);
+      this.#keyExchange = sa.keyExchanges.begin(this.#group);
     }
     return [
       ...(this.#cookie === undefined ? [] : [notify(NOTIFY.COOKIE, this.#cookie)]),
@@ -257,6 +255,8 @@ export interface IkeInitRequest {
   readonly initiatorSpi: string;
   readonly ni: Uint8Array;
   readonly ke: KePayload;
+  /** Our answer to it. */
+  readonly exchange: KeyExchangeAnswer;
   readonly choice: Choice;
   readonly payloads: readonly Payload[];
   /** What the request is judged by besides its proposal; the connection itself is known only with IKE_AUTH. */
@@ -269,18 +269,11 @@ export interface IkeInitRequest {
 
 /**
  * The responder's side, once the request has been let in and a proposal chosen: makes the half-open IKE SA and sends
- * the response. Returns undefined if the key exchange value is not valid.
+ * the response.
  */
-export function answerIkeInit(context: EngineContext, request: IkeInitRequest): IkeSa | undefined {
-  const { datagram, choice, ke } = request;
+export function answerIkeInit(context: EngineContext, request: IkeInitRequest): IkeSa {
+  const { datagram, choice, ke, exchange } = request;
   const random = (bytes: number): Uint8Array => context.host.random(bytes);
-  let exchange: KeyExchangeAnswer;
-  try {
-    exchange = answerKeyExchange(ke.group, ke.data, random);
-  } catch (failure) {
-    if (failure instanceof InvalidPublicValueError) return undefined;
-    throw failure;
-  }
   const header = { exchange: 'IKE_SA_INIT', responseFlag: false, messageId: 0 } as const;
   const sa = new IkeSa(context, {
     initiator: false,

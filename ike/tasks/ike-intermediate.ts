@@ -5,12 +5,7 @@
  */
 
 import type { ConnectionState } from '../connection.ts';
-import {
-  answerKeyExchange,
-  beginKeyExchange,
-  InvalidPublicValueError,
-  type KeyExchange,
-} from '../crypto/key-exchange.ts';
+import { InvalidPublicValueError, type KeyExchange } from '../crypto/key-exchange.ts';
 import { deriveIkeKeys, rekeySkeyseed, wipe } from '../crypto/prf.ts';
 import type { IkeSa } from '../sa/ike-sa.ts';
 import { find, findError } from '../sa/notify.ts';
@@ -40,9 +35,13 @@ class IkeIntermediate implements InitiatorTask {
     this.purpose = `exchange keys by ${transformName(method)}`;
   }
 
+  keyExchange(): number {
+    return this.#method.id;
+  }
+
   build(sa: IkeSa): readonly Payload[] {
     const { id } = this.#method;
-    this.#keyExchange = beginKeyExchange(id, (bytes) => sa.context.host.random(bytes));
+    this.#keyExchange = sa.keyExchanges.begin(id);
     return [{ type: 'KE', group: id, data: this.#keyExchange.publicValue }];
   }
 
@@ -85,9 +84,7 @@ export function answerIkeIntermediate(sa: IkeSa, payloads: readonly Payload[]): 
   const ke = find(payloads, 'KE');
   if (method === undefined || ke?.group !== method.id) return invalidSyntax(sa, 'another key exchange than negotiated');
   try {
-    const { publicValue, sharedSecret } = answerKeyExchange(method.id, ke.data, (bytes) =>
-      sa.context.host.random(bytes),
-    );
+    const { publicValue, sharedSecret } = sa.keyExchanges.answer(method.id, ke.data);
     return {
       payloads: [{ type: 'KE', group: method.id, data: publicValue }],
       // The response itself goes out under the keys of the request.

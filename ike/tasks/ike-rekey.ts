@@ -7,7 +7,7 @@
 import { redundantOf, refusalOf } from '../collisions.ts';
 import type { ConnectionState } from '../connection.ts';
 import { freshSpi } from '../context.ts';
-import { beginKeyExchange, InvalidPublicValueError, type KeyExchange } from '../crypto/key-exchange.ts';
+import { InvalidPublicValueError, type KeyExchange } from '../crypto/key-exchange.ts';
 import { deriveIkeKeys, type IkeSuite, rekeySkeyseed, wipe } from '../crypto/prf.ts';
 import { isSupported } from '../crypto/transforms.ts';
 import { acceptChoice, additionalOf, choose, groupsOf, offer, proposalsText, type Suite } from '../negotiation.ts';
@@ -49,19 +49,29 @@ export class IkeRekey implements InitiatorTask {
     return this.#followUps === undefined ? 'CREATE_CHILD_SA' : 'IKE_FOLLOWUP_KE';
   }
 
+  keyExchange(sa: IkeSa): number | undefined {
+    if (this.#followUps !== undefined) return this.#followUps.method;
+    return sa.connection === undefined ? undefined : this.#groupFor(sa, sa.connection);
+  }
+
+  /** What was asked for, else that of the present IKE SA, else the first. */
+  #groupFor(sa: IkeSa, { config }: ConnectionState): number {
+    const groups = groupsOf(config.ikeProposals);
+    const current = sa.protection?.suite.dh.id;
+    return [this.#group, current].find((id) => id !== undefined && groups.includes(id)) ?? groups[0];
+  }
+
   build(sa: IkeSa): readonly Payload[] | undefined {
     if (this.#followUps !== undefined) return this.#followUps.request();
     const { context, connection } = sa;
     if (sa.state !== 'established' || sa.retiring !== undefined || connection === undefined) return undefined;
     sa.state = 'rekeying';
     const configs = connection.config.ikeProposals;
-    const groups = groupsOf(configs);
-    const current = sa.protection?.suite.dh.id;
-    const group = [this.#group, current].find((id) => id !== undefined && groups.includes(id)) ?? groups[0];
+    const group = this.#groupFor(sa, connection);
     this.#spi = freshSpi(context);
     this.#nonce = context.host.random(NONCE_BYTES);
     this.#proposals = offer(configs, 'IKE', Uint8Array.from(Buffer.from(this.#spi, 'hex')));
-    this.#keyExchange = beginKeyExchange(group, (bytes) => context.host.random(bytes));
+    this.#keyExchange = sa.keyExchanges.begin(group);
     return [
       { type: 'SA', proposals: this.#proposals },
       { type: 'NONCE', data: this.#nonce },

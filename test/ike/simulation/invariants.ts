@@ -91,8 +91,9 @@ export function excesses(host: Host, halfOpenLimit: number): string[] {
 
 /** What may not be once the network has been good for long: exchanges that still wait, strangers that are still kept. */
 export function unfinished(host: Host): string[] {
-  const { halfOpen, ikeSas } = host.engine.load();
+  const { halfOpen, ikeSas, computations } = host.engine.load();
   const faults: string[] = [];
+  if (computations > 0) faults.push(`${host.address}: ${computations} computations are still waited for`);
   if (halfOpen > 0) faults.push(`${host.address}: ${halfOpen} IKE SAs are still half open`);
   if (ikeSas > 1) faults.push(`${host.address}: ${ikeSas} IKE SAs are kept where one is up`);
   return faults;

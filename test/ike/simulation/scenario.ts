@@ -67,9 +67,12 @@ export function makeScenario(seed: number, choices: SimulationChoices): Scenario
   const settingsOf = (name: string): EngineSettings => ({
     ...TEST_SETTINGS,
     ...(trait(`small packets ${name}`, 0.3) && { fragmentBytes: 200 + Math.floor(chance() * 400) }),
+    ...(trait(`computes elsewhere ${name}`, 0.5) && { computations: 1 + Math.floor(chance() * 8) }),
   });
   const a = world.addHost(A, settingsOf('A'));
   const b = world.addHost(B, settingsOf('B'));
+
+  world.computing = { maximumMs: chance() < 0.5 ? 20 : 8000, failure: trait('computing fails', 0.2) ? 0.2 : 0 };
 
   // 3. The tunnels.
   const kind = Math.floor(chance() * 3);

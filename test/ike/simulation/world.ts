@@ -17,6 +17,8 @@ import {
   type IkeCommand,
   type IkeCounters,
   type IkeEngine,
+  type Job,
+  perform,
 } from '../../../ike/index.ts';
 
 /** mulberry32: small, fast, good enough to drive a simulation. */
@@ -49,6 +51,13 @@ export interface InstalledChild {
   readonly outboundKey: string;
 }
 
+/** A step of a key exchange that some other thread is busy with. */
+interface Computing {
+  readonly atMs: number;
+  readonly id: number;
+  readonly job: Job;
+}
+
 export interface HostHooks {
   /** Wraps the random bytes, to force nonces. */
   readonly random?: (bytes: number) => Uint8Array;
@@ -68,6 +77,10 @@ export class Host {
   /** Of the engines before the last reboot. */
   readonly formerCounters: IkeCounters[] = [];
   keepalives = 0;
+  /** What the engine wants computed elsewhere; done when its time has come. */
+  computing: Computing[] = [];
+  /** How many of them are done. */
+  computed = 0;
   readonly removed: {
     readonly id: number;
     readonly child: string;
@@ -105,8 +118,22 @@ export class Host {
     this.installed.clear();
     this.sending.clear();
     this.allocated.clear();
+    this.computing = [];
     this.formerCounters.push(this.engine.counters());
     this.engine = this.#boot(settings, hooks);
+  }
+
+  /** Other threads have come to the end of what was due: in the order of their times, not in that of the asking. */
+  compute(): void {
+    const { nowMs } = this.world;
+    const due = this.computing.filter(({ atMs }) => atMs <= nowMs).sort((a, b) => a.atMs - b.atMs);
+    this.computing = this.computing.filter(({ atMs }) => atMs > nowMs);
+    for (const { id, job } of due) {
+      const fails = this.world.fraction() < this.world.computing.failure;
+      const result = fails ? undefined : perform(job, (bytes) => this.world.bytes(bytes));
+      this.computed += 1;
+      this.carryOut(this.engine.computed(nowMs, id, result));
+    }
   }
 
   command(command: IkeCommand): void {
@@ -175,6 +202,15 @@ export class Host {
           this.allocated.delete(child.sa.inboundSpi);
           break;
         }
+        case 'compute': {
+          const { id, job } = action;
+          this.computing.push({
+            atMs: this.world.nowMs + this.world.fraction() * this.world.computing.maximumMs,
+            id,
+            job,
+          });
+          break;
+        }
         case 'failed':
           this.failures.push(action.reason);
           break;
@@ -240,6 +276,8 @@ export class World {
   /** The date at virtual time 0, for certificates. */
   epochMs = Date.now();
   conditions: NetworkConditions;
+  /** What is computed elsewhere takes so long at most, and fails so often. */
+  computing = { maximumMs: 20, failure: 0 };
   readonly hosts = new Map<string, Host>();
   /** Every datagram that was sent, for tests that forge and repeat. */
   readonly sent: Sent[] = [];
@@ -307,6 +345,7 @@ export class World {
     for (const host of this.hosts.values()) {
       const timer = host.engine.nextTimerMs();
       if (timer !== undefined) times.push(Math.max(timer, this.nowMs));
+      times.push(...host.computing.map(({ atMs }) => atMs));
     }
     return times.length === 0 ? undefined : Math.min(...times);
   }
@@ -327,7 +366,10 @@ export class World {
         .sort((a, b) => a.atMs - b.atMs || a.sequence - b.sequence);
       this.#inFlight = this.#inFlight.filter(({ atMs }) => atMs > next);
       for (const { datagram } of due) this.hosts.get(datagram.local.address)?.receive(datagram);
-      for (const host of this.hosts.values()) host.carryOut(host.engine.tick(next));
+      for (const host of this.hosts.values()) {
+        host.compute();
+        host.carryOut(host.engine.tick(next));
+      }
     }
     throw new Error('the world does not come to rest: 200000 events');
   }

@@ -1,0 +1,68 @@
+/**
+ * Where the dear steps of key exchanges are done (IkeAction `compute`): a piscina pool beside the packet workers, so that the
+ * main thread stays responsive. Its threads are started when there is work and end when there has been none for a while; how
+ * much may wait in it is the engine's setting. A step that a thread fails to do is given back undone.
+ */
+import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { Piscina } from 'piscina';
+import { buffersOf, type Job, type JobResult, wipeJob } from '../ike/index.ts';
+import type { Logger } from './vlog.ts';
+
+/** Threads end when they have had nothing to do for so long. */
+const IDLE_MS = 30_000;
+/** More would take the processor from the packet workers. */
+const MOST_THREADS = 4;
+
+export interface Computer {
+  /** Undefined: it could not be done. The job's buffers are taken over. */
+  compute(job: Job): Promise<JobResult | undefined>;
+  /** Ends the threads; what they had to do comes back undone. */
+  stop(): Promise<void>;
+}
+
+export function startComputePool(log: Logger): Computer {
+  const piscina = new Piscina({
+    filename: threadFile(),
+    minThreads: 0,
+    maxThreads: Math.min(MOST_THREADS, availableParallelism()),
+    idleTimeout: IDLE_MS,
+    concurrentTasksPerWorker: 1,
+    recordTiming: false,
+  });
+  let stopped = false;
+  const failed = (error: unknown): void => {
+    if (!stopped)
+      log.limited(
+        'compute',
+        'err',
+        `a thread for key exchanges failed: ${error instanceof Error ? error.message : String(error)}`,
+      );
+  };
+  piscina.on('error', failed);
+  return {
+    compute: async (job) => {
+      try {
+        return (await piscina.run(job, { transferList: buffersOf(job) })) as JobResult;
+      } catch (error) {
+        wipeJob(job);
+        failed(error);
+        return undefined;
+      }
+    },
+    stop: async () => {
+      stopped = true;
+      await piscina.destroy();
+    },
+  };
+}
+
+/** Node loads the thread itself, so it must be JavaScript: the compiled one, also when this file runs from source. */
+function threadFile(): string {
+  const here = import.meta.url;
+  const relative = here.endsWith('.ts') ? '../dist/control/compute-thread.js' : './compute-thread.js';
+  const path = fileURLToPath(new URL(relative, here));
+  if (!existsSync(path)) throw new Error(`the thread ${path} is not there: build it with \`npm run build\``);
+  return path;
+}

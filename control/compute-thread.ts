@@ -1,0 +1,20 @@
+/**
+ * A thread of the compute pool: one dear step of a key exchange at a time. What comes in and goes out is transferred, so the
+ * thread keeps no copy; ike/crypto/jobs.ts overwrites the private key that a job holds.
+ */
+import { randomBytes } from 'node:crypto';
+import { move, transferableSymbol, valueSymbol } from 'piscina';
+import { buffersOf, type Job, perform } from '../ike/index.ts';
+
+/** The result, as piscina moves it. */
+export default function compute(job: Job): unknown {
+  const result = perform(job, (bytes) => randomBytes(bytes));
+  return move({
+    get [transferableSymbol]() {
+      return buffersOf(result);
+    },
+    get [valueSymbol]() {
+      return result;
+    },
+  });
+}
