@@ -22,7 +22,7 @@ import { serveKeyExchange } from './child-answer.ts';
 import { busyPauseMs, ChildCreate, NONCE_BYTES, stateFor } from './child-create.ts';
 import { groupOf } from './child-offer.ts';
 import { ChildRekey } from './child-rekey.ts';
-import { ChildDelete, closeIkeSa } from './delete.ts';
+import { ChildDelete, closeIkeSa, sayGoodbye } from './delete.ts';
 import { deferWork, type FollowUpResult, FollowUps } from './follow-up.ts';
 
 const REFUSED_MS = 60_000;
@@ -230,7 +230,15 @@ function successor(old: IkeSa, negotiated: Negotiated, additional: readonly Uint
 function endIfPeerDoesNot(sa: IkeSa): void {
   const { timers } = sa.context;
   sa.stopLife();
-  const timer = timers.at(sa.context.nowMs() + PEER_DELETES_MS, () => closeIkeSa(sa, 'the peer left it over'));
+  const timer = timers.at(sa.context.nowMs() + PEER_DELETES_MS, () => {
+    // Nothing ever came on it: the peer never got our response, or has forgotten it with the old IKE SA. Nobody would answer.
+    if (sa.lastHeardMs !== sa.createdAtMs) {
+      closeIkeSa(sa, 'the peer left it over');
+      return;
+    }
+    sayGoodbye(sa);
+    sa.end('closed', 'the peer left it over');
+  });
   sa.stopLife = () => timers.cancel(timer);
 }
 
