@@ -8,6 +8,7 @@ import { DAEMON_COMMANDS } from './commands.ts';
 import { ALL_KEYS } from './config/keys.ts';
 import { CHECKS } from './doctor/doctor.ts';
 import { KEYING_LOCK, STATUS_KEYS } from './interface-status.ts';
+import { LOG_LINES } from './manual/log-lines.ts';
 import { METRICS } from './metrics/metrics.ts';
 import { OPTIONS } from './options.ts';
 
@@ -38,6 +39,12 @@ export function referenceText(): string {
   const state = STATUS_KEYS.map(({ key, values, meaning }) => [`\`${key}\``, values, meaning]);
   const commands = DAEMON_COMMANDS.map(({ name, usage, help }) => [`\`${`${name} ${usage}`.trim()}\``, help]);
   const metrics = METRICS.map(({ name, type, labels, help }) => [`\`${name}\``, type, labels.join(', '), help]);
+  const lines = LOG_LINES.map(({ module, level, line, meaning }) => [
+    `\`${module}\``,
+    level,
+    `\`${line.trim()}\``,
+    meaning,
+  ]);
   return `# Reference
 
 Made from the tables in the code by \`node dist/control/reference.js\`; a test fails when this page is stale.
@@ -87,6 +94,13 @@ ${table(['metric', 'type', 'labels', 'meaning'], metrics)}
 In \`coverage/show\`. Messages that do not parse or verify are counted as \`dropped:\` and the reason.
 
 ${table(['counter', 'meaning'], Object.entries(COUNTER_MEANINGS))}
+
+## Log lines
+
+In \`/var/log/openvswitch/ovs-espd.log\` with \`--log-file\`: time, serial number, module, level, text. … stands for what changes.
+Why a negotiation failed is in [troubleshooting.md](troubleshooting.md).
+
+${table(['module', 'level', 'line', 'meaning'], lines)}
 `;
 }
 

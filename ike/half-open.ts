@@ -106,8 +106,8 @@ export class HalfOpen {
     const candidates = context.connectionsBetween(datagram.local.address, datagram.remote.address);
     if (candidates.length === 0) {
       context.count('refused: no connection');
-      const between = `${datagram.remote.address} to ${datagram.local.address}`;
-      context.logRarely('no connection', 'warn', undefined, `no IPsec tunnel from ${between} is configured here`);
+      const [from, to] = [datagram.remote.address, datagram.local.address];
+      context.logRarely('no connection', 'warn', undefined, `no IPsec tunnel from ${from} to ${to} is configured here`);
       this.#refuse(datagram, message, notify(NOTIFY.NO_PROPOSAL_CHOSEN));
       return;
     }
