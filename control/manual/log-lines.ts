@@ -26,7 +26,7 @@ export const LOG_LINES: readonly LogLine[] = [
     meaning: 'A second ovs-espd, which takes over when the first ends.',
   },
   {
-    ...{ module: 'main', level: 'ERR', line: 'packet worker … died and is replaced: …' },
+    ...{ module: 'dataplane', level: 'ERR', line: 'packet worker … died and is replaced: …' },
     meaning: 'Only packets that it held are lost. A bug: please report it.',
   },
   {
@@ -68,21 +68,21 @@ export const LOG_LINES: readonly LogLine[] = [
     meaning: 'espd=port: a controller or an operator removed flows with our cookie.',
   },
   {
-    ...{ module: 'routing', level: 'WARN' },
+    ...{ module: 'bridge', level: 'WARN' },
     line: "rules of the kernel's routing were gone and are put back: another program takes them away",
     meaning:
       'espd=route: something like systemd-networkd cleans up rules; meanwhile packets were in the clear (policy.md).',
   },
   {
     ...{
-      module: 'routing',
+      module: 'bridge',
       level: 'ERR',
       line: "the rules of the kernel's routing cannot be set, tried again in … s: …",
     },
     meaning: 'espd=route does not work until then.',
   },
   {
-    ...{ module: 'sa', level: 'INFO', line: 'ESP from … for SPI 0x…, which nobody here has; dropped' },
+    ...{ module: 'dataplane', level: 'INFO', line: 'ESP from … for SPI 0x…, which nobody here has; dropped' },
     meaning: 'The peer still uses SAs of before a restart, or somebody guesses. Said once in a while.',
   },
   {

@@ -20,3 +20,8 @@ it.each(LOG_LINES.map(({ line }) => line))('the documented line “%s” is one 
   // A connection's name is put before its lines where they are written.
   expect(source.includes(line.replace(/^…: (?=initiating)/, ''))).toBe(true);
 });
+
+it('each of them is of a module that there is', () => {
+  const modules = new Set([...source.matchAll(/\blogger\('(\w+)'\)/g)].map(([, name]) => name));
+  expect(LOG_LINES.filter(({ module }) => !modules.has(module))).toEqual([]);
+});
