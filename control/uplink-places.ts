@@ -4,7 +4,7 @@
  *
  * The TAPs are persistent: without ovs-espd they stay, with nobody behind them, so nothing leaves.
  */
-import type { Engine } from '../dataplane/index.ts';
+import type { Engine, HostAddress } from '../dataplane/index.ts';
 import type { Native } from '../native-shims/index.ts';
 import type { PortFailure } from './attach.ts';
 import type { CompanionPort } from './config/desired-state.ts';
@@ -31,6 +31,8 @@ interface Place {
   readonly fds: readonly number[];
   /** What the engine was given; the uplink is replaced when it changes. */
   readonly settings: string;
+  /** CompanionPort.hosts as the engine has them. */
+  hosts: string;
 }
 
 export class UplinkPlaces {
@@ -67,7 +69,8 @@ export class UplinkPlaces {
     }
     this.#warnOfAddresses(port, nic, facts);
     try {
-      if (!this.#places.has(uuid)) await this.#add(port, nic, facts, settings);
+      const place = this.#places.get(uuid) ?? (await this.#add(port, nic, facts, settings));
+      await this.#setHosts(place, port.hosts);
       if (underlay.link(name)?.mtu !== facts.mtu) await this.#options.links.setLink(name, { mtu: facts.mtu, up: true });
     } catch (error) {
       return { uuid, reason: error instanceof Error ? error.message : String(error) };
@@ -100,7 +103,15 @@ export class UplinkPlaces {
     this.#warned.set(uuid, line);
   }
 
-  async #add({ uuid, name, mark }: CompanionPort, nic: string, facts: LinkFacts, settings: string): Promise<void> {
+  /** They change with the address of the bridge; what was opened and is for nobody known is dropped. */
+  async #setHosts(place: Place, hosts: readonly HostAddress[]): Promise<void> {
+    const text = JSON.stringify(hosts);
+    if (place.hosts === text) return;
+    await this.#options.engine.apply({ op: 'set-bump-hosts', port: place.port, hosts });
+    place.hosts = text;
+  }
+
+  async #add({ uuid, name, mark }: CompanionPort, nic: string, facts: LinkFacts, settings: string): Promise<Place> {
     const { engine, native, taps, links, portIds, log } = this.#options;
     taps.add(name);
     const fds = engine.openTap(name, { persistent: true, plain: true });
@@ -111,7 +122,8 @@ export class UplinkPlaces {
       for (const fd of fds) native.close(fd);
       throw error;
     }
-    const place: Place = { port: portIds.take('ports'), nicPort: portIds.take('ports'), name, nic, fds, settings };
+    const ports = { port: portIds.take('ports'), nicPort: portIds.take('ports') };
+    const place: Place = { ...ports, name, nic, fds, settings, hosts: '[]' };
     await engine.apply({
       ...{ op: 'set-bump-port', port: place.port, nicPort: place.nicPort, name, fds, nicFds, mark },
     });
@@ -119,6 +131,7 @@ export class UplinkPlaces {
     await links.setLink(name, { mtu: facts.mtu, up: true, silent: true });
     await links.setLink(nic, { up: true });
     log.info(`uplink ${name}: between ovs-vswitchd and ${nic}, mark ${mark}`);
+    return place;
   }
 
   /** The TAP goes with the last descriptor, which the engine closes. */

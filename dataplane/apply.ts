@@ -4,6 +4,7 @@
  */
 
 import { FrameList } from './batch.ts';
+import { hostRows } from './bump/hosts.ts';
 import { Capture } from './capture/capture.ts';
 import type { TunnelSettings } from './commands.ts';
 import { DevicePort, TapPort } from './io/port.ts';
@@ -37,6 +38,11 @@ export function applyCommand(state: WorkerState, command: WorkerCommand): void {
     case 'set-bump-port':
       setBump(state, command);
       return;
+    case 'set-bump-hosts': {
+      const bump = state.bumps[command.port];
+      if (bump !== undefined) bump.hosts = hostRows(command.hosts);
+      return;
+    }
     case 'set-route-port':
       removePort(state, command.port);
       state.routed = localPort(state, TapPort, { ...command, bridge: NO_BRIDGE }, false);
@@ -119,7 +125,7 @@ function setBump(state: WorkerState, command: Extract<WorkerCommand, { op: 'set-
   const inside = localPort(state, TapPort, { port, bridge, fds }, false);
   const nic = { port: nicPort, bridge, fds: nicFds };
   const outside = localPort(state, DevicePort, nic, usesVnetHeaders(state.shared.offloads));
-  const bump = { inside, outside, mark: mark | 0 };
+  const bump = { inside, outside, mark: mark | 0, hosts: hostRows([]) };
   state.localPorts[port] = inside;
   state.localPorts[nicPort] = outside;
   state.bumps[port] = bump;
@@ -131,7 +137,7 @@ function setHairpin(state: WorkerState, { port, fds }: Extract<WorkerCommand, { 
   removePort(state, port);
   const tap = localPort(state, TapPort, { port, bridge: NO_BRIDGE, fds }, false);
   state.localPorts[port] = tap;
-  state.bumps[port] = { inside: tap, outside: tap, mark: 0 };
+  state.bumps[port] = { inside: tap, outside: tap, mark: 0, hosts: undefined };
 }
 
 function localPort(

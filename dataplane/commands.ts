@@ -136,6 +136,13 @@ export interface FlowTunnel {
   readonly egressMark: number | undefined;
 }
 
+/** A port of the host in the bridge of a real ovs-vswitchd, as the frames to it look at an uplink. */
+export interface HostAddress {
+  readonly mac: string;
+  /** VLAN id, 0: untagged; undefined: any. */
+  readonly vlan: number | undefined;
+}
+
 export type EngineCommand =
   | {
       readonly op: 'set-bridge';
@@ -189,6 +196,8 @@ export type EngineCommand =
       /** Mark of tunnel packets without egress_pkt_mark. */
       readonly mark: number;
     }
+  /** Whom what the ESP of a bump port carried may go to (bump/hosts.ts); nobody, before this has been said. */
+  | { readonly op: 'set-bump-hosts'; readonly port: number; readonly hosts: readonly HostAddress[] }
   /** The TUN through which the kernel's routing hands over the packets of its own tunnels; at most one. Opened with Engine.openTap. */
   | { readonly op: 'set-route-port'; readonly port: number; readonly name: string; readonly fds: readonly number[] }
   /**

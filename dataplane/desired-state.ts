@@ -20,6 +20,7 @@ import type { UplinkDemand } from './io/uplink.ts';
 import type { EngineLimits } from './limits.ts';
 import { PathMtus, SMALLEST_PATH_MTU } from './path-mtu.ts';
 import { makeTunnel } from './tunnel-table.ts';
+import { macFromText } from './wire/ethernet.ts';
 
 type CommandOf<Op extends EngineCommand['op']> = Extract<EngineCommand, { op: Op }>;
 /** TAP and device ports together: one poll takes 1024 descriptors, and the uplink has some of them. */
@@ -45,6 +46,7 @@ export class DesiredState {
   readonly paths = new PathMtus();
   /** Descriptors of the far ends of bumps, by their port ids. */
   private readonly nics = new Map<number, readonly number[]>();
+  private readonly bumpHosts = new Map<number, CommandOf<'set-bump-hosts'>>();
   private flowTunnels: readonly FlowTunnel[] = [];
   private readonly protections = new Map<number, ProtectionState>();
   private readonly everProtected = new Set<number>();
@@ -90,6 +92,9 @@ export class DesiredState {
         this.checkBump(command);
         this.setPort(command);
         this.nics.set(command.nicPort, command.nicFds);
+        return;
+      case 'set-bump-hosts':
+        this.setBumpHosts(command);
         return;
       case 'set-flow-tunnels':
         this.flowTunnels = command.tunnels;
@@ -156,6 +161,7 @@ export class DesiredState {
       ...[...this.outbound.values()].map((sa): EngineCommand => ({ op: 'add-outbound-sa', sa })),
       ...[...this.sending].map(([protection, slot]): EngineCommand => ({ op: 'use-outbound-sa', protection, slot })),
       ...this.ports.values(),
+      ...this.bumpHosts.values(),
       ...this.pathMtus(this.paths.ports()),
     ];
   }
@@ -211,6 +217,7 @@ export class DesiredState {
     const known = this.ports.get(port);
     if (known === undefined) return;
     this.ports.delete(port);
+    this.bumpHosts.delete(port);
     if (known.op === 'set-route-port') this.demanded.removeRoute();
     if (isBeside(known)) this.demanded.removeBeside();
     if (known.op !== 'set-tunnel-port') {
@@ -313,6 +320,17 @@ export class DesiredState {
     this.checkId('port', command.nicPort, this.limits.ports);
     if (command.fds.length === 0 || command.nicFds.length === 0)
       throw new Error(`uplink ${command.name}: no descriptors; open the TAP and the device first`);
+  }
+
+  private setBumpHosts(command: CommandOf<'set-bump-hosts'>): void {
+    if (this.ports.get(command.port)?.op !== 'set-bump-port')
+      throw new Error(`hosts of port ${command.port}, which is no uplink of another datapath; set the port first`);
+    for (const { mac, vlan } of command.hosts) {
+      macFromText(mac);
+      if (vlan !== undefined && (!Number.isInteger(vlan) || vlan < 0 || vlan > MAX_VLAN))
+        throw new RangeError(`host ${mac}: VLAN ${vlan}, expected 0 to ${MAX_VLAN}`);
+    }
+    this.bumpHosts.set(command.port, command);
   }
 
   private setProtection(id: number, state: ProtectionState): void {

@@ -49,6 +49,16 @@ export const DROP_REASONS = [
     sentence: 'A fragment between the addresses of a tunnel was to leave; what it is a part of cannot be told.',
   },
   {
+    name: 'bump-readdressed',
+    sentence:
+      'What ESP carried came in a frame to an Ethernet address or VLAN that is none of the host, so ovs-vswitchd might have sent it on in the clear.',
+  },
+  {
+    name: 'bump-returned',
+    sentence:
+      'A tunnel packet that a peer with IPsec had sent to this host was about to leave again through an uplink.',
+  },
+  {
     name: 'bump-foreign',
     sentence:
       'A frame at a port of espd=port was none that the flows of ovs-espd lead there, for instance a flooded one.',

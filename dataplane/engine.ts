@@ -254,7 +254,7 @@ export class Engine {
   private async carryOut(command: EngineCommand): Promise<void> {
     const { runner } = this;
     if (runner === undefined) throw new Error(`engine is stopped: ${command.op} came too late`);
-    const isKept = !('port' in command) || command.op === 'set-port-vlans';
+    const isKept = !('port' in command) || command.op === 'set-port-vlans' || command.op === 'set-bump-hosts';
     const replaced = isKept ? [] : this.desired.portDescriptors(command.port);
     this.desired.record(command);
     await this.meetDemand();

@@ -8,6 +8,7 @@ export type {
   EngineEvent,
   EspAlgorithm,
   FlowTunnel,
+  HostAddress,
   InboundSa,
   MarkMatch,
   OutboundSa,

@@ -56,6 +56,8 @@ export interface Bump {
   readonly outside: LocalPort;
   /** Mark of what leaves through it, as int32. */
   readonly mark: number;
+  /** Whom opened frames may go to (bump/hosts.ts); undefined: the flows of the bridge see to it. */
+  hosts: Int32Array | undefined;
 }
 
 const AEADS: Readonly<Record<Aead['name'], (native: Native) => Aead>> = {

@@ -1,6 +1,7 @@
 /** Bridge, Port and Interface rows as bridges, ports that are no tunnels, and the rows of tunnels. */
 import type { TunnelType } from '../../dataplane/commands.ts';
 import { mapOf, numberOf, type Replica, type Row, textOf, textsOf } from '../ovsdb/database.ts';
+import { hostsBehind, type JoinedBridge } from './bridge-hosts.ts';
 import { readCompanion } from './companions.ts';
 import type { BridgeState, CompanionBridge, CompanionPort, HostPort, PortState } from './desired-state.ts';
 import { type Issue, quote } from './issue.ts';
@@ -19,6 +20,12 @@ export interface TunnelRow {
   readonly place: TunnelPlace;
 }
 
+/** A bridge with its Interface rows, each with its UUID and the tag of its port. */
+interface WalkedBridge extends JoinedBridge {
+  readonly rows: readonly [string, Row, number | undefined][];
+  readonly beside: CompanionBridge;
+}
+
 export interface BridgesRead {
   readonly bridges: readonly BridgeState[];
   readonly ports: readonly PortState[];
@@ -34,12 +41,15 @@ export function readBridges(replica: Replica, root: Row | undefined): BridgesRea
   const companions: CompanionPort[] = [];
   const tunnelRows: TunnelRow[] = [];
   const issues: Issue[] = [];
+  const walked: WalkedBridge[] = [];
   for (const [bridgeUuid, bridgeRow] of referred(replica, 'Bridge', root, 'bridges')) {
     const bridge = readBridge(bridgeUuid, bridgeRow, issues);
     bridges.push(bridge);
-    const rows: [string, Row][] = [];
+    const rows: [string, Row, number | undefined][] = [];
     const hostPorts: HostPort[] = [];
     const others: string[] = [];
+    const patches: string[] = [];
+    const peers: string[] = [];
     for (const [portUuid, portRow] of referred(replica, 'Port', bridgeRow, 'ports')) {
       const vlans = readVlans(portRow, issues);
       const interfaces = referred(replica, 'Interface', portRow, 'interfaces');
@@ -48,14 +58,26 @@ export function readBridges(replica: Replica, root: Row | undefined): BridgesRea
         const type = textOf(row, 'type') ?? '';
         if (index === 0 && isTunnelType(type)) tunnelRows.push({ type, row, place });
         else ports.push(readPort(row, place, index > 0));
-        rows.push([uuid, row]);
+        rows.push([uuid, row, tagOf(portRow)]);
         if (type === 'internal') hostPorts.push(readHostPort(row, portRow));
         else others.push(textOf(row, 'name') ?? '');
+        if (type === 'patch') {
+          patches.push(textOf(row, 'name') ?? '');
+          peers.push(mapOf(row, 'options').get('peer') ?? '');
+        }
       }
     }
-    const beside = companionBridge(bridgeRow, bridge.name, hostPorts, others);
-    for (const [uuid, row] of rows) {
-      const companion = readCompanion(uuid, row, beside);
+    walked.push({
+      rows,
+      beside: companionBridge(bridgeRow, bridge.name, hostPorts, others),
+      hostPorts,
+      patches,
+      peers,
+    });
+  }
+  for (const bridge of walked) {
+    for (const [uuid, row, tag] of bridge.rows) {
+      const companion = readCompanion(uuid, row, bridge.beside, hostsBehind(bridge, walked, tag));
       if (companion !== undefined) companions.push(companion);
     }
   }
@@ -108,8 +130,13 @@ function readHostPort(row: Row, portRow: Row): HostPort {
     name: textOf(row, 'name') ?? '',
     ofport: ofport === undefined || ofport < 0 ? undefined : ofport,
     mac: mac === undefined ? undefined : macAddress(mac),
-    isTagged: numberOf(portRow, 'tag') !== undefined,
+    tag: tagOf(portRow),
   };
+}
+
+/** A trunk ignores it. */
+function tagOf(portRow: Row): number | undefined {
+  return textOf(portRow, 'vlan_mode') === 'trunk' ? undefined : numberOf(portRow, 'tag');
 }
 
 const KINDS: Readonly<Record<string, PortState['kind']>> = {

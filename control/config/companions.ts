@@ -2,6 +2,7 @@
  * Interfaces with `external_ids:espd`: the places where ovs-espd sits between a real ovs-vswitchd and the network.
  * They are what tells that this host has an ovs-vswitchd, and that ovs-espd is its companion and not the datapath.
  */
+import type { HostAddress } from '../../dataplane/commands.ts';
 import { mapOf, numberOf, type Row, textOf } from '../ovsdb/database.ts';
 import type { CompanionBridge, CompanionPort } from './desired-state.ts';
 import { COMPANION_KEYS } from './keys.ts';
@@ -9,7 +10,12 @@ import { OptionReader } from './option-reader.ts';
 import { deviceName } from './value-formats.ts';
 
 /** Undefined: the interface is none of ours. One with a wrong setting has the reason, and no NIC. */
-export function readCompanion(uuid: string, row: Row, bridge: CompanionBridge): CompanionPort | undefined {
+export function readCompanion(
+  uuid: string,
+  row: Row,
+  bridge: CompanionBridge,
+  hosts: readonly HostAddress[],
+): CompanionPort | undefined {
   const ids = mapOf(row, 'external_ids');
   const { attach, nic, mark } = COMPANION_KEYS;
   if (!ids.has(attach.key)) return undefined;
@@ -24,7 +30,7 @@ export function readCompanion(uuid: string, row: Row, bridge: CompanionBridge): 
   const markValue = reader.read(mark) ?? 0;
   const reason = reader.fault;
   return {
-    ...{ uuid, name, bridge, attach: kind, ofport: numberOf(row, 'ofport') },
+    ...{ uuid, name, bridge, hosts, attach: kind, ofport: numberOf(row, 'ofport') },
     ...{ nic: reason === undefined ? device : undefined, mark: markValue, reason },
   };
 }

@@ -2,7 +2,7 @@
  * What the rows of a database ask for, checked and in our terms. Plain data without row order: the
  * reconciler compares two of these. config.ts makes it; nothing here knows how it is carried out.
  */
-import type { FlowTunnel, MarkMatch, TunnelSettings, TunnelType } from '../../dataplane/commands.ts';
+import type { FlowTunnel, HostAddress, MarkMatch, TunnelSettings, TunnelType } from '../../dataplane/commands.ts';
 import type { CertificateAuthentication, Encapsulation, EspMode, Identity, ProposalConfig } from '../../ike/types.ts';
 import type { Issue } from './issue.ts';
 import type { Secret } from './secret.ts';
@@ -49,8 +49,8 @@ export interface HostPort {
   /** As ovs-vswitchd reports them; undefined until it has. */
   readonly ofport: number | undefined;
   readonly mac: string | undefined;
-  /** Its packets have a VLAN tag elsewhere in the bridge. */
-  readonly isTagged: boolean;
+  /** Of its Port row: its packets are of that VLAN elsewhere in the bridge. */
+  readonly tag: number | undefined;
 }
 
 /** The physical bridge that a companion port is a port of. */
@@ -72,6 +72,8 @@ export interface CompanionPort {
   /** `uplink`: between the bridge and a NIC. `port`: flows lead tunnel packets to it and back. */
   readonly attach: 'uplink' | 'port';
   readonly bridge: CompanionBridge;
+  /** The ports of the host that frames from an uplink may be for. */
+  readonly hosts: readonly HostAddress[];
   /** As ovs-vswitchd reports it; undefined until it has. */
   readonly ofport: number | undefined;
   /** The device behind an uplink; undefined when a setting is wrong. */

@@ -114,7 +114,7 @@ function returned(tap: number | undefined, { local, remote }: Pair, ports: reado
     return [
       flow(PRIORITY + 9, outward, again),
       flow(PRIORITY + 9, untagged, output(port.ofport)),
-      ...(port.isTagged
+      ...(port.tag !== undefined
         ? [flow(PRIORITY + 9, [...inward, 'vlan_tci=0x1000/0x1000'], `strip_vlan,${output(port.ofport)}`)]
         : []),
     ];

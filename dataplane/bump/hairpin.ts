@@ -29,7 +29,7 @@ export function hairpin(state: WorkerState, bump: Bump): number {
   part(state);
   sendOut(state, bump);
   release(state, read);
-  bringIn(state, bump.inside);
+  bringIn(state, bump);
   return read;
 }
 

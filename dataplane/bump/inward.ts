@@ -5,7 +5,7 @@
  *     1. read       a batch of frames from the NIC
  *     2. classify   ESP for one of our SPIs, tunnel packets in the clear, and the rest
  *     3. open       ESP over the batch (esp/): replay window, ICV, selectors
- *     4. policy     plaintext, ESP or drop (policy.ts)
+ *     4. policy     plaintext, ESP or drop (policy.ts); what was opened goes to the host and nobody else (hosts.ts)
  *     5. rejoin     the frame's own headers in front of what was in it
  *     6. write      to the TAP that is the datapath's uplink
  *
@@ -21,13 +21,15 @@ import { ESP, inboundEspVerdict, inboundPlaintextVerdict, PLAINTEXT, PROTECTION_
 import { espSpi } from '../wire/esp.ts';
 import { ipv4FragmentOffset, PROTOCOL_ESP, PROTOCOL_GRE, PROTOCOL_UDP } from '../wire/ipv4.ts';
 import { checkUdp, UDP_HEADER_LENGTH, udpDestinationPort, udpSourcePort } from '../wire/udp.ts';
-import type { Bump, LocalPort, WorkerState } from '../worker-state.ts';
+import type { Bump, WorkerState } from '../worker-state.ts';
 import { type BumpFrames, FRAME_KIND, IS_FRAGMENT, IS_IP, IS_NO_IP, locate } from './frames.ts';
+import { isForHost } from './hosts.ts';
 import { isTunnelPacket, readBump } from './outward.ts';
 import { passOn } from './pass-on.ts';
 
 const ESP_NEXT_HEADER = DROP['esp-next-header'];
 const BUMP_LARGE = DROP['bump-large'];
+const BUMP_READDRESSED = DROP['bump-readdressed'];
 const WRONG_PROTECTION = DROP['wrong-protection'];
 /** Bytes of an ESP header that name its SA. */
 const SPI_LENGTH = 4;
@@ -35,16 +37,16 @@ const SPI_LENGTH = 4;
 /** Steps 1 to 6 for one batch. Returns the frames read. */
 export function inward(state: WorkerState, bump: Bump): number {
   const read = readBump(state, bump.outside);
-  if (read > 0) bringIn(state, bump.inside);
+  if (read > 0) bringIn(state, bump);
   return read;
 }
 
 /** Steps 2 to 6 for the rows without a verdict. */
-export function bringIn(state: WorkerState, inside: LocalPort): void {
+export function bringIn(state: WorkerState, { inside, hosts }: Bump): void {
   classify(state, state.bumpFrames);
   openBatch(state.batch, state.aeadList, state.inboundSas);
   reportMovedPeer(state);
-  applyPolicy(state, state.bumpFrames);
+  applyPolicy(state, state.bumpFrames, hosts);
   passOn(state, inside);
 }
 
@@ -102,7 +104,7 @@ function hideFromOpen(state: WorkerState, row: number): void {
   if (state.batch.protocol[row] === PROTOCOL_ESP) state.batch.protocol[row] = 0;
 }
 
-function applyPolicy(state: WorkerState, frames: BumpFrames): void {
+function applyPolicy(state: WorkerState, frames: BumpFrames, hosts: Int32Array | undefined): void {
   const { batch, protections, tunnels, markRule, counters } = state;
   for (let row = 0; row < batch.count; row++) {
     if (frames.kind[row] === FRAME_KIND.passes || batch.verdict[row] !== 0) continue;
@@ -118,6 +120,8 @@ function applyPolicy(state: WorkerState, frames: BumpFrames): void {
     const protectionState = flowTunnel?.closed === true ? PROTECTION_STATE.invalid : protections.stateOf(protection);
     let verdict: number;
     if (isEsp && protection !== batch.protection[row]) verdict = WRONG_PROTECTION;
+    else if (isEsp && hosts !== undefined && !isForHost(hosts, batch.arena, frames.start[row], frames.length[row]))
+      verdict = BUMP_READDRESSED;
     else if (isEsp) verdict = inboundEspVerdict(protectionState);
     else {
       const saUp = protection >= 0 && protections.outboundSa[protection] >= 0;

@@ -29,6 +29,7 @@ const BUMP_FRAGMENT = DROP['bump-fragment'];
 const BUMP_MOVED = DROP['bump-moved'];
 const BUMP_LARGE = DROP['bump-large'];
 const BUMP_FOREIGN = DROP['bump-foreign'];
+const BUMP_RETURNED = DROP['bump-returned'];
 
 /** What the flows have made of ipsec_skb_mark for a packet: it names no mark, or every one. */
 const RULE_OF_FLOWS: readonly MarkRule[] = [
@@ -70,11 +71,21 @@ function classify(state: WorkerState, frames: BumpFrames): void {
     if (batch.verdict[row] !== 0) continue;
     const located = locate(state, frames, row, true);
     if (located === IS_IP) {
-      if (isTunnelPacket(state, row)) frames.kind[row] = FRAME_KIND.tunnel;
+      if (!isTunnelPacket(state, row)) continue;
+      frames.kind[row] = FRAME_KIND.tunnel;
+      if (batch.pair[row] < 0 && isOfProtectedPeer(state, row)) batch.verdict[row] = BUMP_RETURNED;
     } else if (located === IS_FRAGMENT) {
       if (batch.pair[row] >= 0) batch.verdict[row] = BUMP_FRAGMENT;
     } else if (located !== IS_NO_IP) batch.verdict[row] = located;
   }
+}
+
+/** Whether a tunnel packet is one that a peer with IPsec has sent to this host: opened, it must not leave again. */
+function isOfProtectedPeer({ batch, pairs, tunnels }: WorkerState, row: number): boolean {
+  const ip = batch.outer[row];
+  const pair = batch.arena[ip] >>> 4 === 4 ? pairs.find4(batch.arena, ip) : pairs.find6(batch.arena, ip);
+  const port = tunnels.lookupAddresses(batch.tunnelType[row], batch.tunnelPort[row], pair);
+  return port >= 0 && tunnels.tunnels[port]!.protection >= 0;
 }
 
 /** Where flows lead the packets here, nothing else is to go on: our own ESP, flooded back to us, would come round for ever. */

@@ -38,6 +38,16 @@ export function macLow(bytes: Uint8Array, offset: number): number {
   return readInt32(bytes, offset + 2);
 }
 
+const MAC_TEXT = /^([0-9a-f]{2}):([0-9a-f]{2}):([0-9a-f]{2}):([0-9a-f]{2}):([0-9a-f]{2}):([0-9a-f]{2})$/i;
+
+/** High 16 and low 32 bits of a MAC address as text, the latter as int32. Throws RangeError for text that is none. */
+export function macFromText(text: string): readonly [high: number, low: number] {
+  const match = MAC_TEXT.exec(text);
+  if (match === null) throw new RangeError(`MAC address ${text}, expected six pairs of hexadecimal digits with colons`);
+  const digits = match.slice(1).join('');
+  return [Number.parseInt(digits.slice(0, 4), 16), Number.parseInt(digits.slice(4), 16) | 0];
+}
+
 /** Writes destination, source and type of an untagged frame. */
 export function writeEthernet(
   bytes: Uint8Array,

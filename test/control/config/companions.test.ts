@@ -2,8 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { readCompanion } from '../../../control/config/companions.ts';
 
 const bridge = { name: 'br-phy', isSecure: false, hasController: false, hostPorts: [], others: [] };
+const HOSTS = [{ mac: '02:00:00:00:00:01', vlan: 0 }];
 const read = (ids: Record<string, string>, name = 'up0') =>
-  readCompanion('u', { name, external_ids: new Map(Object.entries(ids)) }, bridge);
+  readCompanion('u', { name, external_ids: new Map(Object.entries(ids)) }, bridge, HOSTS);
 
 describe('an interface with external_ids:espd', () => {
   it('is a companion port with its NIC and mark', () => {
@@ -12,6 +13,7 @@ describe('an interface with external_ids:espd', () => {
       name: 'up0',
       attach: 'uplink',
       bridge,
+      hosts: HOSTS,
       ofport: undefined,
       nic: 'eth0',
       mark: 1,

@@ -2,8 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { COOKIE, type FlowPlan, flowCommands, flowsOf } from '../../../control/openflow/flows.ts';
 
-const LOCAL = { name: 'br-phy', ofport: 65_534, mac: '02:00:00:00:00:01', isTagged: false };
-const VLAN_PORT = { name: 'under10', ofport: 7, mac: '02:00:00:00:00:07', isTagged: true };
+const LOCAL = { name: 'br-phy', ofport: 65_534, mac: '02:00:00:00:00:01', tag: undefined };
+const VLAN_PORT = { name: 'under10', ofport: 7, mac: '02:00:00:00:00:07', tag: 10 };
 const GENEVE = { type: 'geneve', local: '10.1.0.1', remote: '10.1.0.2', port: 6081 } as const;
 const PLAN: FlowPlan = {
   tap: 2,

@@ -17,6 +17,8 @@ const OUTSIDE_FD = 1001;
 const INSIDE = 7;
 const OUTSIDE = 8;
 const TUNNEL = 9;
+/** The destination in MACS. */
+const HOST_MAC = '02:00:00:00:00:02';
 
 interface End {
   readonly side: Side;
@@ -67,6 +69,8 @@ async function openEnd(local: string, remote: string, options: Options): Promise
   await engine.apply({ op: 'set-tunnel-port', port: TUNNEL, bridge: undefined, name: 'tun', tunnel });
   const fds = { fds: [INSIDE_FD], nicFds: [OUTSIDE_FD] };
   await engine.apply({ op: 'set-bump-port', port: INSIDE, nicPort: OUTSIDE, name: 'up0', mark, ...fds });
+  const hosts = [0, 0x2a].map((vlan) => ({ mac: HOST_MAC, vlan }));
+  await engine.apply({ op: 'set-bump-hosts', port: INSIDE, hosts });
   return { side: new Side(local, engine, inside, events), inside, outside };
 }
 
@@ -197,6 +201,52 @@ describe('a tunnel packet of a protected tunnel', () => {
     await protect();
     expect(await cross(b.outside, b.inside, ipv4Frame(17, udp(6081), { fragment: 0x2000 }))).toBeUndefined();
     expect(b.side.drops()['policy-plaintext-in']).toBe(1);
+  });
+});
+
+describe('ESP in a frame that somebody on the wire has readdressed', () => {
+  const plain = ipv4Frame(17, udp(6081));
+  const tagged = (tags: number[]) => (sealed: Uint8Array) =>
+    Uint8Array.of(...sealed.subarray(0, 12), ...tags, ...sealed.subarray(12));
+  const sentTo = (mac: number[]) => (sealed: Uint8Array) => Uint8Array.of(...mac, ...sealed.subarray(6));
+
+  it.each([
+    ['to another station', sentTo([2, 0, 0, 0, 0, 9])],
+    ['to all stations', sentTo([255, 255, 255, 255, 255, 255])],
+    ['to a group', sentTo([1, 0, 0x5e, 0, 0, 1])],
+    ['to the host with another high half', sentTo([2, 1, 0, 0, 0, 2])],
+    ['in another VLAN', tagged([0x81, 0x00, 0x00, 0x2b])],
+    ['in another service VLAN', tagged([0x88, 0xa8, 0x00, 0x2b])],
+  ])('is not let in %s, as the bridge would send it on in the clear', async (_what, readdress) => {
+    const { a, b, protect } = await openEnds({ protection: 'never-up' });
+    await protect();
+    const sealed = await cross(a.inside, a.outside, plain);
+    expect(await cross(b.outside, b.inside, readdress(sealed!))).toBeUndefined();
+    expect(b.side.drops()['bump-readdressed']).toBe(1);
+  });
+
+  it('is let in with a priority tag, which names no VLAN', async () => {
+    const { a, b, protect } = await openEnds({ protection: 'never-up' });
+    await protect();
+    const sealed = await cross(a.inside, a.outside, plain);
+    expect(await cross(b.outside, b.inside, tagged([0x81, 0x00, 0xe0, 0x00])(sealed!))).toBeDefined();
+  });
+
+  it('is let in nowhere before the host is known', async () => {
+    const { a, b, protect } = await openEnds({ protection: 'never-up' });
+    await protect();
+    await b.side.engine.apply({ op: 'set-bump-hosts', port: INSIDE, hosts: [] });
+    const sealed = await cross(a.inside, a.outside, plain);
+    expect(await cross(b.outside, b.inside, sealed!)).toBeUndefined();
+  });
+
+  it('does not leave again, opened, when the bridge believes the host to be behind another uplink', async () => {
+    const { a, b, protect } = await openEnds({ protection: 'never-up' });
+    await protect();
+    const sealed = await cross(a.inside, a.outside, plain);
+    const opened = await cross(b.outside, b.inside, sealed!);
+    expect(await cross(b.inside, b.outside, opened!)).toBeUndefined();
+    expect(b.side.drops()['bump-returned']).toBe(1);
   });
 });
 
