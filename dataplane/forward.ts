@@ -8,6 +8,7 @@
  * reaches every port of a bridge however many there are, and a large frame may have any number of segments.
  */
 
+import { GONE } from './batch.ts';
 import { FRAMES_WRITTEN } from './counters.ts';
 import { DROP } from './drops.ts';
 import { countDrops } from './finish.ts';
@@ -99,8 +100,10 @@ function flood(state: WorkerState, row: number, received: number): void {
 
 /** The row leaves through a tunnel: itself, or as a copy if there are rows behind the batch, lest it overtake them. */
 function giveTunnel(state: WorkerState, row: number, tunnel: number, received: number): void {
-  if (state.batch.count === received) state.batch.tunnel[row] = tunnel;
-  else giveCopy(state, row, tunnel, received);
+  const { batch } = state;
+  // The tag is that of the tunnel already: what may stand behind it is the frame's own.
+  const to = batch.count === received ? row : copy(state, row, tunnel, received);
+  if (to !== NO_ROW) batch.tunnel[to] = tunnel;
 }
 
 /** Gives the frame of a row, which is on no list yet, the VLAN tag that it has on a port. */
@@ -138,18 +141,25 @@ function giveLarge(state: WorkerState, row: number, port: number, shared: boolea
 
 /** The frame of a row again behind the batch, to leave through a port with the tag that it has there. */
 function giveCopy(state: WorkerState, from: number, port: number, received: number): void {
+  const to = copy(state, from, port, received);
+  if (to === NO_ROW) return;
+  fitTag(state, to, port);
+  if (!give(state, to, port, false)) state.batch.tunnel[to] = port;
+}
+
+/** The frame of a row, which is to leave through a port, again in a row behind the batch. Returns that, or NO_ROW. */
+function copy(state: WorkerState, from: number, port: number, received: number): number {
   const { arena, batch } = state;
   // Read into a large slot, but not to be cut: a slot of the rows behind has no room for it.
   if (batch.length[from] > arena.size.frameBytes + VLAN_TAG_LENGTH) {
     state.counters.dropped(FRAME_TOO_LONG, port);
-    return;
+    return NO_ROW;
   }
   const to = takeRow(state, from, port, received);
-  if (to === NO_ROW) return;
+  if (to === NO_ROW) return NO_ROW;
   batch.arena.copyWithin(batch.offset[to], batch.offset[from], batch.offset[from] + batch.length[from]);
   batch.length[to] = batch.length[from];
-  fitTag(state, to, port);
-  if (!give(state, to, port, false)) batch.tunnel[to] = port;
+  return to;
 }
 
 /** A row behind the batch with a free slot, for something that row `from` has for a port. */
@@ -175,15 +185,23 @@ function takeRow(state: WorkerState, from: number, port: number, received: numbe
 
 /** Sends all rows that have a tunnel by now, so that those behind the batch can be used again. */
 function sendCopies(state: WorkerState, received: number): void {
-  const { batch } = state;
+  const { batch, counters } = state;
   writeGiven(state);
+  // Whatever was dropped on its way in stays dropped: counted now, it cannot be taken for one of those that leave here.
+  for (let row = 0; row < received; row++) {
+    const tunnel = batch.tunnel[row];
+    if (batch.verdict[row] <= 0 || tunnel < 0) continue;
+    counters.dropped(batch.verdict[row], tunnel);
+    batch.verdict[row] = GONE;
+    batch.tunnel[row] = -1;
+  }
   transmit(state);
   countDrops(state, received);
   batch.count = received;
   for (let row = 0; row < received; row++) {
     const tunnel = batch.tunnel[row];
     if (tunnel < 0) continue;
-    if (batch.verdict[row] > 0) state.counters.dropped(batch.verdict[row], tunnel);
+    if (batch.verdict[row] > 0) counters.dropped(batch.verdict[row], tunnel);
     // It has left and is counted: nobody has anything more to do with it.
     batch.verdict[row] = 0;
     batch.tunnel[row] = -1;

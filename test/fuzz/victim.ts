@@ -29,6 +29,8 @@ export class Victim {
   /** Checksum over all that was sent. */
   sent = 0;
   sentPackets = 0;
+  /** Gets a copy of each packet sent. */
+  onSent: ((packet: Uint8Array) => void) | undefined;
   now = 1000;
   private readonly pipeline: Pipeline;
   private readonly residue: number;
@@ -73,7 +75,7 @@ export class Victim {
     const { arena } = this.pipeline.state;
     const { stride } = arena;
     const { words } = this;
-    for (let row = 0; row < Math.min(BATCH + 16, arena.size.rows); row++) {
+    for (let row = 0; row < Math.min(this.incoming.length + 16, arena.size.rows); row++) {
       const slot = row * (stride >> 2);
       words.fill(this.residue, slot, slot + (RESIDUE >> 2));
     }
@@ -114,6 +116,7 @@ export class Victim {
         for (let j = 0; j < list.count; j++) {
           const end = list.offset[j]! + list.length[j]!;
           for (let at = list.offset[j]!; at < end; at++) this.sent = (Math.imul(this.sent, 31) + list.arena[at]!) | 0;
+          this.onSent?.(list.arena.slice(list.offset[j]!, end));
           list.errors[j] = 0;
         }
         this.sentPackets += list.count;
