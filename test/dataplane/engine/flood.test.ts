@@ -3,6 +3,7 @@
  * each row went to the TAP: what a dropped one would do if it were forgotten that it is dropped.
  */
 import { describe, expect, it } from 'vitest';
+import type { DropName } from '../../../dataplane/drops.ts';
 import { commands } from '../../fuzz/packets.ts';
 import { BATCH, Victim } from '../../fuzz/victim.ts';
 
@@ -34,10 +35,10 @@ function delivered(victim: Victim): number[] {
   return lengths;
 }
 
-const droppedFor = (victim: Victim, reason: string) => victim.reader.drops().get(reason)?.[0] ?? 0;
+const droppedFor = (victim: Victim, reason: DropName) => victim.reader.drops().get(reason)?.[0] ?? 0;
 
 describe('a flood in the same batch', () => {
-  it.each([
+  it.each<[string, DropName, Uint8Array]>([
     ['plaintext for a tunnel that has an SA', 'policy-plaintext-in', plaintext(PROTECTED, frame(HOST, FAR))],
     ['a frame too short', 'inner-too-short', plaintext(CLEAR, frame(HOST, FAR).subarray(0, 9))],
   ])('does not let %s through, which is counted once', (_, reason, bad) => {
