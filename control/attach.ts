@@ -51,12 +51,14 @@ export interface Attach {
    * Makes everything what the configuration asks for, touching only what changed.
    * @param underlay routes to all remotes of `desired`, and the devices
    * @param ofportOf the ofport that the database has for an Interface, kept if it is free
+   * @param close lets no tunnel packet leave in the clear; called before `closesAll` becomes true
    */
   apply(
     desired: DesiredState,
     underlay: Underlay,
     protectionOf: ProtectionOf,
     ofportOf: (uuid: string) => number | undefined,
+    close: () => Promise<void>,
   ): Promise<void>;
   /** Takes everything down, and with it the TAPs. */
   removeAll(): Promise<void>;

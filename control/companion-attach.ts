@@ -88,10 +88,16 @@ export class CompanionAttach implements Attach {
   }
 
   /** Tunnels first, then the places: no frame crosses before the policy for it is there. */
-  async apply(desired: DesiredState, underlay: Underlay, protectionOf: ProtectionOf): Promise<void> {
+  async apply(
+    desired: DesiredState,
+    underlay: Underlay,
+    protectionOf: ProtectionOf,
+    _ofportOf: (uuid: string) => number | undefined,
+    close: () => Promise<void>,
+  ): Promise<void> {
     await this.#removeGone(desired);
     await this.#setFlowTunnels(desired);
-    for (const tunnel of desired.tunnels) await this.#setTunnel(tunnel, underlay, protectionOf);
+    await this.#setTunnels(desired.tunnels, (tunnel) => this.#setTunnel(tunnel, underlay, protectionOf), close);
     this.#closesAll = desired.tunnels.some(
       ({ uuid, wantsIpsec, settings }) => wantsIpsec && settings !== undefined && !this.#tunnels.has(uuid),
     );
@@ -119,7 +125,6 @@ export class CompanionAttach implements Attach {
       if (!companions.has(uuid) && !tunnels.has(uuid)) this.#failures.delete(uuid);
     await this.#ports.removeGone(desired.companions);
     await this.#uplinks.removeGone(desired.companions);
-    for (const uuid of this.#tunnels.keys()) if (!tunnels.has(uuid)) await this.#removeTunnel(uuid);
   }
 
   /** Of one type and port together: one that asks for IPsec closes them all. */
@@ -136,28 +141,47 @@ export class CompanionAttach implements Attach {
     this.#flowTunnels = text;
   }
 
-  /** One that the engine refuses is no reason to end: it has none then, and closesAll says that nothing is to leave in the clear. */
-  async #setTunnel(tunnel: TunnelState, underlay: Underlay, protectionOf: ProtectionOf): Promise<void> {
+  /**
+   * New ones before those that go: with both gone for a moment, packets between their addresses would be nobody's. One that the engine
+   * refuses is no reason to end: it has none then, and nothing is to leave in the clear from before that on.
+   */
+  async #setTunnels(
+    tunnels: readonly TunnelState[],
+    set: (tunnel: TunnelState) => Promise<string | undefined>,
+    close: () => Promise<void>,
+  ): Promise<void> {
+    const refused: TunnelState[] = [];
+    for (const tunnel of tunnels) if ((await set(tunnel)) !== undefined) refused.push(tunnel);
+    if (refused.some(({ wantsIpsec }) => wantsIpsec)) await close();
+    const kept = new Set(tunnels.filter((tunnel) => !refused.includes(tunnel)).map(({ uuid }) => uuid));
+    for (const uuid of [...this.#tunnels.keys()]) if (!kept.has(uuid)) await this.#removeTunnel(uuid);
+    // What stood in the way may be gone now.
+    for (const tunnel of refused) {
+      const reason = await set(tunnel);
+      if (reason !== undefined) this.#fail(tunnel.uuid, tunnel.name, reason);
+    }
+  }
+
+  /** Gives the reason if the engine refuses it; then the one before, if any, is as it was. */
+  async #setTunnel(tunnel: TunnelState, underlay: Underlay, protectionOf: ProtectionOf): Promise<string | undefined> {
     const { uuid, name, ofport } = tunnel;
     if (tunnel.settings === undefined) {
       await this.#removeTunnel(uuid);
       if (tunnel.flowBased === undefined) this.#fail(uuid, name, tunnel.reason ?? 'invalid');
       else this.#failures.delete(uuid);
-      return;
+      return undefined;
     }
     const settings = { ...tunnel.settings, protection: protectionOfTunnel(tunnel, protectionOf) };
     const text = JSON.stringify(settings);
     const known = this.#tunnels.get(uuid);
-    if (known?.settings === text) return;
+    if (known?.settings === text) return undefined;
     let id: number | undefined;
     try {
       id = known?.id ?? this.#portIds.take('ports');
       await this.#options.engine.apply({ op: 'set-tunnel-port', port: id, bridge: undefined, name, tunnel: settings });
     } catch (error) {
-      if (known !== undefined) await this.#removeTunnel(uuid);
-      else if (id !== undefined) this.#portIds.release(id);
-      this.#fail(uuid, name, error instanceof Error ? error.message : String(error));
-      return;
+      if (known === undefined && id !== undefined) this.#portIds.release(id);
+      return error instanceof Error ? error.message : String(error);
     }
     this.#failures.delete(uuid);
     const egress = underlay.routeTo(settings.remote)?.device;
@@ -165,6 +189,7 @@ export class CompanionAttach implements Attach {
       ...{ id, bridge: -1, uuid, name, ofport: ofport ?? -1, settings: text, vlans: undefined },
       device: { kind: 'tunnel', egress, uplinkMtu: undefined },
     });
+    return undefined;
   }
 
   /** What the flows of every bridge with a port of ours are made of. */

@@ -79,7 +79,8 @@ export class Reconciler {
     const asking = new Set(desired.tunnels.filter((tunnel) => tunnel.wantsIpsec).map((tunnel) => tunnel.name));
     const commands = protections.set(targets(desired), asking, rememberedKeys(desired));
     await this.#run(commands.filter((command) => command.op === 'set-protection'));
-    await attach.apply(desired, underlay, (key) => protections.get(key)?.id, ofportOf);
+    const close = () => this.#setMark(DROP_ALL);
+    await attach.apply(desired, underlay, (key) => protections.get(key)?.id, ofportOf, close);
     await this.#setMark(markInForce(desired, attach.closesAll()));
     this.#setConnections(this.#keepPlans(planConnections(desired.connections)));
     await this.#run(commands.filter((command) => command.op === 'remove-protection'));
