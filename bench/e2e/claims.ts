@@ -19,7 +19,7 @@ export type Claim = {
   readonly atMost?: number;
 };
 
-const { libipsec, kernelVxlan, wireguard, rawEsp, udpEsp, again } = BASELINES;
+const { libipsec, kernelVxlan, wireguard, rawEsp, udpEsp, packet, again } = BASELINES;
 const honest = { measurement: 'tcp-1', column: 'wire-honest' } as const;
 const offload = { measurement: 'tcp-1', column: 'offload' } as const;
 const latency = (measurement: string, quantity: string) =>
@@ -41,8 +41,9 @@ export const CLAIMS: readonly Claim[] = [
   { what: '99th percentile under load ÷ wireguard-go', ...latency('latency-load', 'p99') },
 ];
 
-/** The same tunnel against itself: how wide the noise is. */
+/** Without a bound: what sending past the IP stack gains, and the same tunnel against itself, which shows how wide the noise is. */
 export const CONTROLS: readonly Claim[] = [
+  { what: 'raw ESP, --uplink-io=packet ÷ mmsg', contender: packet, baseline: rawEsp, ...honest },
   { what: 'raw ESP ÷ itself (A/A)', contender: again, baseline: rawEsp, ...honest },
   { what: 'raw ESP ÷ itself (A/A)', contender: again, baseline: rawEsp, ...offload },
 ];

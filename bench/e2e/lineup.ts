@@ -15,6 +15,8 @@ import { COLUMNS, type Column } from './results.ts';
 
 const TYPES: readonly TunnelType[] = ['geneve', 'gre', 'vxlan', 'stt'];
 const SUFFIX = ' (again: A/A)';
+/** Raw ESP past the IP stack. */
+const PACKET = '--uplink-io=packet';
 /** Rounds between two of those in which everything is measured. */
 const BREADTH_EVERY = 3;
 
@@ -25,6 +27,7 @@ export const BASELINES = {
   wireguard: wireguardGo.name,
   rawEsp: ovsEspd({ type: 'geneve', protection: 'raw ESP' }).name,
   udpEsp: ovsEspd({ type: 'geneve', protection: 'ESP in UDP' }).name,
+  packet: ovsEspd({ type: 'geneve', protection: 'raw ESP', args: [PACKET] }).name,
   again: ovsEspd({ type: 'geneve', protection: 'raw ESP', suffix: SUFFIX }).name,
 } as const;
 
@@ -39,6 +42,7 @@ const lead: readonly Peer[] = [
 /** Only for one TCP stream, in every round. */
 const control: readonly Peer[] = [
   kernelVxlan({ gso: false }),
+  ovsEspd({ type: 'geneve', protection: 'raw ESP', args: [PACKET] }),
   ovsEspd({ type: 'geneve', protection: 'raw ESP', suffix: SUFFIX }),
 ];
 const breadth: readonly Peer[] = [

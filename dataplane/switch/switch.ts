@@ -25,12 +25,17 @@ import {
   outerTag,
   TAG_TRUNCATED,
 } from '../wire/ethernet.ts';
+import { readInt32 } from '../wire/octets.ts';
 import type { BridgePorts } from './bridge-ports.ts';
 import { type Fdb, fdbHigh } from './fdb.ts';
 import { NO_VLAN, type Vlans } from './vlans.ts';
 
 /** In `output`: to all other ports of the bridge. */
 export const FLOOD = -2;
+
+const NO_ROW = -1;
+/** Destination and source, with which a frame begins. */
+const ADDRESSES_LENGTH = 12;
 
 const TOO_SHORT = DROP['frame-too-short'];
 const SOURCE_MULTICAST = DROP['source-multicast'];
@@ -41,6 +46,8 @@ const SAME_PORT = DROP['same-port'];
 /** Decides where each row without a verdict goes. `now` in ms, as the FDB counts it. */
 export function forward(batch: Batch, fdb: Fdb, ports: BridgePorts, vlans: Vlans, now: number): void {
   const bytes = batch.arena;
+  let before = NO_ROW;
+  let tagBefore = 0;
   for (let row = 0; row < batch.count; row++) {
     if (batch.verdict[row] !== 0) continue;
     const offset = batch.offset[row];
@@ -68,12 +75,18 @@ export function forward(batch: Batch, fdb: Fdb, ports: BridgePorts, vlans: Vlans
       batch.verdict[row] = TOO_SHORT;
       continue;
     }
+    if (before !== NO_ROW && tag === tagBefore && ingress === batch.port[before] && isSameWay(batch, before, row)) {
+      batch.vlan[row] = batch.vlan[before];
+      batch.output[row] = batch.output[before];
+      continue;
+    }
     const vlan = vlans.ingress(ingress, tag);
     batch.vlan[row] = vlan;
     if (vlan === NO_VLAN) {
       batch.verdict[row] = VLAN_IN;
       continue;
     }
+    before = NO_ROW;
     fdb.learn(bridge, fdbHigh(vlan, macHigh(bytes, source)), macLow(bytes, source), ingress, now);
 
     if (isGroupAddress(bytes, destination)) {
@@ -86,5 +99,16 @@ export function forward(batch: Batch, fdb: Fdb, ports: BridgePorts, vlans: Vlans
     else if (output >= 0 && ports.bridgeOf[output] === bridge && vlans.carries(output, vlan))
       batch.output[row] = output;
     else batch.output[row] = FLOOD;
+    if (batch.verdict[row] !== 0) continue;
+    before = row;
+    tagBefore = tag;
   }
+}
+
+/** Whether two frames have the same addresses: what has just been learned and found for the first holds for the second. */
+function isSameWay({ arena, offset }: Batch, first: number, second: number): boolean {
+  const a = offset[first];
+  const b = offset[second];
+  for (let i = 0; i < ADDRESSES_LENGTH; i += 4) if (readInt32(arena, a + i) !== readInt32(arena, b + i)) return false;
+  return true;
 }

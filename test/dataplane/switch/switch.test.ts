@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Arena } from '../../../dataplane/arena.ts';
 import { DROP, type DropName } from '../../../dataplane/drops.ts';
@@ -13,7 +14,7 @@ const reason = (name: DropName): number => DROP[name];
 
 /** Bridge 0 has ports 1, 2, 3 and 4, bridge 1 has ports 5 and 6. */
 class Rig {
-  readonly arena = new Arena({ rows: 4, reads: 4, frameBytes: 2048 });
+  readonly arena = new Arena({ rows: 16, reads: 16, frameBytes: 2048 });
   readonly fdb = new Fdb({ cells: 1024, bridges: 2 });
   readonly ports = new BridgePorts(2, 8);
   readonly vlans = new Vlans(8);
@@ -62,6 +63,32 @@ describe('the learning switch', () => {
   it('learns within a batch', () => {
     const rig = new Rig();
     expect(rig.forward({ port: 1, frame: frame(B, A) }, { port: 2, frame: frame(A, B) })).toEqual([FLOOD, 1]);
+  });
+
+  it('decides for a batch as for each of its frames alone', () => {
+    const addresses = [A, B, '020000000003', '020001000001', BROADCAST];
+    const rests = ['0800deadbeef', '810000050800', '8100e0050800', '810000060800', '8100'];
+    // Each frame differs from the one before in one thing, or in nothing: so are those that might be taken for the same.
+    const changes = fc.array(fc.tuple(fc.nat({ max: 4 }), fc.nat({ max: 4 })), { minLength: 1, maxLength: 48 });
+    fc.assert(
+      fc.property(changes, (steps) => {
+        const [whole, single] = [new Rig(), new Rig()];
+        for (const { vlans } of [whole, single])
+          vlans.set(3, { mode: 'access', tag: 5, trunks: [], priorityTags: 'never' });
+        const now = [0, 1, 0, 0, 0];
+        const frames = steps.map(([what, value]) => {
+          now[what] = value;
+          const [destination = 0, source = 0, rest = 0, port = 0] = now;
+          return { port: port + 1, frame: frame(addresses[destination]!, addresses[source]!, rests[rest]) };
+        });
+        for (let first = 0; first < frames.length; first += 16) {
+          const batch = frames.slice(first, first + 16);
+          expect(whole.forward(...batch)).toEqual(batch.flatMap((one) => single.forward(one)));
+        }
+        expect(whole.fdb.entries(1000)).toEqual(single.fdb.entries(1000));
+      }),
+      { numRuns: 200 },
+    );
   });
 
   it('floods broadcast and multicast always', () => {
