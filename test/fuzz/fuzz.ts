@@ -18,16 +18,23 @@ export interface FuzzReport {
 
 /** How often all counters are compared, in batches. */
 const COMPARE = 64;
+export type Twins = readonly [Victim, Victim];
+
 /** In memory 0, 0, 0, 77: whoever reads a key or a VNI beyond its packet finds the right one. */
 const RIGHT_KEYS = 0x4d000000;
 const GREETING = 512;
+
+/** Two workers with the same configuration, and different bytes lying around. */
+export function twins(): Twins {
+  const rows = commands();
+  return [new Victim(rows, 0), new Victim(rows, RIGHT_KEYS)];
+}
 
 /** @throws Error that names seed and batch. */
 export function fuzz(seed: number, packets: number, progress: (done: number) => void = () => {}): FuzzReport {
   const random = new Random(seed);
   const source = new Packets(random);
-  const rows = commands();
-  const victims = [new Victim(rows, 0), new Victim(rows, RIGHT_KEYS)] as const;
+  const victims = twins();
   const frame = new Uint8Array(65_536);
   const other = new Uint8Array(65_536);
   let delivered = 0;
@@ -64,7 +71,8 @@ export function fuzz(seed: number, packets: number, progress: (done: number) => 
   return { packets: done, drops: victims[0].drops(), delivered };
 }
 
-function compareFrames([a, b]: readonly [Victim, Victim], frame: Uint8Array, other: Uint8Array): number {
+/** Takes what both have delivered and gives the number of frames. @throws if they differ */
+export function compareFrames([a, b]: Twins, frame: Uint8Array, other: Uint8Array): number {
   let frames = 0;
   for (;;) {
     const length = a.port.takeInto(frame);
@@ -76,7 +84,8 @@ function compareFrames([a, b]: readonly [Victim, Victim], frame: Uint8Array, oth
   }
 }
 
-function compare([a, b]: readonly [Victim, Victim]): void {
+/** @throws if the two have counted or sent something else, or a packet is unaccounted for */
+export function compare([a, b]: Twins): void {
   if (a.drops() !== b.drops()) throw new Error(`drops depend on what lay in the slots: ${a.drops()} / ${b.drops()}`);
   if (a.sent !== b.sent || a.sentPackets !== b.sentPackets)
     throw new Error('what was sent depends on what lay in the slots');

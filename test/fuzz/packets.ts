@@ -7,6 +7,7 @@ import type { EngineCommand, InboundSa, TunnelSettings, TunnelType } from '../..
 import { encapState, encapsulationOf } from '../../dataplane/encap/encap.ts';
 import { makeSpi } from '../../dataplane/steering.ts';
 import { checksumOf, foldSum, sumBytes } from '../../dataplane/wire/checksum.ts';
+import { damage, joined } from './damage.ts';
 import type { Random } from './random.ts';
 
 const TYPES: readonly TunnelType[] = ['gre', 'geneve', 'vxlan', 'stt'];
@@ -116,8 +117,6 @@ export function commands(): EngineCommand[] {
   return result;
 }
 
-const EDGES = [0, 1, 2, 3, 4, 7, 8, 13, 14, 17, 18, 19, 20, 27, 28, 39, 40, 63, 64, 127, 128, 252, 255];
-
 export class Packets {
   private readonly random: Random;
   private readonly scratch = new Uint8Array(16_384);
@@ -136,24 +135,29 @@ export class Packets {
     if (random.once(5000)) return this.outer(protocol, new Uint8Array(10_000), way);
     if (random.once(1000)) return this.outer(17, Uint8Array.of(0x11, 0x94, 0x11, 0x94, 0, 9, 0, 0, 0xff), way);
     let payload = this.tunnelPacket(type, way);
-    if (!random.once(8)) payload = this.damage(payload);
+    if (!random.once(8)) payload = damage(random, payload);
     if (type === 'stt' && !random.once(4)) this.sumTcp(payload, way);
-    let carried = protocol;
-    if (way.esp !== 'none') {
-      carried = 50;
-      if (random.once(20)) payload = this.damage(payload);
-      // Its own key, so that what is inside is authentic, however wrong.
-      payload = this.sealed(payload, protocol, way);
-      if (random.once(3)) payload = this.damage(payload);
-      if (way.esp === 'udp') {
-        carried = 17;
-        const length = payload.length + 8;
-        payload = joined([0x11, 0x94, 0x11, 0x94, length >> 8, length, 0, 0], payload);
-      }
-    }
-    const packet = this.outer(carried, payload, way);
-    if (random.once(10)) return this.damage(packet);
+    if (way.esp !== 'none' && random.once(20)) payload = damage(random, payload);
+    const packet = this.wrap(payload, protocol, way, (sealed) => (random.once(3) ? damage(random, sealed) : sealed));
+    if (random.once(10)) return damage(random, packet);
     return random.once(50) ? packet.subarray(0, random.below(packet.length + 1)) : packet;
+  }
+
+  /** What `carry` takes: a way, a type, and a tunnel packet of that type. */
+  content(): Uint8Array {
+    const { random } = this;
+    const which = random.below(WAYS.length);
+    const type = random.below(TYPES.length);
+    return joined([which, type], this.tunnelPacket(TYPES[type]!, WAYS[which]!));
+  }
+
+  /** The packet that carries a content: checksum of TCP right, and authentic where the way is one of ESP. */
+  carry(content: Uint8Array): Uint8Array {
+    const way = WAYS[(content[0] ?? 0) % WAYS.length]!;
+    const { protocol } = encapsulationOf(TYPES[(content[1] ?? 0) % TYPES.length]!);
+    const payload = content.slice(2);
+    if (protocol === 6) this.sumTcp(payload, way);
+    return this.wrap(payload, protocol, way);
   }
 
   /** Frames that let the switch learn where most others are for, so that few are flooded. */
@@ -165,7 +169,7 @@ export class Packets {
   frame(): Uint8Array {
     const { random } = this;
     const frame = this.innerFrame(random.below(random.once(10) ? 9000 : 1600));
-    return random.once(3) ? this.damage(frame) : frame;
+    return random.once(3) ? damage(random, frame) : frame;
   }
 
   private tunnelPacket(type: TunnelType, way: Way): Uint8Array {
@@ -273,6 +277,15 @@ export class Packets {
     return frame;
   }
 
+  /** In outer headers, and in ESP of its own key where the way is one: so what is inside is authentic, however wrong. */
+  private wrap(payload: Uint8Array, protocol: number, way: Way, spoil = (sealed: Uint8Array) => sealed): Uint8Array {
+    if (way.esp === 'none') return this.outer(protocol, payload, way);
+    const sealed = spoil(this.sealed(payload, protocol, way));
+    if (way.esp === 'raw') return this.outer(50, sealed, way);
+    const length = sealed.length + 8;
+    return this.outer(17, joined([0x11, 0x94, 0x11, 0x94, length >> 8, length, 0, 0], sealed), way);
+  }
+
   private sealed(payload: Uint8Array, protocol: number, way: Way): Uint8Array {
     const { random } = this;
     const last = this.sequences.get(way.spi) ?? 0;
@@ -322,58 +335,4 @@ export class Packets {
     const sum = checksumOf(sumBytes(payload, 0, payload.length, pseudo));
     payload.set([sum >> 8, sum & 255], 16);
   }
-
-  /** One to three of: a bit, a byte, an edge value, a word, bytes taken out or put in, the end cut off, a part again. */
-  private damage(packet: Uint8Array): Uint8Array {
-    const { random } = this;
-    let result = packet.slice();
-    for (let times = 1 + random.below(3); times > 0 && result.length > 0; times--) {
-      // The headers are at the beginning, and the trailers at the end.
-      const at = random.once(4)
-        ? random.below(result.length)
-        : random.once(4)
-          ? result.length - 1 - random.below(Math.min(40, result.length))
-          : random.below(Math.min(60, result.length));
-      switch (random.below(8)) {
-        case 0:
-          result[at]! ^= 1 << random.below(8);
-          break;
-        case 1:
-          result[at] = random.below(256);
-          break;
-        case 2:
-          result[at] = random.pick(EDGES);
-          break;
-        case 3:
-          result.set([random.pick([0, 0xff, random.below(256)]), random.below(256)].slice(0, result.length - at), at);
-          break;
-        case 4:
-          result = result.slice(0, at);
-          break;
-        case 5: {
-          const out = 1 + random.below(8);
-          result = joined(result.subarray(0, at), result.subarray(at + out));
-          break;
-        }
-        case 6: {
-          const more = Uint8Array.from({ length: 1 + random.below(16) }, () => random.below(256));
-          result = joined(result.subarray(0, at), more, result.subarray(at));
-          break;
-        }
-        default:
-          result.copyWithin(at, random.below(result.length), result.length);
-      }
-    }
-    return result;
-  }
-}
-
-function joined(...parts: readonly ArrayLike<number>[]): Uint8Array<ArrayBuffer> {
-  const result = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    result.set(part, at);
-    at += part.length;
-  }
-  return result;
 }

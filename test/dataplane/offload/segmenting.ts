@@ -17,12 +17,19 @@ export interface Opened {
   readonly segments: readonly Uint8Array[];
 }
 
-/** Reads one frame with its vnet header, and cuts it if it is a large one. */
-export function openAndCut(read: Uint8Array): Opened {
-  const arena = new Arena(SIZE, true);
+const large = new Arena(SIZE, true);
+const segmenter = new Segmenter(large.batch, SIZE.frameBytes, native);
+const small = new Arena(SIZE);
+const coalescer = new Coalescer(small.batch, native.checksumBatch);
+const list = new FrameList(small.bytes, ROWS);
+
+/** Reads one frame with its vnet header, and cuts it if it is a large one. `residue`: what lies around it. */
+export function openAndCut(read: Uint8Array, residue = 0xee): Opened {
+  const arena = large;
   const { batch } = arena;
-  const segmenter = new Segmenter(batch, SIZE.frameBytes, native);
   arena.resetLarge();
+  batch.verdict.fill(0);
+  batch.arena.fill(residue, batch.offset[0], batch.offset[0] + read.length + 512);
   batch.arena.set(read, batch.offset[0]);
   batch.length[0] = read.length;
   batch.count = 1;
@@ -47,10 +54,12 @@ export function openAndCut(read: Uint8Array): Opened {
 
 /** Writes frames to a port that takes large ones; gives each as it is written, vnet header first. */
 export function coalesce(frames: readonly Uint8Array[], { joins = true, shared = false } = {}): Uint8Array[] {
-  const arena = new Arena({ ...SIZE, rows: Math.max(ROWS, frames.length), reads: 1 });
+  if (frames.length > ROWS) throw new RangeError(`${frames.length} frames, there is room for ${ROWS}`);
+  const arena = small;
   const { batch } = arena;
-  const coalescer = new Coalescer(batch, native.checksumBatch);
-  const list = new FrameList(batch.arena, batch.capacity);
+  arena.reset();
+  batch.gso.fill(0);
+  list.count = 0;
   frames.forEach((frame, row) => {
     const at = arena.packetStart(row);
     // What was there before must not matter.
