@@ -16,6 +16,7 @@ import {
   type ProtectionOf,
   protectionOfTunnel,
 } from './attach.ts';
+import { bypassLine, bypassOf } from './bypass.ts';
 import type { CompanionPort, DesiredState, TunnelState } from './config/desired-state.ts';
 import { Ids } from './ids.ts';
 import type { Links } from './links.ts';
@@ -56,6 +57,8 @@ export class CompanionAttach implements Attach {
   readonly #routed: RoutedTunnels;
   #flowTunnels = '[]';
   #closesAll = false;
+  /** Lines about tunnels that bypass us. */
+  #bypassed = new Set<string>();
 
   constructor(options: CompanionAttachOptions) {
     this.#options = options;
@@ -101,6 +104,7 @@ export class CompanionAttach implements Attach {
     this.#closesAll = desired.tunnels.some(
       ({ uuid, wantsIpsec, settings }) => wantsIpsec && settings !== undefined && !this.#tunnels.has(uuid),
     );
+    this.#tellBypassed(desired, underlay);
     const policy = this.#flowPolicy(desired, protectionOf);
     for (const port of desired.companions) await this.#setPlace(port, underlay, policy);
     await this.#routed.apply(desired, underlay, protectionOf, markInForce(desired, this.#closesAll));
@@ -190,6 +194,17 @@ export class CompanionAttach implements Attach {
       device: { kind: 'tunnel', egress, uplinkMtu: undefined },
     });
     return undefined;
+  }
+
+  /** Each once, until it is mended. */
+  #tellBypassed(desired: DesiredState, underlay: Underlay): void {
+    const found = new Set<string>();
+    for (const tunnel of desired.tunnels) {
+      const device = bypassOf(tunnel, desired, underlay);
+      if (device !== undefined) found.add(`interface ${tunnel.name}: ${bypassLine(device).join('; ')}`);
+    }
+    for (const line of found) if (!this.#bypassed.has(line)) this.#options.log.warn(line);
+    this.#bypassed = found;
   }
 
   /** What the flows of every bridge with a port of ours are made of. */
