@@ -17,8 +17,8 @@ say() { printf 'build-guest: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
 [ "$(id -u)" = 0 ] || fail "not root: debootstrap and mount need it; run this as root"
-for program in debootstrap mkfs.ext4 busybox apt-get; do
-  command -v "$program" >/dev/null || fail "no $program here: install it with apt-get (packages debootstrap e2fsprogs busybox-static)"
+for program in debootstrap mkfs.ext4 busybox apt-get xz; do
+  command -v "$program" >/dev/null || fail "no $program here: install it with apt-get (packages debootstrap e2fsprogs busybox-static xz-utils)"
 done
 
 # The first Debian archive that apt knows, with its suite: the mirror's name is the machine's business, not this file's.
@@ -75,9 +75,11 @@ image=$(chroot "$root" apt-cache depends linux-image-cloud-amd64 | awk '$1 == "D
 [ -n "$image" ] || fail "no linux-image-cloud-amd64 in the archive of $suite"
 inside sh -c "cd /tmp && apt-get download -qq $image"
 dpkg-deb -x "$root"/tmp/linux-image-*.deb "$work/kernel"
-release=$(basename "$work"/kernel/lib/modules/*)
+# In /lib, and since trixie in /usr/lib.
+modules=$(find "$work/kernel" -maxdepth 4 -path '*/lib/modules/*' -prune)
+release=$(basename "$modules")
 mkdir -p "$root/lib/modules"
-cp -a "$work/kernel/lib/modules/$release" "$root/lib/modules/"
+cp -a "$modules" "$root/lib/modules/"
 inside depmod "$release"
 rm -rf "$root"/tmp/*.deb "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/* "$root/usr/sbin/policy-rc.d"
 install -m 755 "$here/guest-init.sh" "$root/sbin/guest-init"
@@ -87,13 +89,17 @@ say "initramfs and image"
 initramfs=$work/initramfs
 mkdir -p "$initramfs"/{bin,dev,proc,sys,new,modules}
 cp "$(command -v busybox)" "$initramfs/bin/busybox"
-# Modules in the order in which they depend on each other; what is built in has no line here.
+# Modules in the order in which they depend on each other; what is built in has no line here. Trixie's are compressed.
 names=$(chroot "$root" sh -c "for module in virtio_pci virtio_blk ext4; do modprobe -S $release --show-depends \$module; done" |
   awk '$1 == "insmod" && !seen[$2]++ { print $2 }')
 load=
 for path in $names; do
-  cp "$root$path" "$initramfs/modules/"
-  load="$load /modules/$(basename "$path")"
+  module=$(basename "$path" .xz)
+  case $path in
+  *.xz) xz -dc "$root$path" >"$initramfs/modules/$module" ;;
+  *) cp "$root$path" "$initramfs/modules/$module" ;;
+  esac
+  load="$load /modules/$module"
 done
 cat >"$initramfs/init" <<INIT
 #!/bin/busybox sh

@@ -58,11 +58,17 @@ export class MatrixHost {
     await until('the bridge', () => ip(this.host.namespace, 'link', 'show', 'br-ipsec'));
   }
 
-  /** How often child and IKE SAs were rekeyed since the daemon's start. */
+  /** How often ours (child SAs) or either end (IKE SAs) has rekeyed since the daemon's start. */
   async rekeyings(): Promise<{ child: number; ike: number }> {
     const text = await this.espd.appctl('coverage/show');
     const count = (what: string) => Number(new RegExp(`rekeyed: ${what} SAs\\D+(\\d+)`).exec(text)?.[1] ?? 0);
     return { child: count('child'), ike: count('IKE') };
+  }
+
+  /** How often the peer has since: ours logs what it chose of a peer's offer, and its star at the responder's SPI of a new IKE SA. */
+  rekeyingsOfPeer(): { child: number; ike: number } {
+    const count = (pattern: RegExp) => [...this.espd.log().matchAll(pattern)].length;
+    return { child: count(/: child \S+: selected /g), ike: count(/ rekeyed: \S+\[[0-9a-f]+_i [0-9a-f]+_r\*\]/g) };
   }
 
   /** Three pings there and three back, all answered. */

@@ -29,6 +29,8 @@ type Daemon = {
   readonly rekey: (what: 'child' | 'ike', connections: readonly string[]) => string;
   /** Prints one line for each child SA that is up. */
   readonly children: string;
+  /** Begins when a packet of the tunnel meets its trap; the other begins by itself, and what the kernel sends before is in the clear. */
+  readonly begins: 'by a trap' | 'by itself';
   /** What its operator does beyond the tutorial so that it believes a `ca_cert`; '' if that is nothing. */
   readonly trust: (authority: string) => string;
 };
@@ -36,6 +38,8 @@ type Daemon = {
 /** Where strongSwan looks for authorities by itself. */
 const CACERTS = '/etc/ipsec.d/cacerts';
 
+/** As Debian's unit starts it: `uniqueids`, so INITIAL_CONTACT, is read from the file that ovs-monitor-ipsec writes. */
+const PLUTO = 'ipsec pluto --config /etc/ipsec.conf --logfile /var/log/pluto.log';
 const FORGET = 'ip xfrm state flush; ip xfrm policy flush';
 
 const DAEMONS: Readonly<Record<DaemonName, Daemon>> = {
@@ -52,23 +56,26 @@ const DAEMONS: Readonly<Record<DaemonName, Daemon>> = {
         ? `/usr/lib/ipsec/stroke rekey '${connections[0]}[*]'`
         : connections.map((name) => `/usr/lib/ipsec/stroke rekey '${name}{*}'`).join(' && '),
     children: 'ipsec status | grep INSTALLED',
+    begins: 'by a trap',
     // ovs-monitor-ipsec writes `ca ca_auth` without `auto=add`, and strongSwan's starter loads no section that says nothing.
     trust: (authority) => `cp ${authority} ${CACERTS}/ && ipsec rereadcacerts`,
   },
   Libreswan: {
-    prepare: `mkdir -p /run/pluto /var/lib/ipsec/nss && touch /etc/ipsec.conf /etc/ipsec.secrets
+    prepare: `mkdir -p /run/pluto /var/lib/ipsec/nss && touch /etc/ipsec.secrets && printf 'config setup\\n uniqueids=yes\\n' >/etc/ipsec.conf
       mount --bind ${LIBRESWAN}/usr/libexec/ipsec /usr/libexec/ipsec && mount --bind ${LIBRESWAN}/usr/sbin/ipsec /usr/sbin/ipsec
-      { ipsec initnss || ipsec checknss; } && ipsec pluto --logfile /var/log/pluto.log`,
-    monitorArguments: '--ike-daemon=libreswan --no-restart-ike-daemon',
+      { ipsec initnss || ipsec checknss; } && ${PLUTO}`,
+    // Without it the monitor of OVS 3.1 puts certificates where Libreswan 3 had its database.
+    monitorArguments: '--ike-daemon=libreswan --no-restart-ike-daemon --ipsec-d=/var/lib/ipsec/nss',
     version: 'ipsec --version',
     answers: 'ipsec status >/dev/null',
-    restart: `pkill -KILL pluto; while pidof pluto >/dev/null; do sleep 0.1; done; rm -f /run/pluto/*; ${FORGET}; ipsec pluto --logfile /var/log/pluto.log
+    restart: `pkill -KILL pluto; while pidof pluto >/dev/null; do sleep 0.1; done; rm -f /run/pluto/*; ${FORGET}; ${PLUTO}
       until ipsec status >/dev/null 2>&1; do sleep 0.2; done; ovs-appctl -t ovs-monitor-ipsec refresh`,
     rekey: (what, connections) =>
       (what === 'ike' ? connections.slice(0, 1) : connections)
         .map((name) => `ipsec whack --rekey-${what === 'ike' ? 'ike' : 'ipsec'} --name ${name}`)
         .join(' && '),
     children: "ipsec whack --trafficstatus | grep 'type=ESP'",
+    begins: 'by itself',
     trust: () => '',
   },
 };
@@ -127,6 +134,11 @@ export class ReferenceSystem {
     );
     system.#versions = [...words.trim().split('\n'), `Linux ${guest.kernel}`].join(', ');
     return system;
+  }
+
+  /** If a packet has to knock before it begins. */
+  get hasTraps(): boolean {
+    return this.#row.begins === 'by a trap';
   }
 
   get versions(): string {
