@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- [micro|e2e|scale|soak] [OPTIONS]`: the benchmarks. `micro` times stages, AEAD backends and the engine in
- * memory; `e2e` measures tunnels between two namespaces beside their peers; `scale` has 10,000 tunnels; `soak` keeps up a
+ * `npm run bench -- [micro|e2e|scale|tunnels|soak] [OPTIONS]`: the benchmarks. `micro` times stages, AEAD backends and the engine in
+ * memory; `e2e` measures tunnels between two namespaces beside their peers; `scale` has 10,000 tunnels; `tunnels` sets up 1,000 at once; `soak` keeps up a
  * steady load and looks at memory and counters. Without a word `micro` and `e2e` run. OPTIONS go to the one that was named.
  */
 import { spawnSync } from 'node:child_process';
@@ -10,6 +10,7 @@ const SUITES = {
   micro: './micro/main.js',
   e2e: './e2e/main.js',
   scale: './scale/main.js',
+  tunnels: './tunnels/main.js',
   soak: './soak/main.js',
 } as const;
 type Suite = keyof typeof SUITES;

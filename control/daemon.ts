@@ -12,7 +12,7 @@ import { loadNative, type Native } from '../native-shims/index.ts';
 import type { CommandLine } from './command-line.ts';
 import { daemonCommands } from './commands.ts';
 import { startComputePool } from './compute-pool.ts';
-import { COLUMNS, desiredState } from './config/config.ts';
+import { COLUMNS, desiredStateSteps } from './config/config.ts';
 import { credentialPaths } from './config/trust.ts';
 import { Core } from './core.ts';
 import { type CredentialPaths, CredentialStore } from './credentials/credentials.ts';
@@ -24,6 +24,7 @@ import type { IkeRunner } from './ike-runner.ts';
 import { InterfaceStatus, KEYING_LOCK } from './interface-status.ts';
 import { systemLinks } from './links.ts';
 import { isCompanion } from './mark-policy.ts';
+import { MainThreadMonitor } from './metrics/main-thread.ts';
 import { modelOf, type StatusModel, statusLine } from './model/model.ts';
 import { type Database, numberOf } from './ovsdb/database.ts';
 import { openDatabase } from './ovsdb/open.ts';
@@ -33,6 +34,7 @@ import { Pidfile } from './pidfile.ts';
 import { excessCapabilities } from './privileges.ts';
 import { systemRouting } from './route/kernel-routing.ts';
 import { ServiceManager } from './service-manager.ts';
+import { inSlices } from './slices.ts';
 import type { StatusSources } from './status.ts';
 import { LOOPBACK, readUnderlay, remotesOf } from './underlay.ts';
 import { CommandError } from './unixctl/command.ts';
@@ -65,6 +67,7 @@ export class Daemon {
   readonly #servers: readonly ReadOnlyServer[];
   readonly #manager: ServiceManager;
   readonly #startedAtMs = Date.now();
+  readonly #mainThread = new MainThreadMonitor();
   readonly #pidfile: Pidfile | undefined;
   readonly #statistics: NodeJS.Timeout;
   readonly #interfaceStatus: InterfaceStatus;
@@ -164,6 +167,7 @@ export class Daemon {
       status: () => statusLine(this.model()),
       warn: (message) => vlog.logger('main').warn(message),
     });
+    this.#mainThread.start();
     this.#statistics = setInterval(() => void this.#writeStatistics(), STATISTICS_MS);
   }
 
@@ -237,13 +241,15 @@ export class Daemon {
     const paths = credentialPaths(replica);
     await this.#credentials.read(paths);
     this.#watchCredentials(paths);
-    const desired = desiredState(replica, {
+    const steps = desiredStateSteps(replica, {
       credentials: this.#credentials,
       defaultLocalAddress: (remote) => underlay.routeTo(remote)?.source,
       isOwnAddress: (address) => underlay.routeTo(address)?.device === LOOPBACK,
       parseProposals: (protocol, text) => (protocol === 'ike' ? parseIkeProposal(text) : parseEspProposal(text)),
       previous: this.#core.reconciler.desired,
     });
+    const desired = await inSlices(steps);
+    if (this.#stopping) return;
     if (!this.#database.holdsLock(KEYING_LOCK)) return;
     this.#setLock(!isCompanion(desired));
     if (this.#wantsLock && !this.#database.holdsLock(DATAPATH_LOCK)) return;
@@ -294,7 +300,7 @@ export class Daemon {
     const core = this.#core;
     return modelOf({
       ...{ status: core.status(), engine: core.engine, ikeCounters: core.ike.counters(), news: core.news.lines() },
-      ...{ startedAtMs: this.#startedAtMs, nowMs: Date.now() },
+      ...{ startedAtMs: this.#startedAtMs, nowMs: Date.now(), mainThread: this.#mainThread.delays() },
     });
   }
 
@@ -335,6 +341,7 @@ export class Daemon {
     this.#vlog.logger('main').info(`ending (${why})`);
     this.#manager.stopping();
     clearInterval(this.#statistics);
+    this.#mainThread.stop();
     this.#credentialWatcher.close();
     await this.#interfaceStatus.stop(!handOver);
     if (handOver) await this.#core.handOver();

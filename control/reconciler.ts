@@ -17,6 +17,7 @@ import type { Inheritance } from './hand-over/inheritance.ts';
 import type { IkeRunner } from './ike-runner.ts';
 import { DROP_ALL, markInForce } from './mark-policy.ts';
 import type { Protections, WantedProtection } from './protections.ts';
+import { inOneGo, inSlices } from './slices.ts';
 import type { Underlay } from './underlay.ts';
 import type { Logger } from './vlog.ts';
 
@@ -33,6 +34,8 @@ export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #versions = new Map<string, number>();
   readonly #fingerprints = new Map<string, string>();
+  /** How often the connections were taken away by `standBy`. */
+  #standBys = 0;
   #desired: DesiredState | undefined;
   #plans: readonly ConnectionPlan[] = [];
   /** Plans by the name of their IKE connection, and by the keys of the SPD rows that their children serve. */
@@ -71,8 +74,9 @@ export class Reconciler {
     const { protections } = this.#options;
     const tunnelsChange = this.#desired !== undefined && tunnelsText(this.#desired) !== tunnelsText(desired);
     this.#desired = desired;
+    const standBys = this.#standBys;
     this.#tellIssues(desired);
-    this.#countVersions(desired);
+    await inSlices(this.#versionSteps(desired));
     // A new rule with old marks, or the other way round, may let pass what neither configuration does.
     const drop = markInForce(desired, attach.closesAll());
     await this.#setMark(tunnelsChange && this.#marksDiffer(drop) ? DROP_ALL : drop);
@@ -82,13 +86,16 @@ export class Reconciler {
     const close = () => this.#setMark(DROP_ALL);
     await attach.apply(desired, underlay, (key) => protections.get(key)?.id, ofportOf, close);
     await this.#setMark(markInForce(desired, attach.closesAll()));
-    this.#setConnections(this.#keepPlans(planConnections(desired.connections)));
+    // Another daemon may have taken the keying over meanwhile: what is protected stays closed, and IKE has nothing.
+    if (this.#standBys === standBys)
+      await inSlices(this.#connectionSteps(this.#keepPlans(planConnections(desired.connections))));
     await this.#run(commands.filter((command) => command.op === 'remove-protection'));
   }
 
   /** Takes every connection from IKE, as if there were none; ports and protections stay as they are. */
   standBy(): void {
-    this.#setConnections([]);
+    this.#standBys += 1;
+    inOneGo(this.#connectionSteps([]));
   }
 
   /** The role of a child of an IKE connection, for the installation of its SAs. */
@@ -138,7 +145,7 @@ export class Reconciler {
   }
 
   /** The IKE engine compares: a connection that did not change keeps its SAs. */
-  #setConnections(plans: readonly ConnectionPlan[]): void {
+  *#connectionSteps(plans: readonly ConnectionPlan[]): Generator<undefined, void> {
     const former = this.#plans;
     this.#plans = plans;
     this.#byConnection = new Map(plans.map((plan) => [plan.connection.name, plan]));
@@ -146,11 +153,15 @@ export class Reconciler {
     for (const plan of former) {
       if (!this.#byConnection.has(plan.connection.name))
         this.#options.ike.command({ command: 'remove-connection', name: plan.connection.name });
+      yield;
     }
     const { inheritance } = this.#options;
     for (const plan of plans) {
       const inherited = inheritance?.claim(plan) ?? [];
       this.#options.ike.command({ command: 'set-connection', connection: plan.connection, inherited });
+      yield;
+      // Another daemon keys them now: `standBy` took all connections away meanwhile.
+      if (this.#plans !== plans) return;
     }
     inheritance?.settle();
   }
@@ -163,7 +174,7 @@ export class Reconciler {
   }
 
   /** Also tells the log what ovs-monitor-ipsec tells, in its words, because scripts wait for them. */
-  #countVersions(desired: DesiredState): void {
+  *#versionSteps(desired: DesiredState): Generator<undefined, void> {
     const { log } = this.#options;
     const wanting = new Map(
       desired.tunnels.filter((tunnel) => tunnel.wantsIpsec).map((tunnel) => [tunnel.name, tunnel]),
@@ -174,6 +185,7 @@ export class Reconciler {
       this.#fingerprints.delete(name);
     }
     for (const [name, tunnel] of wanting) {
+      yield;
       const fingerprint = fingerprintOf(tunnel);
       if (this.#fingerprints.get(name) === fingerprint) continue;
       const version = (this.#versions.get(name) ?? 0) + 1;

@@ -53,7 +53,8 @@ export function processesIn(namespaces: readonly string[]): number[] {
   );
 }
 
-function processSeconds(pids: readonly number[]): number {
+/** CPU seconds that these processes have used so far. */
+export function processSeconds(pids: readonly number[]): number {
   return pids.reduce((sum, pid) => {
     try {
       return sum + parsePidStat(readFileSync(`/proc/${pid}/stat`, 'utf8'));

@@ -6,6 +6,7 @@
  */
 import type { Credentials } from '../credentials/credentials.ts';
 import { mapOf, numberOf, type Replica, type Row } from '../ovsdb/database.ts';
+import { inOneGo } from '../slices.ts';
 import { readBridges } from './bridges.ts';
 import { joinTunnels } from './connections.ts';
 import type { DesiredState, GlobalSettings, MarkPolicy } from './desired-state.ts';
@@ -33,6 +34,14 @@ export interface ConfigSurroundings {
 }
 
 export function desiredState(replica: Replica, surroundings: ConfigSurroundings): DesiredState {
+  return inOneGo(desiredStateSteps(replica, surroundings));
+}
+
+/** The same, tunnel by tunnel: thousands take a second. The rows are those of the first step, all along. */
+export function* desiredStateSteps(
+  replica: Replica,
+  surroundings: ConfigSurroundings,
+): Generator<undefined, DesiredState> {
   const [rootUuid, root] = [...(replica.get('Open_vSwitch') ?? [])][0] ?? [undefined, undefined];
   const issues: Issue[] = [];
   const reader = new OptionReader(
@@ -45,9 +54,12 @@ export function desiredState(replica: Replica, surroundings: ConfigSurroundings)
   if (markPolicy.error !== undefined) issues.push(markPolicy.error);
 
   const read = readBridges(replica, root);
-  const drafts = read.tunnelRows.map(({ type, row, place }) =>
-    draftTunnel(type, row, place, { ...surroundings, global, host, isBeside: read.companions.length > 0 }),
-  );
+  const around = { ...surroundings, global, host, isBeside: read.companions.length > 0 };
+  const drafts: ReturnType<typeof draftTunnel>[] = [];
+  for (const { type, row, place } of read.tunnelRows) {
+    drafts.push(draftTunnel(type, row, place, around));
+    yield;
+  }
   const joined = joinTunnels(drafts, surroundings.previous);
   return {
     rootUuid,

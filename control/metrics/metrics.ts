@@ -172,6 +172,17 @@ export const METRICS: readonly MetricRow[] = [
     samples: ({ ikeCounters }) => Object.entries(ikeCounters).map(([event, count]) => [[event], count]),
   },
   {
+    name: 'ovs_espd_main_thread_delay_seconds',
+    type: 'gauge',
+    help: 'How long events (OVSDB, IKE, control socket) had to wait for the main thread since the start: median, 0.99 quantile, and 1 for the longest.',
+    labels: ['quantile'],
+    samples: ({ mainThread }) => [
+      [['0.5'], mainThread.median / 1000],
+      [['0.99'], mainThread.p99 / 1000],
+      [['1'], mainThread.longest / 1000],
+    ],
+  },
+  {
     name: 'process_start_time_seconds',
     type: 'gauge',
     help: 'When the daemon started, in seconds since 1970.',

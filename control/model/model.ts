@@ -5,6 +5,7 @@
  */
 import type { DropName, Engine, WORKER_COUNTERS } from '../../dataplane/index.ts';
 import type { TunnelState } from '../config/desired-state.ts';
+import type { MainThreadDelays } from '../metrics/main-thread.ts';
 import { childViews, type IndexedStatus, indexStatus, type StatusSources, tunnelView } from '../status.ts';
 import type { ChildView, TunnelView } from '../tunnels-show.ts';
 import { PROGRAM, VERSION } from '../version.ts';
@@ -41,6 +42,8 @@ export interface StatusModel {
   readonly drops: Readonly<Partial<Record<DropName, readonly number[]>>>;
   readonly workers: readonly Readonly<Record<(typeof WORKER_COUNTERS)[number], number>>[];
   readonly ikeCounters: Readonly<Record<string, number>>;
+  /** How long its events had to wait for the main thread, ms, since the start. */
+  readonly mainThread: MainThreadDelays;
   /** IKE SAs by state, in lower case. */
   readonly ikeSas: Readonly<Record<string, number>>;
   /** What IKE has said of late, the newest last. */
@@ -53,11 +56,20 @@ export interface ModelSources {
   readonly engine: Engine;
   readonly ikeCounters: Readonly<Record<string, number>>;
   readonly news: readonly NewsLine[];
+  readonly mainThread: MainThreadDelays;
   readonly startedAtMs: number;
   readonly nowMs: number;
 }
 
-export function modelOf({ status, engine, ikeCounters, news, startedAtMs, nowMs }: ModelSources): StatusModel {
+export function modelOf({
+  status,
+  engine,
+  ikeCounters,
+  news,
+  mainThread,
+  startedAtMs,
+  nowMs,
+}: ModelSources): StatusModel {
   const counters = engine.counters();
   const index = status === undefined ? undefined : indexStatus(status);
   const ikeSas: Record<string, number> = {};
@@ -70,7 +82,7 @@ export function modelOf({ status, engine, ikeCounters, news, startedAtMs, nowMs 
     skbMark: status?.desired.global.skbMark,
     drops: Object.fromEntries(counters.drops()),
     workers: counters.workers(),
-    ...{ ikeCounters, ikeSas, news },
+    ...{ ikeCounters, ikeSas, news, mainThread },
   };
 }
 

@@ -50,3 +50,48 @@ it('keeps the mark rule closed while the attach says that a tunnel is missing, u
   await apply();
   expect(told.splice(0)).toEqual(['attach', 'open']);
 });
+
+/** A reconciler of two tunnels, and what it tells IKE. */
+function withIke(attach: () => Promise<void>, told: (command: string) => void) {
+  const reconciler = new Reconciler({
+    engine: { apply: async () => {} },
+    protections: new Protections(join(directory, 'protected')),
+    ike: { command: ({ command }: { command: string }) => told(command) },
+    log: { info: () => {}, warn: () => {} },
+  } as never);
+  const desired = stateOf(
+    ['10.0.0.2', '10.0.0.3'].map((remote) => ({ name: `to ${remote}`, options: { remote_ip: remote, psk: 'x' } })),
+  );
+  const place = { apply: attach, closesAll: () => false } as unknown as Attach;
+  return { reconciler, apply: () => reconciler.apply(desired, {} as never, place, () => undefined) };
+}
+
+it('gives IKE no connection when it was told to stand by while it carried out a configuration', async () => {
+  const told: string[] = [];
+  const { reconciler, apply } = withIke(
+    async () => reconciler.standBy(),
+    (command) => told.push(command),
+  );
+  await apply();
+  expect(told).toEqual([]);
+  expect(reconciler.plans).toEqual([]);
+});
+
+it('lets events have their turn between connections, and stops there when one of them is to stand by', async () => {
+  const told: string[] = [];
+  const { reconciler, apply } = withIke(
+    async () => {},
+    (command) => {
+      told.push(command);
+      if (told.length > 1) return;
+      setImmediate(() => reconciler.standBy());
+      // Longer than a slice.
+      const until = performance.now() + 30;
+      while (performance.now() < until);
+    },
+  );
+  await apply();
+  expect(told[0]).toBe('set-connection');
+  expect(told.slice(1)).toEqual(['remove-connection', 'remove-connection']);
+  expect(reconciler.plans).toEqual([]);
+});

@@ -13,6 +13,7 @@ export function sampleModel(change: Partial<StatusModel> = {}): StatusModel {
   };
   return {
     ...{ program: 'ovs-espd', version: '1.2.3', startedAtMs: 1_000_000, nowMs: 1_060_000, isConfigured: true },
+    mainThread: { median: 0.5, p99: 4, longest: 40 },
     tunnels: [
       {
         ...{ name: 'tun', version: 1, state: 'CONFIGURED', reason: undefined, type: 'geneve', bridge: 'br-ipsec' },
