@@ -27,6 +27,11 @@ export const DROP_REASONS = [
   { name: 'vlan-in', sentence: 'The frame was in a VLAN that its port does not carry.' },
   { name: 'same-port', sentence: 'The destination was learned on the port that the frame came from.' },
   { name: 'no-output', sentence: 'The bridge had no other port to send the frame to.' },
+  {
+    name: 'flood-limit',
+    sentence:
+      'A frame to be flooded on a bridge of more than 64 ports, when the worker had made 200,000 copies a second already.',
+  },
   { name: 'no-free-slot', sentence: 'A flooded frame had more outputs than there were free packet slots.' },
   { name: 'port-refused', sentence: 'A TAP or device refused the frame, for instance because its link is down.' },
   { name: 'port-queue-full', sentence: 'A TAP or device could not take more frames.' },

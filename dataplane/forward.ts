@@ -5,7 +5,7 @@
  * Ports only read a frame, so any number of them share the bytes it was read into. A tunnel changes them, so each further
  * tunnel of a flooded frame gets a copy in the rows behind the batch; and so does a port where the frame has another VLAN
  * tag, and the segments of a large frame for each tunnel, and for a port that takes no large ones. When those rows are used up they are sent and used again: a flood
- * reaches every port of a bridge however many there are, and a large frame may have any number of segments.
+ * reaches every port of a bridge however many there are (how often is switch/flood-budget.ts), and a large frame may have any number of segments.
  */
 
 import { GONE } from './batch.ts';
@@ -21,6 +21,7 @@ import { outerTag, VLAN_TAG_LENGTH } from './wire/ethernet.ts';
 import type { LocalPort, WorkerState } from './worker-state.ts';
 
 const NO_OUTPUT = DROP['no-output'];
+const FLOOD_LIMIT = DROP['flood-limit'];
 const PORT_REFUSED = DROP['port-refused'];
 const PORT_QUEUE_FULL = DROP['port-queue-full'];
 const PORT_TOO_BIG = DROP['port-too-big'];
@@ -68,6 +69,10 @@ export function writeGiven(state: WorkerState): void {
 function flood(state: WorkerState, row: number, received: number): void {
   const { batch, bridgePorts, vlans } = state;
   const ports = bridgePorts.ports(batch.bridge[row]);
+  if (!state.floodBudget.admits(ports.length, state.now)) {
+    batch.verdict[row] = FLOOD_LIMIT;
+    return;
+  }
   const ingress = batch.port[row];
   const vlan = batch.vlan[row];
   const isLarge = batch.gso[row] > 0;

@@ -30,6 +30,7 @@ import { fdbSize, type SharedState, saMemorySize } from './shared-state.ts';
 import { SttReassembly } from './stt/reassembly.ts';
 import { BridgePorts } from './switch/bridge-ports.ts';
 import { Fdb } from './switch/fdb.ts';
+import { FloodBudget } from './switch/flood-budget.ts';
 import { Vlans } from './switch/vlans.ts';
 import { AnswerLimit } from './too-big.ts';
 import { TunnelTable } from './tunnel-table.ts';
@@ -110,6 +111,7 @@ export class WorkerState implements WorkerContext {
   readonly fdb: Fdb;
   readonly bridgePorts: BridgePorts;
   readonly vlans: Vlans;
+  readonly floodBudget = new FloodBudget();
   readonly aead: Aead;
   readonly pairs = new AddressPairs();
   readonly inboundSas: InboundSas;

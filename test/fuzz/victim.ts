@@ -15,7 +15,7 @@ import { fdbSize, makeSharedState, saMemorySize } from '../../dataplane/shared-s
 import { Fdb } from '../../dataplane/switch/fdb.ts';
 import { loadNative } from '../../native-shims/index.ts';
 
-const LIMITS = { ports: 64, bridges: 2, protections: 16, saSlots: 64, fdbCells: 4096 };
+export const LIMITS = { ports: 64, bridges: 2, protections: 16, saSlots: 64, fdbCells: 4096 };
 const MEMORY_FD = 1000;
 /** Bytes of each slot that are set anew before a batch: what packets here reach. */
 const RESIDUE = 2560;
@@ -38,19 +38,19 @@ export class Victim {
   private readonly tunnels: readonly number[];
 
   /** `residue`: the 32-bit word that unused bytes are full of. */
-  constructor(commands: readonly EngineCommand[], residue: number) {
+  constructor(commands: readonly EngineCommand[], residue: number, limits = LIMITS) {
     this.residue = residue;
     const native = loadNative();
     const shared = makeSharedState({
       workers: 1,
-      limits: LIMITS,
+      limits,
       arena: DEFAULT_ARENA,
       aead: 'native',
       offloads: allOffloads(false),
     });
-    const sas = new SaMemory(saMemorySize(1, LIMITS), shared.sas);
-    const fdb = new Fdb(fdbSize(LIMITS), shared.fdb);
-    this.reader = new CounterReader(shared.counters, 1, LIMITS, sas);
+    const sas = new SaMemory(saMemorySize(1, limits), shared.sas);
+    const fdb = new Fdb(fdbSize(limits), shared.fdb);
+    this.reader = new CounterReader(shared.counters, 1, limits, sas);
     this.pipeline = new Pipeline({
       native,
       shared,

@@ -3,9 +3,16 @@
  * each row went to the TAP: what a dropped one would do if it were forgotten that it is dropped.
  */
 import { describe, expect, it } from 'vitest';
+import type { EngineCommand } from '../../../dataplane/commands.ts';
 import type { DropName } from '../../../dataplane/drops.ts';
+import {
+  FLOOD_BURST,
+  FLOOD_COPIES_PER_MS,
+  FloodBudget,
+  FREE_FLOOD_PORTS,
+} from '../../../dataplane/switch/flood-budget.ts';
 import { commands } from '../../fuzz/packets.ts';
-import { BATCH, Victim } from '../../fuzz/victim.ts';
+import { BATCH, LIMITS, Victim } from '../../fuzz/victim.ts';
 
 const HOST = [2, 0, 0, 0, 0, 1];
 const FAR = [2, 0, 0, 0, 1, 1];
@@ -71,5 +78,54 @@ describe('a flood in the same batch', () => {
     expect(sent.filter((packet) => packet.includes(addresses))).toEqual([
       expect.stringMatching(new RegExp(`${addresses}8100000588b5`)),
     ]);
+  });
+});
+
+describe('a bridge of many tunnels', () => {
+  const TUNNELS = 1000;
+  const FLOODS = 100;
+  const ports = TUNNELS + 1;
+
+  /** The tunnels differ in their key only, from 1 on; the TAP is port 0. */
+  function manyTunnels(): Victim {
+    const rows = commands();
+    const local = rows.filter(({ op }) => op !== 'set-tunnel-port' && op !== 'set-path-mtu');
+    const first = rows.find((row) => row.op === 'set-tunnel-port')!;
+    const tunnels = Array.from({ length: TUNNELS }, (_, index): EngineCommand => {
+      const key = { kind: 'fixed', key: index + 1 } as const;
+      const tunnel = { ...first.tunnel, inKey: key, outKey: key };
+      return { ...first, port: index + 1, name: `t${index}`, tunnel };
+    });
+    return new Victim([...local, ...tunnels], 0, { ...LIMITS, ports: 2048 });
+  }
+
+  it('is flooded up to the limit, frames whole, and the rest is counted; frames to one of them still pass', () => {
+    const victim = manyTunnels();
+    victim.incoming.push(plaintext(CLEAR, frame(HOST, FAR), 5));
+    victim.run();
+    victim.now += 1000;
+    const before = victim.sentPackets;
+    for (let i = 0; i < FLOODS; i++) victim.port.put(frame(EVERYBODY, HOST));
+    victim.port.put(frame(FAR, HOST));
+    victim.run();
+    const flooded = Math.floor(FLOOD_BURST / ports) + 1;
+    expect(victim.sentPackets - before).toBe(flooded * TUNNELS + 1);
+    expect(droppedFor(victim, 'flood-limit')).toBe(FLOODS - flooded);
+
+    // A second later there is room again.
+    victim.now += 1000;
+    victim.port.put(frame(EVERYBODY, HOST));
+    victim.run();
+    expect(victim.sentPackets - before).toBe((flooded + 1) * TUNNELS + 1);
+  });
+
+  it('takes no more of the worker than the rate, however long the flood; a bridge of few ports is never limited', () => {
+    const budget = new FloodBudget();
+    let copies = 0;
+    for (let now = 0; now < 10_000; now++)
+      for (let i = 0; i < 10; i++) if (budget.admits(10_000, now)) copies += 10_000;
+    expect(copies).toBeLessThanOrEqual(FLOOD_BURST + 10_000 * FLOOD_COPIES_PER_MS + 10_000);
+    expect(copies).toBeGreaterThan(9_000 * FLOOD_COPIES_PER_MS);
+    for (let i = 0; i < 10_000; i++) expect(budget.admits(FREE_FLOOD_PORTS, 10_000)).toBe(true);
   });
 });
