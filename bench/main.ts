@@ -1,7 +1,8 @@
 /**
- * `npm run bench -- [micro|e2e|scale|tunnels|soak] [OPTIONS]`: the benchmarks. `micro` times stages, AEAD backends and the engine in
- * memory; `e2e` measures tunnels between two namespaces beside their peers; `scale` has 10,000 tunnels; `tunnels` sets up 1,000 at once; `soak` keeps up a
- * steady load and looks at memory and counters. Without a word `micro` and `e2e` run. OPTIONS go to the one that was named.
+ * `npm run bench -- [micro|e2e|scale|tunnels|soak|first-packet] [OPTIONS]`: the benchmarks. `micro` times stages, AEAD backends and the
+ * engine in memory; `e2e` measures tunnels between two namespaces beside their peers; `scale` has 10,000 tunnels; `tunnels` sets up 1,000
+ * at once; `soak` keeps up a steady load and looks at memory and counters; `first-packet` times a tunnel from add-port on. Without a word
+ * `micro` and `e2e` run. OPTIONS go to the one that was named.
  */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -12,6 +13,7 @@ const SUITES = {
   scale: './scale/main.js',
   tunnels: './tunnels/main.js',
   soak: './soak/main.js',
+  'first-packet': './first-packet/main.js',
 } as const;
 type Suite = keyof typeof SUITES;
 
