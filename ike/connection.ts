@@ -12,7 +12,15 @@ import { ChildSlots } from './child-slots.ts';
 import type { EngineContext } from './context.ts';
 import { identityText, localIdentity, remoteIdentity } from './identity.ts';
 import { backOffMs, type LifeSpan } from './lifetimes.ts';
-import { crossed, finishRetiring, REDUNDANT_MS, reinstate, retire, retireOneOf } from './retirement.ts';
+import {
+  crossed,
+  finishRetiring,
+  inheritRetirement,
+  REDUNDANT_MS,
+  reinstate,
+  retire,
+  retireOneOf,
+} from './retirement.ts';
 import type { Child } from './sa/child-sa.ts';
 import type { IkeSa } from './sa/ike-sa.ts';
 import type { EndKind } from './sa/ike-sa-parts.ts';
@@ -324,6 +332,7 @@ export class ConnectionState {
     context.count('rekeyed: IKE SAs');
     context.log('info', this.name, `IKE_SA ${old.label} rekeyed: ${sa.label}`);
     context.emit({ action: 'ike-up', connection: this.name, sa: summaryOf(sa, this.config) });
+    inheritRetirement(this, sa, old);
   }
 
   /** Deletes an IKE SA at the peer; its children go at once. */

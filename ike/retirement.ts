@@ -83,6 +83,17 @@ export function reauthenticate(connection: Retiring, sa: IkeSa): void {
   connection.reconcile();
 }
 
+/** An IKE SA on its way out was rekeyed all the same, by a peer that did not know: the new one goes in its place. */
+export function inheritRetirement(connection: Retiring, sa: IkeSa, old: IkeSa): void {
+  if (old.retiring === undefined) return;
+  const nowMs = connection.context.nowMs();
+  const lifeMs = sa.expiresAtMs === undefined ? REDUNDANT_MS : sa.expiresAtMs - nowMs;
+  sa.outdated = old.outdated;
+  if (sa.outdated) retire(connection, sa, old.retiring, OUTDATED_MS);
+  else retire(connection, sa, old.retiring, old.retiring === 'ours' ? lifeMs : REDUNDANT_MS);
+  connection.reconcile();
+}
+
 /** The configuration of the child has changed. */
 export function outdateChild(connection: Retiring, child: Child): void {
   const { context } = connection;

@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest';
+import { parseIkeProposal } from '../../../ike/index.ts';
 import { notify } from '../../../ike/sa/notify.ts';
 import { NOTIFY } from '../../../ike/wire/names.ts';
+import { A, B, udpChildren } from '../simulation/tunnels.ts';
 import { TEST_SETTINGS } from '../simulation/world.ts';
-import { connect, connectedPair, conversation, faultsOf, makePair, type Pair } from './pair.ts';
+import { connect, connectedPair, conversation, faultsOf, headerOf, makePair, type Pair } from './pair.ts';
 import { tamper } from './tamper.ts';
 
 const SHORT = {
@@ -52,6 +54,36 @@ describe('reauthentication', () => {
         `seed ${seed}: ${faultsOf(pair)}`,
       ).toBe(true);
     }
+  });
+
+  it('lets the old IKE SA go also when the peer has rekeyed it meanwhile', () => {
+    const ikeProposals = parseIkeProposal('aes256gcm16-prfsha256-x25519-ke1_mlkem512');
+    const lives = (ikeSeconds: number) => ({ ...SHORT, ikeSeconds, fuzzPercent: 0 });
+    const ofA = { ikeProposals, children: udpChildren(A, B, 'initiate'), lifetimes: lives(10_000) };
+    const ofB = { ikeProposals, children: udpChildren(B, A, 'wait'), lifetimes: lives(1000) };
+    const pair = connectedPair({}, ofA, ofB);
+    const { world, a, b } = pair;
+    // The peer's rekeying stops before its last exchange, and the reauthentication before its second child.
+    const held = new Set(['IKE_FOLLOWUP_KE']);
+    let isHeld = false;
+    world.pass = (sent) => {
+      const { exchange } = headerOf(sent);
+      const stops = typeof exchange === 'string' && held.has(exchange);
+      isHeld ||= stops;
+      return !stops;
+    };
+    expect(world.run(1_000_000, () => isHeld)).toBe(true);
+    held.add('CREATE_CHILD_SA');
+    a.command({ command: 'reauthenticate', connection: a.engine.status()[0].connection });
+    expect(world.run(1000, () => a.upIkeSas() === 2 && b.upIkeSas() === 2)).toBe(true);
+    held.delete('IKE_FOLLOWUP_KE');
+    expect(world.run(10_000, () => a.engine.counters()['rekeyed: IKE SAs'] === 1)).toBe(true);
+    held.clear();
+    const names = ofA.children.map(({ name }) => name);
+    expect(
+      world.run(60_000, () => faultsOf(pair, names).length === 0),
+      faultsOf(pair, names).join(),
+    ).toBe(true);
   });
 
   it('comes by command', () => {
