@@ -1,0 +1,49 @@
+/** Several uplinks of one ovs-vswitchd: each has its own mark, which ipsec_skb_mark is compared with. */
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { startCapture } from '../rig/capture.ts';
+import { startCompanion } from '../rig/companion.ts';
+import { createLan, createNamespace, createVeth, ip } from '../rig/namespace.ts';
+import { createRig, type Rig } from '../rig/rig.ts';
+import { ping } from '../rig/traffic.ts';
+import { obstacle, PSK } from './two-hosts.ts';
+
+const reason = obstacle('ovs-vswitchd', 'ovs-vsctl', 'ovs-ofctl', 'tcpdump', 'ping');
+
+describe.skipIf(reason !== '')(`uplinks of ovs-vswitchd${reason}`, { timeout: 90_000 }, () => {
+  let rig: Rig;
+  beforeEach(() => {
+    rig = createRig();
+  });
+  afterEach(() => rig.close());
+
+  it('have each their own mark: by which uplink OpenFlow sends a packet decides whether it may leave in the clear', async () => {
+    const lan = await createLan(rig);
+    const a = await startCompanion(rig, lan.a, { attach: 'uplink', number: 1 });
+    const { namespace } = a.host;
+    const elsewhere = await createNamespace(rig, 'elsewhere');
+    await createVeth({ namespace, device: 'eth1' }, { namespace: elsewhere, device: 'eth1' });
+    const ids = 'external_ids:espd=uplink external_ids:espd-nic=eth1 external_ids:espd-mark=1';
+    await a.ovsdb.vsctl(`--timeout=10 add-port br-phy up1 -- set interface up1 ${ids}`);
+    await a.ovsdb.vsctl('set Open_vSwitch . other_config:ipsec_skb_mark=1/1');
+    await a.addTunnel('tun', 'geneve', { local_ip: a.physical, remote_ip: '10.1.0.2', psk: PSK });
+    await a.espd.waitForTunnel('tun', /SKB mark: +1\/1/);
+    const neighbour = /ether (\S+)/.exec((await ip(lan.b.namespace, 'link', 'show', lan.b.device)).stdout)?.[1] ?? '';
+    await a.ovsdb.appctl('ovs-vswitchd', 'tnl/neigh/set', 'br-phy', '10.1.0.2', neighbour);
+    await ip(namespace, 'neighbour', 'replace', '192.0.0.2', 'lladdr', '02:00:00:00:00:99', 'dev', 'br-int');
+    const captures = await Promise.all(['eth0', 'eth1'].map((device) => startCapture(rig, { namespace, device })));
+    const sendBy = (port: string) => a.ofctl('add-flow', `priority=100,udp,tp_dst=6081,actions=output:${port}`);
+    const waitFor = (what: string, seen: () => boolean | Promise<boolean>) =>
+      a.espd.running.waitUntil(what, async () => {
+        await ping(namespace, '192.0.0.2', { count: 1, wait: 0.3 });
+        return seen();
+      });
+
+    await sendBy('up1');
+    await waitFor('a drop at up1', async () => /policy-mark +[1-9]/.test(await a.espd.appctl('coverage/show')));
+    expect(captures[1]!.counts().geneve ?? 0).toBe(0);
+    const before = captures[0]!.counts().geneve ?? 0;
+    await sendBy('up0');
+    await waitFor('plaintext at up0', () => (captures[0]!.counts().geneve ?? 0) > before);
+    expect(captures[1]!.counts().geneve ?? 0).toBe(0);
+  });
+});
