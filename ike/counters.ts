@@ -50,7 +50,7 @@ export const COUNTER_MEANINGS = {
   'established: child SAs': 'child SAs that were installed, rekeyed ones included',
   'rekeyed: IKE SAs': 'IKE SAs replaced by a rekeying',
   'reauthenticated: IKE SAs': 'IKE SAs for whose replacement a new authentication was begun',
-  'rekeyed: child SAs': 'child SAs replaced by a rekeying',
+  'rekeyed: child SAs': 'child SAs replaced by a rekeying that this end began',
   'collisions: child rekeying': 'both ends rekeyed one child SA at once',
   'collisions: IKE rekeying': 'both ends rekeyed one IKE SA at once',
   'collisions: child creation': 'both ends set up the same child at once',
