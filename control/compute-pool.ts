@@ -1,7 +1,8 @@
 /**
  * Where the dear steps of key exchanges are done (IkeAction `compute`): a piscina pool beside the packet workers, so that the
- * main thread stays responsive. Its threads are started when there is work and end when there has been none for a while; how
- * much may wait in it is the engine's setting. A step that a thread fails to do is given back undone.
+ * main thread stays responsive. One thread always waits, as starting it takes longer than a handshake; others are started when
+ * there is work for them and end when there has been none for a while. How much may wait is the engine's setting. A step that
+ * a thread fails to do is given back undone.
  */
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -25,7 +26,7 @@ export interface Computer {
 export function startComputePool(log: Logger): Computer {
   const piscina = new Piscina({
     filename: threadFile(),
-    minThreads: 0,
+    minThreads: 1,
     maxThreads: Math.min(MOST_THREADS, availableParallelism()),
     idleTimeout: IDLE_MS,
     concurrentTasksPerWorker: 1,

@@ -80,6 +80,16 @@ export interface Addon {
     capacity: number,
     from: Uint8Array | undefined,
   ): number;
+  receiveDevice(
+    fd: number,
+    arena: Uint8Array,
+    offset: Int32Array,
+    length: Int32Array,
+    first: number,
+    count: number,
+    capacity: number,
+    vnetHeader: boolean,
+  ): number;
   reportHeaders6(fd: number): void;
   receiveBatch6(
     fd: number,
@@ -262,6 +272,8 @@ export function faceOf(addon: Addon): Native {
     receiveBatch: (fd, c, first, count, capacity, from) =>
       addon.receiveBatch(fd, c.arena, c.offset, c.length, first, count, capacity, from),
     reportHeaders6: addon.reportHeaders6,
+    receiveDevice: (fd, c, first, count, capacity, vnetHeader) =>
+      addon.receiveDevice(fd, c.arena, c.offset, c.length, first, count, capacity, vnetHeader),
     receiveBatch6: (fd, protocol, c, first, count, capacity) =>
       addon.receiveBatch6(fd, protocol, c.arena, c.offset, c.length, first, count, capacity),
     sendBatch: (fd, c, first, count, to, toIndex, errors) =>

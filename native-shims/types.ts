@@ -156,7 +156,7 @@ export interface Native {
     dontFragment?: boolean;
   }): number;
   /**
-   * AF_PACKET/SOCK_RAW on one device, promiscuous, outgoing packets not seen. `vnetHeader`: PACKET_VNET_HDR, each frame
+   * AF_PACKET/SOCK_RAW on one device, promiscuous, outgoing packets not seen; receiveDevice reads it. `vnetHeader`: PACKET_VNET_HDR, each frame
    * begins with a virtio_net_hdr of 10 bytes, as with a TAP.
    */
   openPacketSocket(
@@ -216,6 +216,18 @@ export interface Native {
     count: number,
     capacity: number,
     from?: Uint8Array,
+  ): number;
+  /**
+   * receiveBatch for a socket of openPacketSocket, and with its `vnetHeader`: the VLAN tag that the kernel takes out of a
+   * frame is put back. A frame has 4 bytes less than `capacity`, lest a tag make it too long.
+   */
+  receiveDevice(
+    fd: number,
+    columns: FrameColumns,
+    first: number,
+    count: number,
+    capacity: number,
+    vnetHeader: boolean,
   ): number;
   /** The raw IPv6 socket reports destination, hop limit and traffic class (RFC 3542 §6); receiveBatch6 wants it. */
   reportHeaders6(fd: number): void;

@@ -7,6 +7,7 @@ import { availableParallelism } from 'node:os';
 import { kernelVxlan } from '../peers/kernel-vxlan.ts';
 import { ovsEspd, PROTECTIONS, type TunnelType } from '../peers/ovs-espd.ts';
 import { ovsUserspace } from '../peers/ovs-userspace.ts';
+import { ovsUserspaceEspd } from '../peers/ovs-userspace-espd.ts';
 import type { Peer } from '../peers/peer.ts';
 import { strongswanLibipsec } from '../peers/strongswan.ts';
 import { wireguardGo } from '../peers/wireguard-go.ts';
@@ -38,6 +39,7 @@ const lead: readonly Peer[] = [
   wireguardGo,
   kernelVxlan({ gso: true }),
   ovsUserspace,
+  ovsUserspaceEspd,
 ];
 /** Only for one TCP stream, in every round. */
 const control: readonly Peer[] = [

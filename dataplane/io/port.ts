@@ -94,7 +94,7 @@ export class DevicePort implements FramePort {
   }
 
   read(columns: FrameColumns, first: number, count: number, capacity: number): number {
-    return this.native.receiveBatch(this.descriptor, columns, first, count, capacity);
+    return this.native.receiveDevice(this.descriptor, columns, first, count, capacity, this.hasVnetHeader);
   }
 
   write(list: FrameList): void {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "batch.h"
+#include "vlan.h"
 
 /* readFrames(fd, arena, offset, length, first, count, capacity, budget) */
 static napi_value read_frames(napi_env env, napi_callback_info info) {
@@ -109,6 +110,53 @@ static napi_value write_groups(napi_env env, napi_callback_info info) {
   return number_result(&a, (int64_t)(row - frames.rows.first));
 }
 
+/* Where the Ethernet header of a frame begins, for sockets that tell the VLAN tag beside it; other packets have none. */
+#define NO_ETHERNET (-1)
+
+/* Rows by recvmmsg: `ethernet` bytes stand before the Ethernet header of each, and room for the VLAN tag is kept free. */
+static napi_value receive(struct arguments *a, int fd, const struct frames *frames, int64_t capacity, const struct bytes *from,
+                          int64_t ethernet) {
+  struct mmsghdr messages[CHUNK];
+  struct iovec parts[CHUNK];
+  union auxiliary beside[CHUNK];
+  int64_t kept = ethernet == NO_ETHERNET ? 0 : capacity < VLAN_TAG ? capacity : VLAN_TAG;
+  size_t row = frames->rows.first;
+  bool may_retry = true;
+  while (row < frames->rows.end) {
+    size_t wanted = frames->rows.end - row < CHUNK ? frames->rows.end - row : CHUNK;
+    for (size_t i = 0; i < wanted; i++) {
+      memset(&messages[i], 0, sizeof messages[i]);
+      if (!point_at(a, frames, row + i, capacity, &parts[i])) return NULL;
+      parts[i].iov_len -= (size_t)kept;
+      messages[i].msg_hdr.msg_iov = &parts[i];
+      messages[i].msg_hdr.msg_iovlen = 1;
+      prepare_name(&messages[i].msg_hdr, from, row + i);
+      if (ethernet == NO_ETHERNET) continue;
+      messages[i].msg_hdr.msg_control = beside[i].bytes;
+      messages[i].msg_hdr.msg_controllen = sizeof beside[i].bytes;
+    }
+    int got = recvmmsg(fd, messages, (unsigned int)wanted, MSG_DONTWAIT, NULL);
+    if (got < 0) {
+      if (errno == EAGAIN) break;
+      if (is_fatal(errno) || errno == ENOTCONN || errno == EOPNOTSUPP)
+        return throw_system(a, errno, "receive from fd %d", fd);
+      /* An error left by an earlier packet (ICMP, device went down) is reported once and then forgotten. */
+      if (!may_retry && errno != EINTR) break;
+      may_retry = errno == EINTR;
+      continue;
+    }
+    for (size_t i = 0; i < (size_t)got; i++) {
+      size_t length = messages[i].msg_len;
+      bool cut = (messages[i].msg_hdr.msg_flags & MSG_TRUNC) != 0;
+      if (!cut && kept == VLAN_TAG) length += put_tag_back(parts[i].iov_base, length, (size_t)ethernet, &messages[i].msg_hdr);
+      write_row(&frames->length, row + i, cut ? CUT : (int32_t)length);
+    }
+    row += (size_t)got;
+    if ((size_t)got < wanted) break;
+  }
+  return number_result(a, (int64_t)(row - frames->rows.first));
+}
+
 /* receiveBatch(fd, arena, offset, length, first, count, capacity, from?) */
 static napi_value receive_batch(napi_env env, napi_callback_info info) {
   struct arguments a;
@@ -118,37 +166,20 @@ static napi_value receive_batch(napi_env env, napi_callback_info info) {
   int64_t capacity = take_integer(&a, 6, "capacity", 0, INT32_MAX);
   struct bytes from = take_row_slots(&a, 7, "from", frames.rows);
   if (a.failed || !check_capacities(&a, &frames, capacity)) return NULL;
+  return receive(&a, fd, &frames, capacity, &from, NO_ETHERNET);
+}
 
-  struct mmsghdr messages[CHUNK];
-  struct iovec parts[CHUNK];
-  size_t row = frames.rows.first;
-  bool may_retry = true;
-  while (row < frames.rows.end) {
-    size_t wanted = frames.rows.end - row < CHUNK ? frames.rows.end - row : CHUNK;
-    for (size_t i = 0; i < wanted; i++) {
-      memset(&messages[i], 0, sizeof messages[i]);
-      if (!point_at(&a, &frames, row + i, capacity, &parts[i])) return NULL;
-      messages[i].msg_hdr.msg_iov = &parts[i];
-      messages[i].msg_hdr.msg_iovlen = 1;
-      prepare_name(&messages[i].msg_hdr, &from, row + i);
-    }
-    int got = recvmmsg(fd, messages, (unsigned int)wanted, MSG_DONTWAIT, NULL);
-    if (got < 0) {
-      if (errno == EAGAIN) break;
-      if (is_fatal(errno) || errno == ENOTCONN || errno == EOPNOTSUPP)
-        return throw_system(&a, errno, "receive from fd %d", fd);
-      /* An error left by an earlier packet (ICMP, device went down) is reported once and then forgotten. */
-      if (!may_retry && errno != EINTR) break;
-      may_retry = errno == EINTR;
-      continue;
-    }
-    for (int i = 0; i < got; i++)
-      write_row(&frames.length, row + (size_t)i,
-                (messages[i].msg_hdr.msg_flags & MSG_TRUNC) != 0 ? CUT : (int32_t)messages[i].msg_len);
-    row += (size_t)got;
-    if ((size_t)got < wanted) break;
-  }
-  return number_result(&a, (int64_t)(row - frames.rows.first));
+/* receiveDevice(fd, arena, offset, length, first, count, capacity, vnetHeader) */
+static napi_value receive_device(napi_env env, napi_callback_info info) {
+  struct arguments a;
+  struct bytes nowhere = {NULL, 0};
+  if (!arguments_load(&a, env, info, "receiveDevice", 8)) return NULL;
+  int fd = take_descriptor(&a, 0);
+  struct frames frames = take_frames(&a, 1);
+  int64_t capacity = take_integer(&a, 6, "capacity", 0, INT32_MAX);
+  bool vnet_header = take_boolean(&a, 7, "vnetHeader");
+  if (a.failed || !check_capacities(&a, &frames, capacity)) return NULL;
+  return receive(&a, fd, &frames, capacity, &nowhere, vnet_header ? VNET_HEADER : 0);
 }
 
 /* sendBatch(fd, arena, offset, length, first, count, to, toIndex, errors) */
@@ -202,6 +233,7 @@ const struct call batch_calls[] = {
     {"writeFrames", write_frames},
     {"writeGroups", write_groups},
     {"receiveBatch", receive_batch},
+    {"receiveDevice", receive_device},
     {"sendBatch", send_batch},
     {NULL, NULL},
 };

@@ -164,7 +164,7 @@ static napi_value open_packet_socket(napi_env env, napi_callback_info info) {
   if (fd < 0) return throw_system(&a, errno, "open packet socket on %s", device);
   if (set_buffers(fd, buffers) != 0) return give_up(&a, fd, "set buffers of packet socket");
   if (set_option(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1) != 0) return give_up(&a, fd, "set PACKET_IGNORE_OUTGOING");
-
+  if (set_option(fd, SOL_PACKET, PACKET_AUXDATA, 1) != 0) return give_up(&a, fd, "set PACKET_AUXDATA");
   if (vnet_header && set_option(fd, SOL_PACKET, PACKET_VNET_HDR, 1) != 0) return give_up(&a, fd, "set PACKET_VNET_HDR");
 
   struct packet_mreq promiscuous;

@@ -113,7 +113,7 @@ describe('offsets and lengths', () => {
     );
   });
 
-  it('of space outside the arena throw RangeError before a byte is written: readFrames, receiveBatch', () => {
+  it('of space outside the arena throw RangeError before a byte is written: readFrames, receiveBatch, receiveDevice', () => {
     fc.assert(
       fc.property(frameCase, (test) => {
         const { columns, intact } = frameColumns(test);
@@ -125,6 +125,8 @@ describe('offsets and lengths', () => {
         expect(got).toBe(want);
         if (got !== 'works') expect(columns.arena.every((byte) => byte === 0xee)).toBe(true);
         expect(outcome(() => native.receiveBatch(udp, columns, test.first, test.count, test.capacity))).toBe(want);
+        const { first, count, capacity } = test;
+        expect(outcome(() => native.receiveDevice(udp, columns, first, count, capacity, true))).toBe(want);
         expect(intact()).toBe(true);
       }),
       { numRuns: 1000 },

@@ -133,6 +133,35 @@ describe('a TAP', () => {
     expect(row(got, 0)).toEqual(row(out, 0));
   });
 
+  for (const vnetHeader of [false, true])
+    itAsRoot(`gives VLAN tags whole to the packet socket of its device (vnet header: ${vnetHeader})`, () => {
+      const tap = keep(native.openTap(NAME, { ...PLAIN, vnetHeader }));
+      setUp();
+      const packet = keep(native.openPacketSocket(NAME, { vnetHeader }));
+      // A checksum that is left to do, at byte 34 of the frame without its tag, 50 from there.
+      const header = vnetHeader ? [1, 0, 0, 0, 0, 0, 38, 0, 16, 0] : [];
+      const tagged = (bytes: number, ...tag: number[]) => {
+        const plain = frame(bytes, 7);
+        return Uint8Array.of(...header, ...plain.subarray(0, 12), ...tag, ...plain.subarray(12));
+      };
+      const out = frames(4, 2048);
+      put(out, 0, tagged(100, 0x81, 0, 0xa0, 10));
+      put(out, 1, tagged(100));
+      put(out, 2, tagged(100, 0x88, 0xa8, 0, 20, 0x81, 0, 0, 30));
+      put(out, 3, tagged(190, 0x81, 0, 0, 1));
+      expect(native.writeFrames(tap, out, 0, 4)).toBe(4);
+      expect(isReadable(packet)).toBe(true);
+      const got = frames(4, 2048);
+      const capacity = header.length + 194;
+      expect(native.receiveDevice(packet, got, 0, 4, capacity - 1, vnetHeader)).toBe(4);
+      for (const at of [0, 1, 2]) expect(row(got, at)).toEqual(row(out, at));
+      expect(got.length[3]).toBe(-1);
+      native.writeFrames(tap, out, 3, 1);
+      expect(isReadable(packet)).toBe(true);
+      expect(native.receiveDevice(packet, got, 0, 1, capacity, vnetHeader)).toBe(1);
+      expect(row(got, 0)).toEqual(row(out, 3));
+    });
+
   itAsRoot('with several queues can be opened once per worker', () => {
     keep(native.openTap(NAME, { ...PLAIN, multiQueue: true }));
     keep(native.openTap(NAME, { ...PLAIN, multiQueue: true }));
