@@ -15,6 +15,8 @@ import type { Logger } from './vlog.ts';
 const IDLE_MS = 30_000;
 /** More would take the processor from the packet workers. */
 const MOST_THREADS = 4;
+/** V8 would keep 48 MB in each thread for what a step leaves behind at once. */
+const YOUNG_MEGABYTES = 4;
 
 export interface Computer {
   /** Undefined: it could not be done. The job's buffers are taken over. */
@@ -31,6 +33,7 @@ export function startComputePool(log: Logger): Computer {
     idleTimeout: IDLE_MS,
     concurrentTasksPerWorker: 1,
     recordTiming: false,
+    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MEGABYTES },
   });
   let stopped = false;
   const failed = (error: unknown): void => {

@@ -118,8 +118,8 @@ describe.skipIf(reason !== '')(`ovs-espd as the companion of a real ovs-vswitchd
     await ip(a.host.namespace, 'address', 'replace', `${INNER.a}/24`, 'dev', 'br-int');
     await ip(a.host.namespace, 'link', 'set', 'br-int', 'mtu', '1400', 'up');
     await waitForPing(a.host.namespace, INNER.b);
+    await capture.waitFor('esp');
     expect(capture.counts().geneve ?? 0).toBe(0);
-    expect(capture.counts().esp ?? 0).toBeGreaterThan(0);
   });
 
   it('keeps tunnel packets back by the mark of the uplink while the peer does not answer', async () => {

@@ -85,8 +85,8 @@ describe.skipIf(reason !== '')(`the kernel's vxlan devices in ESP${reason}`, { t
       const to = { namespace: lan.b.namespace, address: INNER.b };
       const { sent, received } = await transfer(rig, { from: lan.a.namespace, to }, 10_000_000, `vxlan ${version}`);
       expect(received).toBe(sent);
+      await capture.waitFor('esp', 101);
       expect(vxlanIn(capture)).toBe(0);
-      expect(capture.counts().esp ?? 0).toBeGreaterThan(100);
     },
   );
 
