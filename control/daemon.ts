@@ -17,6 +17,7 @@ import { credentialPaths } from './config/trust.ts';
 import { Core } from './core.ts';
 import { type CredentialPaths, CredentialStore } from './credentials/credentials.ts';
 import { CredentialWatcher } from './credentials/watcher.ts';
+import { openLog } from './daemon-log.ts';
 import { datapathReport, statisticsReport } from './datapath-report.ts';
 import type { ReadOnlyServer } from './http/read-only-server.ts';
 import { httpServers } from './http/servers.ts';
@@ -26,7 +27,7 @@ import { systemLinks } from './links.ts';
 import { isCompanion } from './mark-policy.ts';
 import { MainThreadMonitor } from './metrics/main-thread.ts';
 import { modelOf, type StatusModel, statusLine } from './model/model.ts';
-import { type Database, numberOf } from './ovsdb/database.ts';
+import { type Database, numberOf, type Replica } from './ovsdb/database.ts';
 import { openDatabase } from './ovsdb/open.ts';
 import { systemTimers } from './ovsdb/timers.ts';
 import type { PacketCapture } from './pcap/packet-capture.ts';
@@ -36,13 +37,12 @@ import { systemRouting } from './route/kernel-routing.ts';
 import { ServiceManager } from './service-manager.ts';
 import { inSlices } from './slices.ts';
 import type { StatusSources } from './status.ts';
-import { LOOPBACK, readUnderlay, remotesOf } from './underlay.ts';
+import { LOOPBACK, readUnderlay, remotesOf, type Underlay } from './underlay.ts';
 import { CommandError } from './unixctl/command.ts';
 import { UnixctlServer } from './unixctl/server.ts';
 import { vlogCommands } from './unixctl/vlog-commands.ts';
 import { PROGRAM, VERSION } from './version.ts';
-import { Vlog } from './vlog.ts';
-import { SystemDestinations } from './vlog-destinations.ts';
+import type { Vlog } from './vlog.ts';
 import { DATAPATH_LOCK } from './write-back.ts';
 
 export interface StopOptions {
@@ -55,6 +55,8 @@ export interface StopOptions {
 
 /** How often statistics and link states are written back, as ovs-vswitchd does. */
 const STATISTICS_MS = 5000;
+/** How long after the underlay could not be read it is tried again. */
+const UNDERLAY_RETRY_MS = 1000;
 
 export class Daemon {
   /** The exit status, when the daemon has come to its end. */
@@ -237,7 +239,8 @@ export class Daemon {
 
   async #reconcileOnce(): Promise<void> {
     const replica = this.#database.replica();
-    const underlay = await readUnderlay(remotesOf(replica.get('Interface')?.values() ?? []));
+    const underlay = await this.#readUnderlay(replica);
+    if (underlay === undefined) return;
     const paths = credentialPaths(replica);
     await this.#credentials.read(paths);
     this.#watchCredentials(paths);
@@ -261,6 +264,23 @@ export class Daemon {
     if (!this.#wantsLock) return;
     const report = await datapathReport(desired, this.#core.attach, this.#core.engine);
     await report.commit(this.#database, this.#vlog.logger('ovsdb'));
+  }
+
+  /** Undefined: it could not be read; everything stays as it is, and it is tried again. */
+  async #readUnderlay(replica: Replica): Promise<Underlay | undefined> {
+    try {
+      return await readUnderlay(remotesOf(replica.get('Interface')?.values() ?? []));
+    } catch (error) {
+      this.#vlog
+        .logger('reconcile')
+        .limited(
+          'underlay',
+          'err',
+          `routes and devices cannot be read, trying again in ${UNDERLAY_RETRY_MS} ms: ${describe(error)}`,
+        );
+      setTimeout(() => this.#reconcileSoon(), UNDERLAY_RETRY_MS).unref();
+      return undefined;
+    }
   }
 
   /** A certificate, key or revocation list that changes is as good as a change in the database. */
@@ -361,18 +381,6 @@ export class Daemon {
     this.#pidfile?.remove();
     this.#settle(1);
   }
-}
-
-function openLog(options: CommandLine): Vlog {
-  const destinations = new SystemDestinations({ program: PROGRAM, logFile: options.logFile, console: !options.detach });
-  const vlog = new Vlog({ program: PROGRAM, destinations, now: () => Date.now() });
-  for (const module of ['main', 'bridge', 'dataplane', 'http', 'ike', 'ovsdb', 'pcap', 'reconcile', 'sa', 'unixctl'])
-    vlog.logger(module);
-  for (const spec of options.verbose) {
-    const error = vlog.set(spec);
-    if (error !== undefined) throw new Error(`--verbose=${spec}: ${error}`);
-  }
-  return vlog;
 }
 
 /** Whether TAPs can be made at all: found out now, in one line, and not when the first bridge is added. */

@@ -4,11 +4,11 @@
  * Only what the daemon's cold path needs: a few calls a configuration change. Names of devices are checked
  * by config before they come here; nothing goes through a shell.
  */
-import { execFile } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
-import { promisify } from 'node:util';
+import { outputOf, runProgram } from './program.ts';
 
-const execute = promisify(execFile);
+/** By these `ip` says that there is no such thing. */
+const NO_SUCH_THING: readonly number[] = [1, 2];
 
 export interface LinkFacts {
   readonly index: number;
@@ -83,7 +83,7 @@ export async function setLink(name: string, settings: LinkSettings): Promise<voi
     ...(settings.up === undefined ? [] : ['up']),
   ];
   if (settings.silent === true) await disableIpv6(name);
-  if (words.length > 0) await execute('ip', ['link', 'set', 'dev', name, ...words]);
+  if (words.length > 0) await outputOf('ip', ['link', 'set', 'dev', name, ...words]);
 }
 
 async function disableIpv6(name: string): Promise<void> {
@@ -97,13 +97,8 @@ async function disableIpv6(name: string): Promise<void> {
 
 export const systemLinks: Links = { linkFacts, setLink };
 
-/** Undefined when `ip` says that there is no such thing (exit status 1 or 2). */
-async function ipJson<T>(words: string[]): Promise<T | undefined> {
-  try {
-    const { stdout } = await execute('ip', ['-json', ...words]);
-    return JSON.parse(stdout) as T;
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && (error.code === 1 || error.code === 2)) return undefined;
-    throw error;
-  }
+/** Undefined when there is no such thing. */
+async function ipJson<T>(words: readonly string[]): Promise<T | undefined> {
+  const { status, stdout } = await runProgram('ip', ['-json', ...words]);
+  return NO_SUCH_THING.includes(status) ? undefined : (JSON.parse(stdout) as T);
 }

@@ -3,10 +3,10 @@
  *
  * One run of `ip -batch` for all peers, so that ten thousand tunnels cost one process and not ten thousand.
  */
-import { spawn } from 'node:child_process';
 import { unicastAddress } from './config/value-formats.ts';
 import { allLinkFacts, type LinkFacts } from './links.ts';
 import { mapOf, type Row } from './ovsdb/database.ts';
+import { runProgram } from './program.ts';
 
 /** Where the kernel routes what is addressed to this host itself. */
 export const LOOPBACK = 'lo';
@@ -45,27 +45,15 @@ export async function readUnderlay(addresses: Iterable<string>): Promise<Underla
 async function readRoutes(addresses: ReadonlySet<string>): Promise<ReadonlyMap<string, Route>> {
   const routes = new Map<string, Route>();
   if (addresses.size === 0) return routes;
-  const commands = [...addresses].map((address) => `route get ${address}\n`).join('');
-  for (const line of (await ipBatch(commands)).split('\n').filter(Boolean)) {
+  const input = [...addresses].map((address) => `route get ${address}\n`).join('');
+  // It says on stderr and by its status which addresses have no route, and that is no failure.
+  const { stdout } = await runProgram('ip', ['-json', '-force', '-batch', '-'], { input });
+  for (const line of stdout.split('\n').filter(Boolean)) {
     for (const { dst, prefsrc, dev } of JSON.parse(line) as IpRoute[]) {
       if (prefsrc !== undefined && dev !== undefined) routes.set(canonical(dst), { source: prefsrc, device: dev });
     }
   }
   return routes;
-}
-
-/** What `ip` prints. It says on stderr which addresses have no route, and that is no failure. */
-function ipBatch(commands: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const ip = spawn('ip', ['-json', '-force', '-batch', '-'], { stdio: ['pipe', 'pipe', 'ignore'] });
-    const chunks: Buffer[] = [];
-    ip.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
-    ip.on('error', (error) => reject(new Error(`ip -batch: ${error.message}: iproute2 is needed`)));
-    // It ends early only if it fails, and then `error` or an empty answer says so.
-    ip.stdin.on('error', () => {});
-    ip.on('close', () => resolve(Buffer.concat(chunks).toString('utf8')));
-    ip.stdin.end(commands);
-  });
 }
 
 /** One spelling for each IPv6 address. */

@@ -54,6 +54,11 @@ export const LOG_LINES: readonly LogLine[] = [
     meaning: 'Nothing of this tunnel is sent or accepted. The reason names key, value and remedy.',
   },
   {
+    ...{ module: 'reconcile', level: 'ERR' },
+    line: 'routes and devices cannot be read, trying again in … ms: …',
+    meaning: 'The program `ip` failed. Everything stays as it is, changes of the configuration wait.',
+  },
+  {
     ...{ module: 'bridge', level: 'WARN', line: 'interface …: …' },
     meaning: 'The interface cannot be set up: the reason, as in its `error` column.',
   },

@@ -2,12 +2,12 @@
  * OpenFlow to one bridge of a real ovs-vswitchd through ovs-ofctl(8), over the bridge's management socket: bundles, a listing of
  * our own flows, and a monitor that tells when flows change and when ovs-vswitchd goes away.
  */
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import { outputOf } from '../program.ts';
 import { COOKIE } from './flows.ts';
 
 const TIMEOUT_MS = 10_000;
-const LISTING_BYTES = 64 << 20;
 
 /** What a flow keeper needs of a bridge. */
 export interface FlowTable {
@@ -24,11 +24,13 @@ export function bridgeFlows(socket: string): FlowTable {
   const target = `unix:${socket}`;
   return {
     commit: async (commands) => {
-      await ofctl(['--bundle', 'add-flows', target, '-'], `${commands.join('\n')}\n`);
+      await outputOf('ovs-ofctl', ['--bundle', 'add-flows', target, '-'], {
+        ...{ input: `${commands.join('\n')}\n`, timeout: TIMEOUT_MS },
+      });
     },
     listing: async () => {
       const words = ['-O', 'OpenFlow14', '--no-stats', '--no-names', 'dump-flows', target, `cookie=${COOKIE}/-1`];
-      const text = await ofctl(words, '');
+      const text = await outputOf('ovs-ofctl', words, { timeout: TIMEOUT_MS });
       return text
         .split('\n')
         .filter((line) => line.includes('cookie='))
@@ -37,19 +39,6 @@ export function bridgeFlows(socket: string): FlowTable {
     },
     monitor: (onChange, onEnd) => monitor(target, onChange, onEnd),
   };
-}
-
-function ofctl(words: readonly string[], input: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const options = { timeout: TIMEOUT_MS, maxBuffer: LISTING_BYTES };
-    const child = execFile('ovs-ofctl', words, options, (error, stdout, stderr) => {
-      if (error === null) resolve(stdout);
-      else reject(new Error(stderr.trim().split('\n')[0] || error.message));
-    });
-    // It ends before it has read everything only if it fails, and then says why.
-    child.stdin?.on('error', () => {});
-    child.stdin?.end(input);
-  });
 }
 
 /** Changes are told on stdout or stderr, by version of OVS. */

@@ -6,9 +6,8 @@
  * Routes come before the rules that lead to them, the blackhole before the routes, and additions before removals: there is
  * no moment at which a packet goes on that neither the old nor the new plan lets go.
  */
-import { execFile, spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { promisify } from 'node:util';
+import { outputOf, runProgram } from '../program.ts';
 import {
   type KernelRule,
   LOCAL_BEHIND,
@@ -20,8 +19,6 @@ import {
   TUN_NAME,
   wordsOf,
 } from './rules.ts';
-
-const execute = promisify(execFile);
 
 /** The kernel's routing as the attach sees it: the real one (`systemRouting`), or that of a test. */
 export interface Routing {
@@ -105,31 +102,21 @@ async function routesOfTable(family: 4 | 6): Promise<readonly KernelRoute[]> {
 }
 
 async function show<T>(family: 4 | 6, words: readonly string[]): Promise<T[]> {
-  const { stdout } = await execute('ip', [`-${family}`, '-json', ...words]);
+  const stdout = await outputOf('ip', [`-${family}`, '-json', ...words]);
   return stdout.trim() === '' ? [] : (JSON.parse(stdout) as T[]);
 }
 
-function batch(family: 4 | 6, lines: readonly string[]): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const ip = spawn('ip', [`-${family}`, '-batch', '-'], { stdio: ['pipe', 'ignore', 'pipe'] });
-    const said: Buffer[] = [];
-    ip.stderr.on('data', (chunk: Buffer) => said.push(chunk));
-    ip.on('error', (error) => reject(new Error(`ip -batch: ${error.message}: iproute2 is needed`)));
-    // It ends early only if it fails, and then `close` says so.
-    ip.stdin.on('error', () => {});
-    ip.on('close', (status) => {
-      if (status === 0) return resolve();
-      const text = Buffer.concat(said).toString('utf8');
-      const line = Number(/:(\d+)\s*$/.exec(text)?.[1] ?? 0);
-      reject(new Error(`ip ${lines[line - 1] ?? '-batch'}: ${text.split('\n')[0] ?? ''}`));
-    });
-    ip.stdin.end(lines.map((line) => `${line}\n`).join(''));
-  });
+async function batch(family: 4 | 6, lines: readonly string[]): Promise<void> {
+  const input = lines.map((line) => `${line}\n`).join('');
+  const { status, stderr } = await runProgram('ip', [`-${family}`, '-batch', '-'], { input });
+  if (status === 0) return;
+  const line = Number(/:(\d+)\s*$/.exec(stderr)?.[1] ?? 0);
+  throw new Error(`ip ${lines[line - 1] ?? '-batch'}: ${stderr.split('\n')[0] ?? ''}`);
 }
 
 /** No address of its own and no router solicitations; and where reverse paths are checked strictly, any path will do for this device. */
 async function prepareTun(): Promise<void> {
-  await execute('ip', ['link', 'set', 'dev', TUN_NAME, 'addrgenmode', 'none']);
+  await outputOf('ip', ['link', 'set', 'dev', TUN_NAME, 'addrgenmode', 'none']);
   const filter = (device: string): string => `${REVERSE_PATH_FILTER}/${device}/rp_filter`;
   const strict = ['all', TUN_NAME].some((device) => readFileSync(filter(device), 'utf8').trim() === STRICT);
   if (!strict) return;

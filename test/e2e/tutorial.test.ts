@@ -120,8 +120,9 @@ describe.skipIf(reason !== '')(`the tutorial${reason}`, { timeout: 60_000 }, () 
     await a.espd.appctl('exit');
     await b.espd.stop();
     for (const { espd } of [a, b]) {
-      expect(await espd.running.ended).toEqual({ status: 0, signal: null });
+      const ended = await espd.running.ended;
       expect(espd.log()).not.toMatch(/\|(EMER|ERR)\|/);
+      expect(ended).toEqual({ status: 0, signal: null });
     }
   });
 
