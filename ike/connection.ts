@@ -212,7 +212,9 @@ export class ConnectionState {
   childUp(child: Child): void {
     this.#slots.up(child.config.name);
     if (this.#slots.missing().length === 0) this.lastFailure = undefined;
-    finishRetiring(this);
+    // On an IKE SA that is to go it needs a successor at once.
+    if (child.ikeSa.retiring === 'ours') this.reconcile();
+    else finishRetiring(this);
   }
 
   /** The peer has not answered for so many seconds. */

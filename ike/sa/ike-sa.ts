@@ -39,7 +39,7 @@ import { follow, isPlausibleSource } from './peer-path.ts';
 import { isDue, keyExchangeDue, unservable } from './request-checks.ts';
 import { noteMessage } from './said.ts';
 import type { Packets } from './sk-channel.ts';
-import type { Answering, InitiatorTask } from './task.ts';
+import { type Answering, DisownedTask, type InitiatorTask } from './task.ts';
 
 /** An IKE SA may carry this many children; more are refused with NO_ADDITIONAL_SAS. */
 export const CHILDREN_LIMIT = 128;
@@ -171,6 +171,15 @@ export class IkeSa {
     return tasks;
   }
 
+  /** Nobody wants any more what the outstanding request asked for: its response only lets the next request go. */
+  disownTask(reason: string): void {
+    const task = this.#task;
+    if (task === undefined) return;
+    // Between two requests of a task nothing is outstanding.
+    this.#task = this.requests.busy ? new DisownedTask(task) : undefined;
+    task.abandon(reason);
+  }
+
   /** Sends the next request, unless one is outstanding. */
   pump(): void {
     while (this.#task === undefined && this.state !== 'gone') {
@@ -271,7 +280,8 @@ export class IkeSa {
 
   /** The next request of a task that goes on. */
   #continue(task: InitiatorTask): void {
-    if (this.#task !== task) return;
+    // Given up while its key pair was being made: what waited behind it goes on.
+    if (this.#task !== task) return this.pump();
     if (this.keyExchanges.prepare(task.keyExchange?.(this), () => this.#continue(task))) return;
     const more = task.build(this);
     if (more === undefined) this.#over();

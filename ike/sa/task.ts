@@ -30,6 +30,25 @@ export interface InitiatorTask {
   abandon(reason: string): void;
 }
 
+/** In the place of a task that was abandoned while its request was outstanding. */
+export class DisownedTask implements InitiatorTask {
+  readonly exchange: ExchangeName;
+  readonly purpose: string;
+
+  constructor({ exchange, purpose }: InitiatorTask) {
+    this.exchange = exchange;
+    this.purpose = purpose;
+  }
+
+  build(): undefined {}
+
+  process(): Outcome {
+    return 'done';
+  }
+
+  abandon(): void {}
+}
+
 export interface Answer {
   readonly payloads: readonly Payload[];
   /** Runs when the response is on its way: what must not happen before, such as forgetting the IKE SA. */

@@ -122,6 +122,8 @@ export function closeIkeSa(sa: IkeSa, reason: string): void {
   sa.state = 'deleting';
   for (const child of [...sa.children]) sa.context.children.remove(child, reason);
   for (const task of sa.takeQueue()) task.abandon(reason);
+  // A child whose creation is under way would come up for nobody, and meanwhile no other IKE SA would set it up.
+  if (sa.currentTask instanceof ChildCreate || sa.currentTask instanceof ChildRekey) sa.disownTask(reason);
   if (!alreadyDeleting) sa.enqueue(new IkeDelete(reason));
 }
 

@@ -184,6 +184,25 @@ const EVENTS: readonly (readonly [string, number, (scenario: Scenario, host: Hos
       b.set(ofB);
     },
   ],
+  [
+    'removed and added',
+    4,
+    ({ world, a, b, connections }) => {
+      // As del-port and add-port at each end, in any order, with as little between them as may be.
+      const both = [a, b].map((host, index) => ({ host, index }));
+      const waits = both.map(() => world.fraction() * world.fraction() * 4000);
+      const [first, second] = world.fraction() < 0.5 ? both : both.toReversed();
+      remove(first!.host);
+      world.run(waits[0]!);
+      remove(second!.host);
+      world.run(waits[1]!);
+      const anew = connections();
+      const [next, last] = world.fraction() < 0.5 ? both : both.toReversed();
+      next!.host.set(anew[next!.index]!);
+      world.run(world.fraction() * world.fraction() * 4000);
+      last!.host.set(anew[last!.index]!);
+    },
+  ],
   ['acquire', 3, (_, host) => acquire(host)],
   [
     'soft limit',
@@ -253,4 +272,8 @@ function flood({ world }: Scenario, host: Host): void {
     data.set(world.bytes(8), 0);
     world.deliver(genuine, data);
   }
+}
+
+function remove(host: Host): void {
+  for (const { connection } of host.engine.status()) host.command({ command: 'remove-connection', name: connection });
 }
