@@ -281,7 +281,10 @@ export class IkeSa {
   /** The next request of a task that goes on. */
   #continue(task: InitiatorTask): void {
     // Given up while its key pair was being made: what waited behind it goes on.
-    if (this.#task !== task) return this.pump();
+    if (this.#task !== task) {
+      this.pump();
+      return;
+    }
     if (this.keyExchanges.prepare(task.keyExchange?.(this), () => this.#continue(task))) return;
     const more = task.build(this);
     if (more === undefined) this.#over();
