@@ -4,7 +4,7 @@
  * vlog/* and the commands every OVS daemon has (list-commands, version) come from unixctl/. Texts that
  * scripts read keep ovs-monitor-ipsec's form.
  */
-import { DROP_REASONS } from '../dataplane/index.ts';
+import { type CounterReader, DROP_REASONS } from '../dataplane/index.ts';
 import type { DesiredState } from './config/desired-state.ts';
 import type { IkeRunner } from './ike-runner.ts';
 import { connectionsOf, ikeLog, ikeShow } from './ike-show.ts';
@@ -21,8 +21,9 @@ export interface CommandTarget {
   status(): StatusSources;
   /** The state as one object, also before the database has been read. */
   model(): StatusModel;
-  ikeCounters(): Readonly<Record<string, number>>;
-  ike(): Pick<IkeRunner, 'status' | 'load' | 'journalOf' | 'now'>;
+  /** These two also before the database has been read. */
+  packetCounters(): CounterReader;
+  ike(): Pick<IkeRunner, 'status' | 'load' | 'counters' | 'journalOf' | 'now'>;
   pcap(): PacketCapture;
   /** Reconciles everything again and starts what is down. */
   refresh(): void;
@@ -260,7 +261,7 @@ function bridgeId(desired: DesiredState, sources: StatusSources, name: string): 
 
 /** Every counter that is not zero: drops of packets by reason, then events of IKE. */
 function coverage(target: CommandTarget): string {
-  const counters = target.status().engine.counters();
+  const counters = target.packetCounters();
   const drops = counters.drops();
   const lines: string[] = ['Packets dropped, by reason:'];
   for (const reason of DROP_REASONS) {
@@ -268,7 +269,7 @@ function coverage(target: CommandTarget): string {
     if (count > 0) lines.push(`  ${reason.name.padEnd(36)} ${String(count).padStart(12)}  ${reason.sentence}`);
   }
   lines.push('IKE:');
-  const events = Object.entries(target.ikeCounters()).filter(([, count]) => count > 0);
+  const events = Object.entries(target.ike().counters()).filter(([, count]) => count > 0);
   for (const [name, count] of events.sort(([a], [b]) => (a < b ? -1 : 1))) {
     lines.push(`  ${name.padEnd(36)} ${String(count).padStart(12)}`);
   }

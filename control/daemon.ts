@@ -3,10 +3,11 @@
  *
  * Start in order of what can make it impossible: native addon, /dev/net/tun and raw sockets, UDP 500, pidfile,
  * control socket; then the database, which may come later. A change in the database wakes one reconciliation
- * at a time; those that come meanwhile are joined into the next.
+ * at a time; those that come meanwhile are joined into the next. Until the first one is done IKE is silent to new peers.
  */
 
 import { randomBytes } from 'node:crypto';
+import type { CounterReader } from '../dataplane/index.ts';
 import { parseEspProposal, parseIkeProposal } from '../ike/index.ts';
 import { loadNative, type Native } from '../native-shims/index.ts';
 import type { CommandLine } from './command-line.ts';
@@ -324,8 +325,8 @@ export class Daemon {
     });
   }
 
-  ikeCounters(): Readonly<Record<string, number>> {
-    return this.#core.ike.counters();
+  packetCounters(): CounterReader {
+    return this.#core.engine.counters();
   }
 
   ike(): IkeRunner {

@@ -89,12 +89,14 @@ export class Reconciler {
     // Another daemon may have taken the keying over meanwhile: what is protected stays closed, and IKE has nothing.
     if (this.#standBys === standBys)
       await inSlices(this.#connectionSteps(this.#keepPlans(planConnections(desired.connections))));
+    if (this.#standBys === standBys) this.#options.ike.command({ command: 'configuration-known', known: true });
     await this.#run(commands.filter((command) => command.op === 'remove-protection'));
   }
 
   /** Takes every connection from IKE, as if there were none; ports and protections stay as they are. */
   standBy(): void {
     this.#standBys += 1;
+    this.#options.ike.command({ command: 'configuration-known', known: false });
     inOneGo(this.#connectionSteps([]));
   }
 

@@ -27,6 +27,8 @@ export interface EngineContext {
   readonly journal: Journal;
   readonly starts: StartGate;
   readonly computations: Computations;
+  /** The connections that were set are all: who is in none is a stranger. */
+  readonly configurationKnown: boolean;
   /** The connections between two addresses, in the order in which they were set. */
   connectionsBetween(local: string, remote: string): readonly ConnectionState[];
   nowMs(): number;

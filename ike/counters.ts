@@ -34,6 +34,8 @@ export const COUNTER_MEANINGS = {
     'what is being answered, or its answer used, as soon as its key exchange is computed',
   'dropped: too many strangers': 'an IKE_SA_INIT request that would have been refused, while too many are',
   'dropped: wrong cookie': 'an IKE_SA_INIT request whose COOKIE is not ours; answered with a fresh one',
+  'dropped: not configured yet':
+    'a first request between addresses without a connection, before the configuration has been applied as a whole',
   'refused: no connection': 'an IKE_SA_INIT request between addresses without a connection',
   'refused: no proposal chosen': 'nothing in common between the proposals of both sides',
   'refused: wrong key exchange group': 'answered with INVALID_KE_PAYLOAD',

@@ -64,11 +64,12 @@ class Engine implements IkeEngine, EngineContext {
   readonly journal = new Journal();
   readonly starts = new StartGate();
   readonly computations: Computations;
+  configurationKnown = false;
   readonly #connections = new Map<string, ConnectionState>();
   readonly #counters = new Counters();
   readonly #halfOpen: HalfOpen;
   readonly #lastLogged = new Map<string, number>();
-  /** Built when it is asked for, dropped when connections change. */
+  /** Built when it is asked for, dropped when connections change or go. */
   #byAddresses: Map<string, ConnectionState[]> | undefined;
   #actions: IkeAction[] = [];
   #nowMs = 0;
@@ -162,6 +163,10 @@ class Engine implements IkeEngine, EngineContext {
   /** RFC 7296 §2.5: a request of a higher major version is told ours; a response is not answered. */
   #otherVersion(datagram: Datagram, header: IkeHeader): void {
     if (header.responseFlag || header.majorVersion <= 2) return;
+    if (!this.configurationKnown) {
+      this.count('dropped: not configured yet');
+      return;
+    }
     this.count('sent: invalid major version');
     this.count('sent: messages');
     const data = emitMessage({ ...header, initiatorFlag: !header.initiatorFlag, responseFlag: true }, [
@@ -177,14 +182,15 @@ class Engine implements IkeEngine, EngineContext {
       case 'set-connection': {
         const { connection } = command;
         checkConnection(connection);
-        this.#byAddresses = undefined;
         const state = this.#connections.get(connection.name);
         if (state !== undefined) {
+          this.#byAddresses = undefined;
           applyConfiguration(state, connection);
           return;
         }
         const added = new ConnectionState(this, connection);
         this.#connections.set(connection.name, added);
+        this.#enterAddresses(added);
         for (const sa of command.inherited ?? []) inherit(added, sa);
         added.reconcile();
         return;
@@ -196,6 +202,9 @@ class Engine implements IkeEngine, EngineContext {
         this.#byAddresses = undefined;
         return;
       }
+      case 'configuration-known':
+        this.configurationKnown = command.known;
+        return;
       case 'acquire':
         this.#connections.get(command.connection)?.acquire();
         return;
@@ -252,6 +261,7 @@ class Engine implements IkeEngine, EngineContext {
   }
 
   #forgetAll(reason: string): void {
+    this.configurationKnown = false;
     this.#halfOpen.forget();
     const all = [...this.ikeSas.values()];
     for (const state of this.#connections.values()) state.forget();
@@ -266,12 +276,14 @@ class Engine implements IkeEngine, EngineContext {
     // Asked for each IKE_SA_INIT request of anybody, so it must not cost more with many connections.
     if (this.#byAddresses === undefined) {
       this.#byAddresses = new Map();
-      for (const state of this.#connections.values()) {
-        const key = addressPair(state.config.local, state.config.remote);
-        this.#byAddresses.set(key, [...(this.#byAddresses.get(key) ?? []), state]);
-      }
+      for (const state of this.#connections.values()) this.#enterAddresses(state);
     }
     return this.#byAddresses.get(addressPair(local, remote)) ?? [];
+  }
+
+  #enterAddresses(state: ConnectionState): void {
+    const key = addressPair(state.config.local, state.config.remote);
+    this.#byAddresses?.set(key, [...(this.#byAddresses.get(key) ?? []), state]);
   }
 
   nowMs(): number {

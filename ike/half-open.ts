@@ -82,7 +82,21 @@ export class HalfOpen {
       return;
     }
 
-    // 2. What any IKE_SA_INIT request is.
+    // 2. Whether we know the configuration, or this peer already. Silence costs the peer a retransmission; a refusal, its patience.
+    const [from, to] = [datagram.remote.address, datagram.local.address];
+    const candidates = context.connectionsBetween(to, from);
+    if (candidates.length === 0 && !context.configurationKnown) {
+      context.count('dropped: not configured yet');
+      context.logRarely(
+        'not configured',
+        'dbg',
+        undefined,
+        `the configuration is not known yet: ${from} gets no answer`,
+      );
+      return;
+    }
+
+    // 3. What any IKE_SA_INIT request is.
     if (!header.initiatorFlag || header.messageId !== 0 || message.encrypted !== undefined) {
       context.count('dropped: unexpected exchange');
       return;
@@ -102,17 +116,15 @@ export class HalfOpen {
       return;
     }
 
-    // 3. Whether there is a connection between the two addresses.
-    const candidates = context.connectionsBetween(datagram.local.address, datagram.remote.address);
+    // 4. Whether there is a connection between the two addresses.
     if (candidates.length === 0) {
       context.count('refused: no connection');
-      const [from, to] = [datagram.remote.address, datagram.local.address];
       context.logRarely('no connection', 'warn', undefined, `no IPsec tunnel from ${from} to ${to} is configured here`);
       this.#refuse(datagram, message, notify(NOTIFY.NO_PROPOSAL_CHOSEN));
       return;
     }
 
-    // 4. Load.
+    // 5. Load.
     if (this.#waiting >= context.settings.halfOpenLimit) {
       context.logRarely('half-open', 'warn', undefined, `${this.#waiting} IKE SAs are half open: no more are accepted`);
       context.count('dropped: half-open limit');
@@ -134,7 +146,7 @@ export class HalfOpen {
       }
     }
 
-    // 5. Proposal and group.
+    // 6. Proposal and group.
     const choice = this.#choose(candidates, payloads, offered.proposals, ke.group);
     const group = choice?.suite.DH?.id;
     if (choice === undefined || group === undefined) {
@@ -154,7 +166,7 @@ export class HalfOpen {
       return;
     }
 
-    // 6. Only now the key exchange.
+    // 7. Only now the key exchange.
     const request: Omit<IkeInitRequest, 'exchange'> = {
       datagram,
       initiatorSpi: header.initiatorSpi,

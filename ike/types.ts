@@ -333,6 +333,11 @@ export type IkeCommand =
     }
   /** Deletes its SAs at the peer too, then forgets it. */
   | { readonly command: 'remove-connection'; readonly name: string }
+  /**
+   * Whether the connections that were set are all that there are; at first they are not. Until then a request between
+   * addresses without a connection is not answered: a refusal would be a guess, and makes the peer back off.
+   */
+  | { readonly command: 'configuration-known'; readonly known: boolean }
   /** Traffic waits for an SA: starts an attempt now unless one is under way. */
   | { readonly command: 'acquire'; readonly connection: string }
   /** Authenticates anew, for instance with another certificate: a new IKE SA and children, then the old ones go. */

@@ -52,11 +52,11 @@ it('keeps the mark rule closed while the attach says that a tunnel is missing, u
 });
 
 /** A reconciler of two tunnels, and what it tells IKE. */
-function withIke(attach: () => Promise<void>, told: (command: string) => void) {
+function withIke(attach: () => Promise<void>, told: (command: string, known?: boolean) => void) {
   const reconciler = new Reconciler({
     engine: { apply: async () => {} },
     protections: new Protections(join(directory, 'protected')),
-    ike: { command: ({ command }: { command: string }) => told(command) },
+    ike: { command: ({ command, known }: { command: string; known?: boolean }) => told(command, known) },
     log: { info: () => {}, warn: () => {} },
   } as never);
   const desired = stateOf(
@@ -73,16 +73,28 @@ it('gives IKE no connection when it was told to stand by while it carried out a 
     (command) => told.push(command),
   );
   await apply();
-  expect(told).toEqual([]);
+  expect(told).toEqual(['configuration-known']);
   expect(reconciler.plans).toEqual([]);
+});
+
+it('tells IKE that it knows the configuration when every connection is set, and that it no longer does when it stands by', async () => {
+  const told: string[] = [];
+  const { reconciler, apply } = withIke(
+    async () => {},
+    (command, known) => told.push(known === undefined ? command : `known: ${known}`),
+  );
+  await apply();
+  expect(told.splice(0)).toEqual(['set-connection', 'set-connection', 'known: true']);
+  reconciler.standBy();
+  expect(told).toEqual(['known: false', 'remove-connection', 'remove-connection']);
 });
 
 it('lets events have their turn between connections, and stops there when one of them is to stand by', async () => {
   const told: string[] = [];
   const { reconciler, apply } = withIke(
     async () => {},
-    (command) => {
-      told.push(command);
+    (command, known) => {
+      told.push(known === undefined ? command : `known: ${known}`);
       if (told.length > 1) return;
       setImmediate(() => reconciler.standBy());
       // Longer than a slice.
@@ -92,6 +104,6 @@ it('lets events have their turn between connections, and stops there when one of
   );
   await apply();
   expect(told[0]).toBe('set-connection');
-  expect(told.slice(1)).toEqual(['remove-connection', 'remove-connection']);
+  expect(told.slice(1)).toEqual(['known: false', 'remove-connection', 'remove-connection']);
   expect(reconciler.plans).toEqual([]);
 });

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { DEFAULT_IKE_PROPOSALS, parseEspProposal, parseIkeProposal } from '../../../ike/index.ts';
+import { createIkeEngine, DEFAULT_IKE_PROPOSALS, parseEspProposal, parseIkeProposal } from '../../../ike/index.ts';
 import { A, B, connectionOf, greChild, udpChildren } from '../simulation/tunnels.ts';
+import { TEST_SETTINGS } from '../simulation/world.ts';
 import { connect, connectedPair, conversation, faultsOf, headerOf, makePair, secondsUntil } from './pair.ts';
 
 describe('IKE_SA_INIT and IKE_AUTH', () => {
@@ -178,6 +179,45 @@ describe('IKE_SA_INIT and IKE_AUTH', () => {
     expect(pair.a.failures.length).toBeGreaterThan(1);
     pair.a.set(connectionOf(A, B));
     expect(secondsUntil(pair.world, () => faultsOf(pair).length === 0)).toBeLessThan(1);
+  });
+
+  it('leave whom they may know unanswered until all connections are set, but answer at once whom they know', () => {
+    const pair = makePair();
+    pair.b.command({ command: 'configuration-known', known: false });
+    pair.a.set(connectionOf(A, B));
+    pair.world.run(9000);
+    expect(pair.world.sent.filter(({ local }) => local.address === B)).toEqual([]);
+    expect(pair.b.engine.counters()['dropped: not configured yet']).toBeGreaterThan(1);
+    expect(pair.b.engine.counters()['refused: no connection']).toBe(0);
+    expect(pair.b.logs.filter((line) => / (warn|err) /.test(line))).toEqual([]);
+    expect(pair.a.failures).toEqual([]);
+    pair.b.set(connectionOf(B, A, { start: 'wait' }));
+    expect(secondsUntil(pair.world, () => faultsOf(pair).length === 0)).toBeLessThan(20);
+    expect(pair.a.failures).toEqual([]);
+  });
+
+  it('know nobody when they begin: neither a stranger nor another major version gets a word', () => {
+    const pair = makePair();
+    pair.a.set(connectionOf(A, B));
+    const { local, remote, data } = pair.world.sent[0]!;
+    const ofVersion3 = data.slice();
+    ofVersion3[17] = 0x30;
+    const engine = createIkeEngine(TEST_SETTINGS, {
+      dateMs: () => 0,
+      random: (bytes) => new Uint8Array(bytes),
+      allocateSpi: () => 1,
+      releaseSpi: () => {},
+    });
+    const sends = () =>
+      [data, ofVersion3]
+        .flatMap((message) => engine.input(0, { local: remote, remote: local, data: message }))
+        .filter(({ action }) => action === 'send');
+    expect(sends()).toEqual([]);
+    expect(engine.counters()['dropped: not configured yet']).toBe(2);
+    engine.command(0, { command: 'configuration-known', known: true });
+    expect(sends()).toHaveLength(2);
+    engine.command(0, { command: 'shutdown' });
+    expect(sends()).toEqual([]);
   });
 
   it('refuse an address without connection, and say so once in a while', () => {

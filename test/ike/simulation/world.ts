@@ -98,7 +98,7 @@ export class Host {
   }
 
   #boot(settings: EngineSettings, hooks: HostHooks): IkeEngine {
-    return createIkeEngine(settings, {
+    const engine = createIkeEngine(settings, {
       // Virtual days begin at the real date, so that certificates made for a test are valid.
       dateMs: () => this.world.epochMs + this.world.nowMs,
       random: (bytes) => hooks.random?.(bytes) ?? this.world.bytes(bytes),
@@ -111,6 +111,8 @@ export class Host {
         if (!this.allocated.delete(spi)) throw new Error(`SPI ${spi} was released twice or never allocated`);
       },
     });
+    engine.command(this.world.nowMs, { command: 'configuration-known', known: true });
+    return engine;
   }
 
   /** The program is killed and started again: all state is lost, the SPIs go on. */
