@@ -40,6 +40,15 @@ export interface IkeSaOrigin {
   readonly firstRequestId: number;
 }
 
+/** Of an IKE SA, for people; the star is at our SPI. */
+export function labelOf(
+  sa: { readonly initiator: boolean; readonly initiatorSpi: string; readonly responderSpi: string },
+  connection = '?',
+): string {
+  const [i, r] = sa.initiator ? ['*', ''] : ['', '*'];
+  return `${connection}[${sa.initiatorSpi}_i${i} ${sa.responderSpi}_r${r}]`;
+}
+
 /** What a decryption table needs: copies, for the originals are wiped. */
 export function keyLogOf(
   { initiatorSpi, responderSpi }: { readonly initiatorSpi: string; readonly responderSpi: string },

@@ -29,15 +29,16 @@ import {
   type IkeSaState,
   type InitMaterial,
   keyLogOf,
+  labelOf,
 } from './ike-sa-parts.ts';
 import { isNext, openInbound } from './inbound.ts';
 import { KeyExchanges } from './key-exchanges.ts';
 import { KeyGenerations } from './key-generations.ts';
 import { find } from './notify.ts';
-import { giveUp, sealOutbound, transmitRequest } from './outbound.ts';
-import { follow, isPlausibleSource } from './peer-path.ts';
+import { giveUp, giveUpBroken, sealOutbound, transmitRequest } from './outbound.ts';
+import { heard, isPlausibleSource } from './peer-path.ts';
 import { isDue, keyExchangeDue, unservable } from './request-checks.ts';
-import { noteMessage } from './said.ts';
+import { noteMessage, noteRequest } from './said.ts';
 import type { Packets } from './sk-channel.ts';
 import { type Answering, DisownedTask, type InitiatorTask } from './task.ts';
 
@@ -199,12 +200,7 @@ export class IkeSa {
   }
 
   #begin(task: InitiatorTask, payloads: readonly Payload[]): void {
-    this.context.log(
-      'dbg',
-      this.connection?.name,
-      `request ${this.requests.id} to ${this.remote.address}: ${task.purpose}`,
-    );
-    noteMessage(this, 'sent', { exchange: task.exchange, responseFlag: false, messageId: this.requests.id }, payloads);
+    noteRequest(this, task, payloads);
     this.requests.begin(this.seal(task.exchange, payloads, this.requests.id, false));
   }
 
@@ -263,7 +259,7 @@ export class IkeSa {
       return;
     }
     noteMessage(this, 'received', header, payloads);
-    this.#heard(datagram);
+    heard(this, datagram);
     const process = (): void => {
       if (this.#task !== task || !this.#isAwaited(header)) return;
       this.requests.finish();
@@ -301,10 +297,7 @@ export class IkeSa {
     this.requests.finish();
     this.#task = undefined;
     task.abandon(reason);
-    if (this.state === 'connecting' || this.connection === undefined) this.end('failed', reason);
-    // It was to go in any case, and whoever closes it once more finds a Delete on its way: nobody would forget it.
-    else if (this.state === 'deleting') this.end('closed', reason);
-    else this.connection.close(this, reason);
+    giveUpBroken(this, reason);
     this.pump();
   }
 
@@ -355,7 +348,7 @@ export class IkeSa {
     if (inbound === undefined) return;
     const payloads = typeof inbound === 'string' ? inbound : inbound.payloads;
     if (typeof payloads !== 'string') noteMessage(this, 'received', header, payloads);
-    this.#heard(datagram);
+    heard(this, datagram);
     const serve = (): void => this.#serve(answering, datagram, header, payloads);
     if (!this.keyExchanges.hold('request', datagram.data, keyExchangeDue(this, header, payloads), serve)) serve();
   }
@@ -376,11 +369,6 @@ export class IkeSa {
     this.transmit(response, datagram.remote, datagram.local);
     answer.afterwards?.();
     this.pump();
-  }
-
-  #heard(datagram: Datagram): void {
-    this.lastHeardMs = this.context.nowMs();
-    follow(this, datagram);
   }
 
   // --- the end
@@ -405,7 +393,6 @@ export class IkeSa {
 
   /** `tun[10.0.0.1...10.0.0.2 0123456789abcdef_i* fedcba9876543210_r]`, the star at our SPI. */
   get label(): string {
-    const ours = this.initiator ? ['*', ''] : ['', '*'];
-    return `${this.connection?.name ?? '?'}[${this.initiatorSpi}_i${ours[0]} ${this.responderSpi}_r${ours[1]}]`;
+    return labelOf(this, this.connection?.name);
   }
 }

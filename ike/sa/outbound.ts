@@ -49,4 +49,12 @@ export function giveUp(sa: IkeSa): void {
   sa.end('lost', `${sa.remote.address} did not answer ${what} (nothing heard for ${silentSeconds(sa)} s)`);
 }
 
+/** The peer sent what is not valid, in an authentic response. */
+export function giveUpBroken(sa: IkeSa, reason: string): void {
+  if (sa.state === 'connecting' || sa.connection === undefined) sa.end('failed', reason);
+  // It was to go in any case, and whoever closes it once more finds a Delete on its way: nobody would forget it.
+  else if (sa.state === 'deleting') sa.end('closed', reason);
+  else sa.connection.close(sa, reason);
+}
+
 const silentSeconds = (sa: IkeSa): number => Math.round((sa.context.nowMs() - sa.lastHeardMs) / 1000);

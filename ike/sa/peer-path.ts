@@ -38,8 +38,14 @@ export function isPlausibleSource(sa: IkeSa, { remote }: Datagram): boolean {
   return sa.establishedAtMs !== undefined && peerMayMove(sa);
 }
 
+/** An authentic message of the peer: it lives, and there. */
+export function heard(sa: IkeSa, datagram: Datagram): void {
+  sa.lastHeardMs = sa.context.nowMs();
+  follow(sa, datagram);
+}
+
 /** Takes over the endpoints of an authentic message that was not seen before. */
-export function follow(sa: IkeSa, { local, remote }: Datagram): void {
+function follow(sa: IkeSa, { local, remote }: Datagram): void {
   // Ports change once in the life of any IKE SA: when the initiator floats to 4500, with IKE_AUTH.
   if (sa.state === 'connecting' || !sa.nat.us) move(sa, local, remote);
 }
