@@ -17,6 +17,7 @@ import {
   removeTunnels,
   startEspdAgain,
   startUserspaceHost,
+  stateOf,
   type UserspaceHost,
   underlayOf,
 } from '../rig/userspace-host.ts';
@@ -64,7 +65,9 @@ describe.skipIf(reason !== '')(`the scenarios of system-ipsec.at${reason}`, { ti
   async function expectProtected(family: 4 | 6): Promise<void> {
     await a.espd.waitForTunnel('tun2', undefined, 30_000);
     await b.espd.waitForTunnel('tun1', undefined, 30_000);
-    await waitForPing(a.host.namespace, innerOf(2), 20_000);
+    await waitForPing(a.host.namespace, innerOf(2), 20_000).catch(async (error: Error) => {
+      throw new Error(`${error.message}\n${await stateOf(a)}\n${await stateOf(b)}`);
+    });
     const before = capture.packets().filter(isEspOf(family)).length;
     await pingAll(a.host.namespace, innerOf(2), { count: 3 });
     await pingAll(b.host.namespace, innerOf(1), { count: 3 });

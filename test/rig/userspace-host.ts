@@ -80,3 +80,21 @@ export async function removeTunnels({ ovsdb }: UserspaceHost, remotes: readonly 
 export async function startEspdAgain(rig: Rig, host: UserspaceHost, args: readonly string[] = []): Promise<void> {
   host.espd = await startEspd(rig, host.host, { database: host.ovsdb.remote, directory: host.ovsdb.directory, args });
 }
+
+/** What both daemons of the host know of its tunnels, for the message of a test that failed. */
+export async function stateOf({ index, espd, ovsdb }: UserspaceHost): Promise<string> {
+  const asked = [
+    ...['tunnels/show', 'sas/show', 'ike/show', 'drops/show', 'coverage/show'].map((command) => ['ovs-espd', command]),
+    ...['tnl/neigh/show', 'tnl/ports/show', 'ovs/route/show', 'dpctl/dump-flows'].map((command) => [
+      'ovs-vswitchd',
+      command,
+    ]),
+  ] as const;
+  const said = await Promise.all(
+    asked.map(async ([daemon, command]) => {
+      const answer = await ovsdb.appctl(daemon!, command!).catch((error: unknown) => String(error));
+      return `--- ${daemon} ${command}\n${answer}`;
+    }),
+  );
+  return [`=== host ${index}`, ...said, '--- log', ...espd.log().split('\n').slice(-40)].join('\n');
+}
