@@ -272,6 +272,7 @@ function npmRoot() {
 function compile() {
   say('compiling TypeScript to dist/');
   run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json']);
+  run(process.execPath, ['bin/bundle.mjs']);
 }
 
 /** Vitest with its own report, then the closing line that CI reads. */

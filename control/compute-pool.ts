@@ -62,10 +62,10 @@ export function startComputePool(log: Logger): Computer {
   };
 }
 
-/** Node loads the thread itself, so it must be JavaScript: the compiled one, also when this file runs from source. */
+/** Node loads the thread itself, so it must be JavaScript: the compiled one beside this, or the bundle when this file runs from source. */
 function threadFile(): string {
   const here = import.meta.url;
-  const relative = here.endsWith('.ts') ? '../dist/control/compute-thread.js' : './compute-thread.js';
+  const relative = here.endsWith('.ts') ? '../dist/daemon/compute-thread.js' : './compute-thread.js';
   const path = fileURLToPath(new URL(relative, here));
   if (!existsSync(path)) throw new Error(`the thread ${path} is not there: build it with \`npm run build\``);
   return path;

@@ -183,10 +183,10 @@ export class WorkerPool implements Runner {
   }
 }
 
-/** Node loads the worker itself, so it must be JavaScript: the compiled one, also when this file runs from source. */
+/** Node loads the worker itself, so it must be JavaScript: the compiled one beside this, or the bundle when this file runs from source. */
 function workerFile(): string {
   const here = import.meta.url;
-  const relative = here.endsWith('.ts') ? '../dist/dataplane/worker.js' : './worker.js';
+  const relative = here.endsWith('.ts') ? '../dist/daemon/worker.js' : './worker.js';
   const path = fileURLToPath(new URL(relative, here));
   if (!existsSync(path)) throw new Error(`packet worker ${path} is not there: build it with \`npm run build\``);
   return path;

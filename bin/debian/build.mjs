@@ -1,14 +1,25 @@
 /**
  * `npm run deb`: a Debian package of what is built here, in build/deb/. Needs dpkg-deb, and nothing from the network.
  *
- * The package holds the compiled program, the native addon and those npm packages that it runs with, under
- * /usr/lib/ovs-espd; the unit is installed and not started, since it takes UDP port 500 and the datapath.
+ * The package holds the compiled program, the native addon and those npm packages that are not part of what was compiled,
+ * under /usr/lib/ovs-espd, and the licences of all of them; the unit is installed and not started, since it takes UDP port 500 and the datapath.
  */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
+import { EXTERNAL } from '../bundle.mjs';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const ROOT = join(HERE, '../..');
@@ -27,27 +38,37 @@ const copy = (from, to, filter = () => true) =>
   cpSync(join(ROOT, from), join(TREE, to), { recursive: true, dereference: true, filter });
 
 function program() {
-  for (const folder of ['control', 'dataplane', 'ike', 'native-shims'])
-    copy(`dist/${folder}`, `${LIB}/dist/${folder}`, (path) => !path.endsWith('.map'));
+  copy('dist/daemon', `${LIB}/dist/daemon`, (path) => !path.endsWith('.map'));
   put(
     `${LIB}/native-shims/build/Release/ovs_espd_native.node`,
     read('native-shims/build/Release/ovs_espd_native.node'),
   );
   put(`${LIB}/bin/ovs-espd`, read('bin/ovs-espd'), 0o755);
   put(`${LIB}/package.json`, read('package.json'));
-  for (const folder of packages()) copy(folder, `${LIB}/${folder}`);
+  for (const name of packages) if (EXTERNAL.includes(name)) copy(`node_modules/${name}`, `${LIB}/node_modules/${name}`);
   mkdirSync(join(TREE, 'usr/sbin'), { recursive: true });
   symlinkSync('../lib/ovs-espd/bin/ovs-espd', join(TREE, 'usr/sbin/ovs-espd'));
 }
 
-/** Folders of the npm packages that the program needs when it runs, as npm's own tree has them. */
-function packages() {
+/** Names of the npm packages that the program is made of or needs when it runs. */
+const packages = namesOfPackages();
+
+function namesOfPackages() {
   const args = ['ls', '--omit=dev', '--omit=optional', '--all', '--parseable'];
   const listing = execFileSync('npm', args, { cwd: ROOT, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
   return listing
     .split('\n')
     .filter((path) => path.includes('node_modules'))
-    .map((path) => relative(ROOT, path));
+    .map((path) => relative(join(ROOT, 'node_modules'), path));
+}
+
+/** The licences of packages ask for a copy of them wherever their code goes. */
+function licences() {
+  for (const name of packages) {
+    const folder = `node_modules/${name}`;
+    const file = readdirSync(join(ROOT, folder)).find((entry) => /^licen[cs]e/i.test(entry));
+    if (file !== undefined) put(`usr/share/doc/ovs-espd/licences/${name.replace('/', '_')}`, read(join(folder, file)));
+  }
 }
 
 function system() {
@@ -71,10 +92,10 @@ Copyright: the authors of ovs-espd
 License: Apache-2.0
  On Debian systems the text is in /usr/share/common-licenses/Apache-2.0.
 
-Files: usr/lib/ovs-espd/node_modules/*
+Files: usr/lib/ovs-espd/node_modules/* usr/lib/ovs-espd/dist/daemon/*
 Copyright: the authors of each package
-Comment: Each folder has the licence of its package.
-License: MIT
+Comment: dist/daemon holds code of npm packages. The licence of each is in /usr/share/doc/ovs-espd/licences.
+License: MIT and BSD-3-Clause and 0BSD
 `;
 }
 
@@ -109,13 +130,14 @@ Description: ${description.split(':')[0]}
   return join(OUT, `ovs-espd_${version}_${architecture}.deb`);
 }
 
-if (!existsSync(join(ROOT, 'dist/control/main.js'))) {
+if (!existsSync(join(ROOT, 'dist/daemon/main.js'))) {
   process.stderr.write('not built: run `npm run build` first\n');
   process.exit(1);
 }
 rmSync(TREE, { recursive: true, force: true });
 process.umask(0o022);
 program();
+licences();
 system();
 const file = control();
 execFileSync('dpkg-deb', ['--build', '--root-owner-group', TREE, file], { stdio: ['ignore', 'ignore', 'inherit'] });

@@ -4,7 +4,7 @@
  * that follow from others may be left out (README.md of this folder has it in full).
  */
 import { createHash } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { quote } from '../config/issue.ts';
 import type { Atom, Row, Value } from './database.ts';
 import { rowWith } from './row-store.ts';

@@ -30,10 +30,12 @@ describe.skipIf(reason !== '')(`the Debian package${skipped}`, { timeout: 120_00
     const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
     const run = (...args: string[]) => spawnSync(join(tree, 'usr/sbin/ovs-espd'), args, { encoding: 'utf8', cwd: '/' });
     expect(run('--version')).toMatchObject({ status: 0, stdout: `ovs-espd (Open vSwitch) ${version}\n`, stderr: '' });
-    const load = `import('${tree}/usr/lib/ovs-espd/dist/native-shims/index.js').then((m) => m.loadNative().monotonicMs())`;
-    expect(spawnSync(process.execPath, ['-e', load], { encoding: 'utf8', cwd: '/' }).stderr).toBe('');
-    const worker = `import('${tree}/usr/lib/ovs-espd/dist/dataplane/pool.js')`;
-    expect(spawnSync(process.execPath, ['-e', worker], { encoding: 'utf8', cwd: '/' }).stderr).toBe('');
+    for (const name of ['main', 'worker', 'compute-thread']) {
+      const load = `import('${tree}/usr/lib/ovs-espd/dist/daemon/${name}.js')`;
+      expect(spawnSync(process.execPath, ['-e', load], { encoding: 'utf8', cwd: '/' }).stderr, name).toBe('');
+    }
+    // By the addon.
+    expect(run('doctor').stdout).toMatch(/^ok +program +AEAD of OpenSSL/m);
   });
 
   it('has unit, manual pages, completion, settings and changelog where Debian looks for them', () => {
@@ -46,6 +48,8 @@ describe.skipIf(reason !== '')(`the Debian package${skipped}`, { timeout: 120_00
       'etc/logrotate.d/ovs-espd',
       'usr/share/doc/ovs-espd/changelog.gz',
       'usr/share/doc/ovs-espd/copyright',
+      'usr/share/doc/ovs-espd/licences/zod',
+      'usr/share/doc/ovs-espd/licences/@noble_ciphers',
     ])
       expect(existsSync(join(tree, path)), path).toBe(true);
   });
@@ -55,7 +59,7 @@ describe.skipIf(reason !== '')(`the Debian package${skipped}`, { timeout: 120_00
     expect(field('Depends')).toMatch(/^nodejs \(>= 20\.19\)/);
     expect(field('Conflicts')).toBe('openvswitch-ipsec');
     expect(existsSync(join(tree, 'usr/lib/ovs-espd/node_modules/piscina'))).toBe(true);
-    for (const name of ['vitest', 'typescript', '@biomejs', 'raw-socket', 'benchmark'])
+    for (const name of ['vitest', 'typescript', '@biomejs', 'rolldown', 'raw-socket', 'benchmark', 'zod'])
       expect(existsSync(join(tree, 'usr/lib/ovs-espd/node_modules', name)), name).toBe(false);
     expect(statSync(file).size).toBeLessThan(20e6);
   });

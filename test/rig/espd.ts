@@ -58,7 +58,7 @@ export function fileConfig(
 
 /** True if the daemon can be started: built, with its launcher. */
 export function espdIsBuilt(): boolean {
-  return existsSync(LAUNCHER) && existsSync(join(ROOT, 'dist/control/main.js'));
+  return existsSync(LAUNCHER) && existsSync(join(ROOT, 'dist/daemon/main.js'));
 }
 
 /**
