@@ -4,7 +4,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { move, transferableSymbol, valueSymbol } from 'piscina';
-import { buffersOf, type Job, perform } from '../ike/index.ts';
+// Not the whole of ike/: a thread needs nothing of it but this, and each loads its own.
+import { buffersOf, type Job, perform } from '../ike/crypto/jobs.ts';
 
 /** The result, as piscina moves it. */
 export default function compute(job: Job): unknown {

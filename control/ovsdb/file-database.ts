@@ -21,7 +21,8 @@ import {
   type Row,
   type TransactionResult,
 } from './database.ts';
-import { FileDatabaseError, type FileTables, parseFileRows } from './file-rows.ts';
+import { FileDatabaseError } from './file-database-error.ts';
+import type { FileTables } from './file-rows.ts';
 import { rowWith } from './row-store.ts';
 import { defaultValue } from './schema.ts';
 import { COLUMNS, SWITCH_SCHEMA } from './switch-columns.ts';
@@ -133,6 +134,8 @@ export class FileDatabase extends EventEmitter<DatabaseEvents> implements Databa
       const { mode } = await stat(this.#path);
       const text = await readFile(this.#path, 'utf8');
       if (text.length > SIZE_LIMIT) throw new FileDatabaseError(`larger than ${SIZE_LIMIT} bytes`);
+      // Not before it is needed: what checks the file is a good part of a start, and most daemons have no file.
+      const { parseFileRows } = await import('./file-rows.ts');
       tables = parseFileRows(text);
       this.#tellWhoReads(mode, tables);
     } catch (error) {

@@ -7,14 +7,10 @@ import { createHash } from 'node:crypto';
 import * as z from 'zod';
 import { quote } from '../config/issue.ts';
 import type { Atom, Row, Value } from './database.ts';
+import { FileDatabaseError } from './file-database-error.ts';
 import { rowWith } from './row-store.ts';
 import { type AtomType, type ColumnType, defaultValue, isUuid } from './schema.ts';
 import { SWITCH_SCHEMA } from './switch-columns.ts';
-
-/** The file can't be taken: one line, without the file's name and without any value that may be secret. */
-export class FileDatabaseError extends Error {
-  override readonly name = 'FileDatabaseError';
-}
 
 export interface FileRow {
   readonly row: Row;
