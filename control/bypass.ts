@@ -1,6 +1,6 @@
 /**
  * Beside an ovs-vswitchd: tunnels whose packets never come by ovs-espd, as their route leaves through a device that is in no bridge
- * with a place of ours. Nothing can keep those back, so an operator has to be told.
+ * with a place of ours. Flows drop them where the device is in a bridge (guarded-bridges.ts); either way an operator has to be told.
  */
 
 import type { DesiredState, TunnelState } from './config/desired-state.ts';
@@ -23,9 +23,11 @@ export function bypassOf(
   // ovs-vswitchd has not yet said which addresses its ports have.
   if (companions.some(({ hosts }) => hosts.length === 0)) return undefined;
   const mac = underlay.link(device)?.mac;
+  // Flows lead what the ports of the host in the bridge itself send; what patches bring goes on to an uplink only.
   const isOurs = companions.some(
-    ({ bridge, hosts }) =>
-      bridge.hostPorts.some(({ name }) => name === device) || hosts.some((host) => host.mac === mac),
+    ({ attach, bridge, hosts }) =>
+      bridge.hostPorts.some(({ name }) => name === device) ||
+      (attach === 'uplink' && hosts.some((host) => host.mac === mac)),
   );
   return isOurs ? undefined : device;
 }

@@ -1,7 +1,8 @@
 /**
  * The companion attaches, `external_ids:espd`: a real ovs-vswitchd with a userspace datapath encapsulates, and ovs-espd stands
  * where its tunnel packets have to pass: between the physical bridge and a NIC (uplink-places.ts), or behind a port of that
- * bridge (port-places.ts). The engine is told the tunnels for their IPsec policy alone.
+ * bridge (port-places.ts). Flows keep their packets from all other ways (guarded-bridges.ts). The engine is told the tunnels for
+ * their IPsec policy alone.
  *
  * The database is only read: its Bridge and Interface rows are ovs-vswitchd's to write.
  */
@@ -18,6 +19,7 @@ import {
 } from './attach.ts';
 import { bypassLine, bypassOf } from './bypass.ts';
 import type { CompanionPort, DesiredState, TunnelState } from './config/desired-state.ts';
+import { GuardedBridges } from './guarded-bridges.ts';
 import { Ids } from './ids.ts';
 import type { Links } from './links.ts';
 import { markInForce } from './mark-policy.ts';
@@ -51,6 +53,7 @@ export class CompanionAttach implements Attach {
   readonly #options: CompanionAttachOptions;
   readonly #uplinks: UplinkPlaces;
   readonly #ports: PortPlaces;
+  readonly #guarded: GuardedBridges;
   readonly #tunnels = new Map<string, AttachedPort>();
   readonly #failures = new Map<string, PortFailure>();
   readonly #portIds: Ids;
@@ -70,6 +73,7 @@ export class CompanionAttach implements Attach {
     });
     this.#uplinks = new UplinkPlaces({ ...options, portIds: this.#portIds });
     this.#ports = new PortPlaces({ ...options, portIds: this.#portIds });
+    this.#guarded = new GuardedBridges(options);
   }
 
   /** None: they are ovs-vswitchd's. */
@@ -106,6 +110,7 @@ export class CompanionAttach implements Attach {
     );
     this.#tellBypassed(desired, underlay);
     const policy = this.#flowPolicy(desired, protectionOf);
+    await this.#guarded.set(desired, underlay, policy, (port) => this.#ports.concerns(port));
     for (const port of desired.companions) await this.#setPlace(port, underlay, policy);
     await this.#routed.apply(desired, underlay, protectionOf, markInForce(desired, this.#closesAll));
     const names = new Set([...this.#uplinks.names(), ...this.#ports.names()]);
@@ -243,6 +248,7 @@ export class CompanionAttach implements Attach {
 
   /** By `exit`: the places go, and with them flows and TAPs; the tunnels' policy goes last. */
   async removeAll(): Promise<void> {
+    await this.#guarded.removeAll();
     await this.#ports.removeAll(true);
     await this.#uplinks.removeAll();
     await this.#routed.removeAll();
@@ -250,6 +256,6 @@ export class CompanionAttach implements Attach {
   }
 
   async stop(): Promise<void> {
-    await this.#ports.stop();
+    await Promise.all([this.#ports.stop(), this.#guarded.stop()]);
   }
 }

@@ -8,9 +8,7 @@ import type { HostPort } from './desired-state.ts';
 /** What of a bridge counts here. */
 export interface JoinedBridge {
   readonly hostPorts: readonly HostPort[];
-  /** Names of its patch ports, and of those that they name as their peers. */
-  readonly patches: readonly string[];
-  readonly peers: readonly string[];
+  readonly patches: readonly { readonly name: string; readonly peer: string }[];
 }
 
 /** @param tag of the uplink's Port row: the VLAN that its untagged frames are of */
@@ -34,7 +32,8 @@ export function hostsBehind(
 function joinedWith(bridge: JoinedBridge, all: readonly JoinedBridge[]): JoinedBridge[] {
   const found = new Set([bridge]);
   for (const each of found)
-    for (const other of all) if (other.patches.some((name) => each.peers.includes(name))) found.add(other);
+    for (const other of all)
+      if (other.patches.some(({ name }) => each.patches.some(({ peer }) => peer === name))) found.add(other);
   found.delete(bridge);
   return [...found];
 }

@@ -1,9 +1,17 @@
 /** Bridge, Port and Interface rows as bridges, ports that are no tunnels, and the rows of tunnels. */
 import type { TunnelType } from '../../dataplane/commands.ts';
 import { mapOf, numberOf, type Replica, type Row, textOf, textsOf } from '../ovsdb/database.ts';
-import { hostsBehind, type JoinedBridge } from './bridge-hosts.ts';
-import { readCompanion } from './companions.ts';
-import type { BridgeState, CompanionBridge, CompanionPort, HostPort, PortState } from './desired-state.ts';
+import { hostsBehind } from './bridge-hosts.ts';
+import { type CompanionPlace, readCompanion } from './companions.ts';
+import type {
+  BridgeState,
+  CompanionBridge,
+  CompanionPort,
+  HostPort,
+  PatchPort,
+  PortState,
+  WireVlan,
+} from './desired-state.ts';
 import { type Issue, quote } from './issue.ts';
 import { BRIDGE_KEYS } from './keys.ts';
 import { OptionReader } from './option-reader.ts';
@@ -20,9 +28,9 @@ export interface TunnelRow {
   readonly place: TunnelPlace;
 }
 
-/** A bridge with its Interface rows, each with its UUID and the tag of its port. */
-interface WalkedBridge extends JoinedBridge {
-  readonly rows: readonly [string, Row, number | undefined][];
+/** A bridge with its Interface rows, each with its place and the tag of its port. */
+interface WalkedBridge {
+  readonly rows: readonly [CompanionPlace, Row, number | undefined][];
   readonly beside: CompanionBridge;
 }
 
@@ -30,6 +38,7 @@ export interface BridgesRead {
   readonly bridges: readonly BridgeState[];
   readonly ports: readonly PortState[];
   readonly companions: readonly CompanionPort[];
+  readonly companionBridges: readonly CompanionBridge[];
   readonly tunnelRows: readonly TunnelRow[];
   readonly issues: readonly Issue[];
 }
@@ -45,11 +54,10 @@ export function readBridges(replica: Replica, root: Row | undefined): BridgesRea
   for (const [bridgeUuid, bridgeRow] of referred(replica, 'Bridge', root, 'bridges')) {
     const bridge = readBridge(bridgeUuid, bridgeRow, issues);
     bridges.push(bridge);
-    const rows: [string, Row, number | undefined][] = [];
+    const rows: [CompanionPlace, Row, number | undefined][] = [];
     const hostPorts: HostPort[] = [];
     const others: string[] = [];
-    const patches: string[] = [];
-    const peers: string[] = [];
+    const patches: PatchPort[] = [];
     for (const [portUuid, portRow] of referred(replica, 'Port', bridgeRow, 'ports')) {
       const vlans = readVlans(portRow, issues);
       const interfaces = referred(replica, 'Interface', portRow, 'interfaces');
@@ -58,30 +66,23 @@ export function readBridges(replica: Replica, root: Row | undefined): BridgesRea
         const type = textOf(row, 'type') ?? '';
         if (index === 0 && isTunnelType(type)) tunnelRows.push({ type, row, place });
         else ports.push(readPort(row, place, index > 0));
-        rows.push([uuid, row, tagOf(portRow)]);
+        const vlan = wireVlanOf(portRow);
+        rows.push([{ uuid, portUuid, vlan }, row, tagOf(portRow)]);
         if (type === 'internal') hostPorts.push(readHostPort(row, portRow));
         else others.push(textOf(row, 'name') ?? '');
-        if (type === 'patch') {
-          patches.push(textOf(row, 'name') ?? '');
-          peers.push(mapOf(row, 'options').get('peer') ?? '');
-        }
+        if (type === 'patch') patches.push(readPatch(row, vlan));
       }
     }
-    walked.push({
-      rows,
-      beside: companionBridge(bridgeRow, bridge.name, hostPorts, others),
-      hostPorts,
-      patches,
-      peers,
-    });
+    walked.push({ rows, beside: companionBridge(bridgeRow, bridge, hostPorts, others, patches) });
   }
-  for (const bridge of walked) {
-    for (const [uuid, row, tag] of bridge.rows) {
-      const companion = readCompanion(uuid, row, bridge.beside, hostsBehind(bridge, walked, tag));
+  const companionBridges = walked.map(({ beside }) => beside);
+  for (const { rows, beside } of walked) {
+    for (const [place, row, tag] of rows) {
+      const companion = readCompanion(place, row, beside, hostsBehind(beside, companionBridges, tag));
       if (companion !== undefined) companions.push(companion);
     }
   }
-  return { bridges, ports, companions, tunnelRows, issues };
+  return { bridges, ports, companions, companionBridges, tunnelRows, issues };
 }
 
 /** The rows that a reference column names, sorted by their names. */
@@ -115,20 +116,31 @@ function readBridge(uuid: string, row: Row, issues: Issue[]): BridgeState {
 
 function companionBridge(
   row: Row,
-  name: string,
+  { name, datapathType }: BridgeState,
   hostPorts: readonly HostPort[],
   others: readonly string[],
+  patches: readonly PatchPort[],
 ): CompanionBridge {
   const isSecure = textOf(row, 'fail_mode') === 'secure';
-  return { name, isSecure, hasController: textsOf(row, 'controller').length > 0, hostPorts, others };
+  const hasController = textsOf(row, 'controller').length > 0;
+  return { name, isUserspace: datapathType === 'netdev', isSecure, hasController, hostPorts, others, patches };
+}
+
+function readPatch(row: Row, vlan: WireVlan): PatchPort {
+  const name = textOf(row, 'name') ?? '';
+  return { name, peer: mapOf(row, 'options').get('peer') ?? '', ofport: ofportOf(row), ...vlan };
+}
+
+function ofportOf(row: Row): number | undefined {
+  const ofport = numberOf(row, 'ofport');
+  return ofport === undefined || ofport < 0 ? undefined : ofport;
 }
 
 function readHostPort(row: Row, portRow: Row): HostPort {
   const mac = textOf(row, 'mac_in_use');
-  const ofport = numberOf(row, 'ofport');
   return {
     name: textOf(row, 'name') ?? '',
-    ofport: ofport === undefined || ofport < 0 ? undefined : ofport,
+    ofport: ofportOf(row),
     mac: mac === undefined ? undefined : macAddress(mac),
     tag: tagOf(portRow),
   };
@@ -137,6 +149,14 @@ function readHostPort(row: Row, portRow: Row): HostPort {
 /** A trunk ignores it. */
 function tagOf(portRow: Row): number | undefined {
   return textOf(portRow, 'vlan_mode') === 'trunk' ? undefined : numberOf(portRow, 'tag');
+}
+
+/** A port with a tag is an access port unless it says otherwise (vlan_mode). */
+function wireVlanOf(portRow: Row): WireVlan {
+  const mode = textOf(portRow, 'vlan_mode') ?? 'access';
+  const tag = tagOf(portRow);
+  const untagged = tag !== 0 && mode !== 'native-tagged' ? tag : undefined;
+  return { untagged, isAccess: untagged !== undefined && mode !== 'native-untagged' };
 }
 
 const KINDS: Readonly<Record<string, PortState['kind']>> = {

@@ -4,14 +4,21 @@
  */
 import type { HostAddress } from '../../dataplane/commands.ts';
 import { mapOf, numberOf, type Row, textOf } from '../ovsdb/database.ts';
-import type { CompanionBridge, CompanionPort } from './desired-state.ts';
+import type { CompanionBridge, CompanionPort, WireVlan } from './desired-state.ts';
 import { COMPANION_KEYS } from './keys.ts';
 import { OptionReader } from './option-reader.ts';
 import { deviceName } from './value-formats.ts';
 
+/** Where its Interface row stands. */
+export interface CompanionPlace {
+  readonly uuid: string;
+  readonly portUuid: string;
+  readonly vlan: WireVlan;
+}
+
 /** Undefined: the interface is none of ours. One with a wrong setting has the reason, and no NIC. */
 export function readCompanion(
-  uuid: string,
+  { uuid, portUuid, vlan }: CompanionPlace,
   row: Row,
   bridge: CompanionBridge,
   hosts: readonly HostAddress[],
@@ -30,7 +37,7 @@ export function readCompanion(
   const markValue = reader.read(mark) ?? 0;
   const reason = reader.fault;
   return {
-    ...{ uuid, name, bridge, hosts, attach: kind, ofport: numberOf(row, 'ofport') },
+    ...{ uuid, portUuid, ...vlan, name, bridge, hosts, attach: kind, ofport: numberOf(row, 'ofport') },
     ...{ nic: reason === undefined ? device : undefined, mark: markValue, reason },
   };
 }

@@ -67,6 +67,7 @@ export function* desiredStateSteps(
     bridges: read.bridges,
     ports: read.ports,
     companions: read.companions,
+    companionBridges: read.companionBridges,
     routed: readRouted(root, issues),
     tunnels: joined.tunnels,
     connections: joined.connections,

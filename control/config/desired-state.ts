@@ -53,20 +53,41 @@ export interface HostPort {
   readonly tag: number | undefined;
 }
 
-/** The physical bridge that a companion port is a port of. */
+/** How the frames of a port are tagged outside of its bridge. */
+export interface WireVlan {
+  /** The VLAN whose frames have no tag there; undefined: those that have none inside either. */
+  readonly untagged: number | undefined;
+  /** Only that VLAN passes. */
+  readonly isAccess: boolean;
+}
+
+/** A port that a patch joins with another bridge's. */
+export interface PatchPort extends WireVlan {
+  readonly name: string;
+  readonly peer: string;
+  /** As ovs-vswitchd reports it; undefined until it has. */
+  readonly ofport: number | undefined;
+}
+
+/** A bridge of a real ovs-vswitchd. */
 export interface CompanionBridge {
   readonly name: string;
+  /** ovs-vswitchd itself forwards and encapsulates, not the kernel. */
+  readonly isUserspace: boolean;
   /** `fail_mode` is secure: without flows nothing is forwarded. */
   readonly isSecure: boolean;
   readonly hasController: boolean;
   readonly hostPorts: readonly HostPort[];
   /** Names of its other ports: NICs and whatever else. */
   readonly others: readonly string[];
+  readonly patches: readonly PatchPort[];
 }
 
 /** An Interface with `external_ids:espd`, where ovs-espd is the companion of a real ovs-vswitchd. */
-export interface CompanionPort {
+export interface CompanionPort extends WireVlan {
   readonly uuid: string;
+  /** Of the Port row: members of a bond share it. */
+  readonly portUuid: string;
   /** Of the Interface, and of the TAP that ovs-espd makes for it. */
   readonly name: string;
   /** `uplink`: between the bridge and a NIC. `port`: flows lead tunnel packets to it and back. */
@@ -219,6 +240,8 @@ export interface DesiredState {
   readonly bridges: readonly BridgeState[];
   readonly ports: readonly PortState[];
   readonly companions: readonly CompanionPort[];
+  /** All bridges, as they are for a companion. */
+  readonly companionBridges: readonly CompanionBridge[];
   /** The kernel encapsulates, and its routing leads tunnel packets to us. */
   readonly routed: boolean;
   readonly tunnels: readonly TunnelState[];

@@ -9,7 +9,8 @@ import { type FSWatcher, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import type { Timers } from '../ovsdb/timers.ts';
 import type { Logger } from '../vlog.ts';
-import { COOKIE, flowCommands } from './flows.ts';
+import { flowCommands } from './flows.ts';
+import { COOKIE } from './matches.ts';
 import type { FlowTable } from './ofctl.ts';
 
 const RETRY_MS = 1000;

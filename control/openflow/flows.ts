@@ -23,15 +23,24 @@ import {
   type TunnelType,
 } from '../../dataplane/index.ts';
 import type { HostPort } from '../config/desired-state.ts';
+import {
+  addresses,
+  BEEN_THROUGH,
+  COOKIE,
+  flow,
+  fromPort,
+  type HostPortInUse,
+  ip,
+  type Kind,
+  kindPackets,
+  mark,
+  output,
+  PRIORITY,
+  PROTOCOL_UDP,
+  tunnelPackets,
+} from './matches.ts';
 
-/** "espd", and which flows of ours: there is one kind. */
-export const COOKIE = '0x6573706400000001';
-/** In reg15 of what has been through the engine. */
-const BEEN_THROUGH = '0x65737064';
-const PRIORITY = 61_440;
-const LOCAL_OFPORT = 65_534;
 const PROTOCOL_ESP = 50;
-const PROTOCOL_UDP = 17;
 const NAT_TRAVERSAL_PORT = 4500;
 
 /** Tunnel packets between two addresses that are led through the engine. */
@@ -54,14 +63,6 @@ export interface FlowPlan {
   readonly drop: MarkMatch | undefined;
   readonly normal: boolean;
 }
-
-/** A kind of tunnel packet. */
-interface Kind {
-  readonly type: TunnelType;
-  readonly port: number;
-}
-
-type HostPortInUse = HostPort & { readonly ofport: number };
 
 /** Each flow as ovs-ofctl reads it, without a command in front. */
 export function flowsOf(plan: FlowPlan): string[] {
@@ -126,7 +127,7 @@ function toPeer({ tap, drop }: FlowPlan, tunnel: LedTunnel, ports: readonly Host
   const { local, remote } = tunnel;
   const packets = [...tunnelPackets(tunnel, local, remote)];
   return ports.flatMap((port) => {
-    const from = fromHost(port);
+    const from = fromPort(port.ofport);
     return [
       ...(drop === undefined
         ? []
@@ -156,7 +157,9 @@ function plaintextOfPeer(tap: number | undefined, tunnel: LedTunnel): string[] {
 function closedKind(plan: FlowPlan, { type, destinationPort }: FlowTunnel, ports: readonly HostPortInUse[]): string[] {
   const kind = { type, port: destinationPort };
   const outward = ports.flatMap((port) =>
-    ([4, 6] as const).map((family) => flow(PRIORITY + 4, [...fromHost(port), ...kindPackets(kind, family)], 'drop')),
+    ([4, 6] as const).map((family) =>
+      flow(PRIORITY + 4, [...fromPort(port.ofport), ...kindPackets(kind, family)], 'drop'),
+    ),
   );
   const inward = plan.addresses.map((address) => {
     const family = familyOf(address);
@@ -176,19 +179,10 @@ function forbidden(plan: FlowPlan, drop: MarkMatch, ports: readonly HostPortInUs
   return ports.flatMap((port) =>
     kinds.flatMap((kind) =>
       ([4, 6] as const).map((family) =>
-        flow(PRIORITY + 3, [...fromHost(port), ...kindPackets(kind, family), mark(drop)], 'drop'),
+        flow(PRIORITY + 3, [...fromPort(port.ofport), ...kindPackets(kind, family), mark(drop)], 'drop'),
       ),
     ),
   );
-}
-
-function flow(priority: number, match: readonly string[], actions: string): string {
-  return [`table=0,cookie=${COOKIE},priority=${priority}`, ...match, `actions=${actions}`].join(',');
-}
-
-function output(port: number | undefined): string {
-  if (port === undefined) return 'drop';
-  return port === LOCAL_OFPORT ? 'LOCAL' : `output:${port}`;
 }
 
 /**
@@ -197,35 +191,4 @@ function output(port: number | undefined): string {
  */
 function led(tap: number | undefined): string {
   return tap === undefined ? 'drop' : `${output(tap)},move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],NORMAL`;
-}
-
-function fromHost({ ofport }: HostPortInUse): string[] {
-  return [`in_port=${ofport === LOCAL_OFPORT ? 'LOCAL' : ofport}`, 'reg15=0'];
-}
-
-function mark({ value, mask }: MarkMatch): string {
-  return `pkt_mark=${hex(value & mask)}/${hex(mask)}`;
-}
-
-function hex(value: number): string {
-  return `0x${(value >>> 0).toString(16)}`;
-}
-
-function ip(from: string, to: string): string {
-  return `${familyOf(to) === 6 ? 'ipv6' : 'ip'},${addresses(from, to)}`;
-}
-
-function addresses(from: string, to: string): string {
-  return familyOf(to) === 6 ? `ipv6_src=${from},ipv6_dst=${to}` : `nw_src=${from},nw_dst=${to}`;
-}
-
-function tunnelPackets({ type, port }: Kind, from: string, to: string): string[] {
-  return [...kindPackets({ type, port }, familyOf(to)), addresses(from, to)];
-}
-
-function kindPackets({ type, port }: Kind, family: 4 | 6): string[] {
-  const { protocol } = encapsulationOf(type);
-  const v6 = family === 6;
-  if (port === 0) return [v6 ? 'ipv6' : 'ip', `nw_proto=${protocol}`];
-  return [`${protocol === PROTOCOL_UDP ? 'udp' : 'tcp'}${v6 ? '6' : ''}`, `tp_dst=${port}`];
 }

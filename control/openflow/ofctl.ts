@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { outputOf } from '../program.ts';
-import { COOKIE } from './flows.ts';
+import { COOKIE } from './matches.ts';
 
 const TIMEOUT_MS = 10_000;
 

@@ -2,6 +2,8 @@
 import { markForbids } from '../../../dataplane/policy.ts';
 import { bypassLine, bypassOf } from '../../bypass.ts';
 import { connectionKey } from '../../config/connections.ts';
+import type { CompanionPort } from '../../config/desired-state.ts';
+import { guardedBridges, openingLine } from '../../guarded-bridges.ts';
 import { type Check, type Finding, fail, ok, warn } from '../check.ts';
 
 export const leaksCheck: Check = {
@@ -13,12 +15,17 @@ export const leaksCheck: Check = {
     const { drop } = desired.markPolicy;
     const rule = { set: drop !== undefined, value: drop?.value ?? 0, mask: drop?.mask ?? 0 };
     const shown = desired.global.skbMark ?? 'unset';
-    return desired.tunnels.map((tunnel): Finding => {
+    const isPort = ({ attach }: CompanionPort): boolean => attach === 'port';
+    const openings = guardedBridges(desired, underlay, isPort).flatMap((around) => {
+      const opening = openingLine(around);
+      return opening === undefined ? [] : [warn(`bridge ${around.bridge.name}: ${opening[0]}`, opening[1])];
+    });
+    const tunnels = desired.tunnels.map((tunnel): Finding => {
       const { name, settings, wantsIpsec, state, connection } = tunnel;
       const bypass = bypassOf(tunnel, desired, underlay);
       if (bypass !== undefined) {
         const [line, remedy] = bypassLine(bypass);
-        return fail(`tunnel ${name}: everything, as ${line}`, remedy);
+        return fail(`tunnel ${name}: ${line}`, remedy);
       }
       const mark = settings?.egressMark ?? 0;
       if (wantsIpsec && state === 'INVALID') return ok(`tunnel ${name}: nothing, as it is INVALID`);
@@ -33,5 +40,6 @@ export const leaksCheck: Check = {
         'ovs-vsctl set Open_vSwitch . other_config:ipsec_skb_mark=0/1 drops whatever is not marked 1',
       );
     });
+    return [...openings, ...tunnels];
   },
 };

@@ -5,7 +5,7 @@ const MAC = '02:00:00:00:00:01';
 const OTHER = '02:00:00:00:00:02';
 const host = (mac: string | undefined, tag?: number) => ({ name: 'p', ofport: 1, mac, tag });
 const bridge = (change: Partial<JoinedBridge> = {}): JoinedBridge => ({
-  ...{ hostPorts: [host(MAC)], patches: [], peers: [] },
+  ...{ hostPorts: [host(MAC)], patches: [] },
   ...change,
 });
 
@@ -25,9 +25,15 @@ describe('what was opened may go', () => {
   });
 
   it('to ports of bridges that patches join, however many are in between, and of no others', () => {
-    const first = bridge({ patches: ['a'], peers: ['b'] });
-    const second = bridge({ hostPorts: [], patches: ['b', 'c'], peers: ['a', 'd'] });
-    const third = bridge({ hostPorts: [host(OTHER)], patches: ['d'], peers: ['c'] });
+    const first = bridge({ patches: [{ name: 'a', peer: 'b' }] });
+    const second = bridge({
+      hostPorts: [],
+      patches: [
+        { name: 'b', peer: 'a' },
+        { name: 'c', peer: 'd' },
+      ],
+    });
+    const third = bridge({ hostPorts: [host(OTHER)], patches: [{ name: 'd', peer: 'c' }] });
     const apart = bridge({ hostPorts: [host('02:00:00:00:00:03')] });
     expect(hostsBehind(first, [first, second, third, apart], undefined)).toEqual([
       { mac: MAC, vlan: 0 },

@@ -1,15 +1,22 @@
 import { describe, expect, it } from 'vitest';
 import { readCompanion } from '../../../control/config/companions.ts';
 
-const bridge = { name: 'br-phy', isSecure: false, hasController: false, hostPorts: [], others: [] };
+const bridge = {
+  ...{ name: 'br-phy', isUserspace: true, isSecure: false, hasController: false },
+  ...{ hostPorts: [], others: [], patches: [] },
+};
+const TRUNK = { untagged: undefined, isAccess: false };
+const PLACE = { uuid: 'u', portUuid: 'p', vlan: TRUNK };
 const HOSTS = [{ mac: '02:00:00:00:00:01', vlan: 0 }];
 const read = (ids: Record<string, string>, name = 'up0') =>
-  readCompanion('u', { name, external_ids: new Map(Object.entries(ids)) }, bridge, HOSTS);
+  readCompanion(PLACE, { name, external_ids: new Map(Object.entries(ids)) }, bridge, HOSTS);
 
 describe('an interface with external_ids:espd', () => {
   it('is a companion port with its NIC and mark', () => {
     expect(read({ espd: 'uplink', 'espd-nic': 'eth0', 'espd-mark': '0x1' })).toEqual({
       uuid: 'u',
+      portUuid: 'p',
+      ...TRUNK,
       name: 'up0',
       attach: 'uplink',
       bridge,

@@ -1,6 +1,7 @@
 /** The flows of espd=port as text, and what ovs-ofctl is told when they change; what they do is proved in test/e2e. */
 import { describe, expect, it } from 'vitest';
-import { COOKIE, type FlowPlan, flowCommands, flowsOf } from '../../../control/openflow/flows.ts';
+import { type FlowPlan, flowCommands, flowsOf } from '../../../control/openflow/flows.ts';
+import { COOKIE } from '../../../control/openflow/matches.ts';
 
 const LOCAL = { name: 'br-phy', ofport: 65_534, mac: '02:00:00:00:00:01', tag: undefined };
 const VLAN_PORT = { name: 'under10', ofport: 7, mac: '02:00:00:00:00:07', tag: 10 };
