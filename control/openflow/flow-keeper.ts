@@ -9,7 +9,7 @@ import { type FSWatcher, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import type { Timers } from '../ovsdb/timers.ts';
 import type { Logger } from '../vlog.ts';
-import { flowCommands } from './flows.ts';
+import { flowCommands, matchOf } from './flows.ts';
 import { COOKIE } from './matches.ts';
 import type { FlowTable } from './ofctl.ts';
 
@@ -93,6 +93,10 @@ export class FlowKeeper {
       );
       await table.commit(commands);
       this.#listing = await table.listing();
+      // ovs-vswitchd takes all flows away when it carries out a change of fail_mode, which we may hear of first.
+      const there = this.#listing.split('\n').filter(Boolean).length;
+      const expected = new Set([...this.#wanted].map(matchOf)).size;
+      if (there < expected) throw new Error(`only ${there} of ${expected} are there`);
     } catch (error) {
       this.#present = undefined;
       this.#fail(describe(error));

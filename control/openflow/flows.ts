@@ -87,7 +87,8 @@ export function flowCommands(before: ReadonlySet<string> | undefined, now: Reado
   return [...gone.map((line) => `delete_strict ${matchOf(line).replace(COOKIE, `${COOKIE}/-1`)}`), ...added];
 }
 
-function matchOf(line: string): string {
+/** What a flow matches, its priority with it: a bridge has one flow of each. */
+export function matchOf(line: string): string {
   return line.slice(0, line.indexOf(',actions='));
 }
 

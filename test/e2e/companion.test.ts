@@ -9,7 +9,7 @@ import { startCapture } from '../rig/capture.ts';
 import { type Espd, fileConfig, startEspd } from '../rig/espd.ts';
 import { createLan, type Host, ip, type Lan } from '../rig/namespace.ts';
 import { type Ovsdb, startOvsdb, startVswitchd } from '../rig/ovsdb.ts';
-import type { Running } from '../rig/process.ts';
+import { type Running, run } from '../rig/process.ts';
 import { createRig, type Rig } from '../rig/rig.ts';
 import { ping, waitForPing } from '../rig/traffic.ts';
 import { obstacle, PSK } from './two-hosts.ts';
@@ -175,8 +175,9 @@ describe.skipIf(reason !== '')(`ovs-espd as the companion of a real ovs-vswitchd
     });
   });
 
-  it('has an ovs-espd that is the datapath itself as its peer', async () => {
+  it('has an ovs-espd that is the datapath itself as its peer, and protects a flow-based tunnel to each peer that has one of its own', async () => {
     const a = await startHost('a', 'geneve', { psk: PSK });
+    const { namespace } = a.host;
     const b = await startEspd(rig, lan.b, {
       config: fileConfig('br-int', [
         { name: 'tun', type: 'geneve', options: { local_ip: PHYSICAL.b, remote_ip: PHYSICAL.a, psk: PSK } },
@@ -185,8 +186,33 @@ describe.skipIf(reason !== '')(`ovs-espd as the companion of a real ovs-vswitchd
     await ip(lan.b.namespace, 'address', 'add', `${INNER.b}/24`, 'dev', 'br-int');
     await ip(lan.b.namespace, 'link', 'set', 'br-int', 'up');
     await b.waitForTunnel('tun');
-    await waitForPing(a.host.namespace, INNER.b);
+    await waitForPing(namespace, INNER.b);
     const { received } = await ping(lan.b.namespace, INNER.a, { count: 3, size: 1200 });
     expect(received).toBe(3);
+
+    const capture = await startCapture(rig, lan.a);
+    const options = `options:remote_ip=flow options:psk=${PSK}`;
+    await a.ovsdb.vsctl(`--timeout=10 add-port br-int flowing -- set interface flowing type=geneve ${options}`);
+    await a.espd.waitForTunnel('flowing', /SA state: +that of the tunnel to each peer/);
+    const sendTo = (peer: string) => {
+      const flow = `priority=9,in_port=LOCAL,actions=set_field:${peer}->tun_dst,output:flowing`;
+      const args = ['-O', 'OpenFlow14', 'add-flow', `unix:${a.ovsdb.directory}/br-int.mgmt`, flow];
+      return run({ command: 'ovs-ofctl', args, namespace, env: a.ovsdb.env });
+    };
+    await sendTo(PHYSICAL.b);
+    await waitForPing(namespace, INNER.b);
+    const esp = capture.counts().esp ?? 0;
+    expect((await ping(namespace, INNER.b, { count: 3 })).received).toBe(3);
+    await capture.waitFor('esp', esp + 6);
+
+    // A peer without a tunnel of its own, who can be reached.
+    const [, neighbour = ''] = /ether (\S+)/.exec((await ip(lan.b.namespace, 'link', 'show', 'eth0')).stdout) ?? [];
+    await a.ovsdb.appctl('ovs-vswitchd', 'tnl/neigh/set', 'br-phy', '10.1.0.9', neighbour);
+    await sendTo('10.1.0.9');
+    await a.espd.running.waitUntil('drops of what flows send to a stranger', async () => {
+      await ping(namespace, INNER.b, { count: 1, wait: 0.3 });
+      return /policy-invalid +[1-9]/.test(await a.espd.appctl('coverage/show'));
+    });
+    expect(capture.counts().geneve ?? 0).toBe(0);
   });
 });

@@ -2,11 +2,14 @@
  * OVN with `ipsec=true` on chassis whose datapath is in userspace: what no kernel can protect. Debian's ovn-central and
  * ovn-host, certificates by ovs-pki as the OVN IPsec guide makes them, and a wiretap from before the first chassis.
  */
+import { readFileSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Capture, startCapture } from '../rig/capture.ts';
 import { createWire, type Wire } from '../rig/namespace.ts';
 import { type Chassis, type OvnCentral, plug, startChassis, startOvnCentral } from '../rig/ovn.ts';
 import { HostKeys } from '../rig/ovs-pki.ts';
+import { Pki } from '../rig/pki.ts';
+import { start } from '../rig/process.ts';
 import { createRig, type Rig } from '../rig/rig.ts';
 import { ping, waitForPing } from '../rig/traffic.ts';
 import { obstacle } from './two-hosts.ts';
@@ -69,6 +72,50 @@ describe.skipIf(reason !== '')(`OVN on userspace datapaths with ipsec=true${reas
     await third.espd.stop();
     const { sent, received } = await between;
     expect(received).toBe(sent);
+    expect(capture.counts().geneve ?? 0).toBe(0);
+  });
+
+  it('goes over to another authority and other certificates while the tunnel is up, and no packet is lost', async () => {
+    const [first, second] = [chassis[0]!, chassis[1]!];
+    const pki = new Pki();
+    rig.defer('the other authority', () => pki.remove());
+    const authority = pki.authority('switchca');
+    const both = pki.path('both.pem');
+    writeFileSync(
+      both,
+      Buffer.concat([readFileSync(first.keys.fetchAuthority()), readFileSync(authority.certificatePath)]),
+    );
+    const set = ({ ovsdb }: Chassis, settings: Readonly<Record<string, string>>) =>
+      ovsdb.vsctl(
+        `set Open_vSwitch . ${Object.entries(settings)
+          .map(([key, value]) => `other_config:${key}=${value}`)
+          .join(' ')}`,
+      );
+    const spisOf = async ({ espd }: Chassis) =>
+      [...(await espd.appctl('sas/show')).matchAll(/SPI (0x[0-9a-f]{8})/g)].map(([, spi]) => spi!);
+    const args = ['-n', '-i', '0.05', inner(2)];
+    const flow = start(rig, { name: 'ping', command: 'ping', args, namespace: first.host.namespace });
+    await flow.waitForOutput(/icmp_seq=5 ttl/);
+
+    for (const each of [first, second]) await set(each, { ca_cert: both });
+    for (const { name, ...each } of [first, second]) {
+      const { certificatePath, keyPath } = pki.signed(authority, name);
+      await set({ name, ...each }, { certificate: certificatePath, private_key: keyPath });
+    }
+    // From here on a certificate of the former authority is refused.
+    const before = new Set((await Promise.all([first, second].map(spisOf))).flat());
+    for (const each of [first, second]) await set(each, { ca_cert: authority.certificatePath });
+    for (const each of [first, second])
+      await each.espd.running.waitUntil('other SAs, and none from before', async () => {
+        const now = await spisOf(each);
+        return /SA state: +up/.test(await each.espd.tunnelsShow()) && now.every((spi) => !before.has(spi));
+      });
+    const last = Number(/icmp_seq=(\d+)(?![\s\S]*icmp_seq)/.exec(flow.stdout())?.[1]);
+    await flow.waitForOutput(new RegExp(`icmp_seq=${last + 10} ttl`));
+    const answered = new Set([...flow.stdout().matchAll(/icmp_seq=(\d+) ttl/g)].map(([, number]) => Number(number)));
+    await flow.stop();
+    expect(Array.from({ length: last }, (_, index) => index + 1).filter((number) => !answered.has(number))).toEqual([]);
+    for (const each of [first, second]) expect(each.espd.log()).not.toMatch(/is refused|INVALID/);
     expect(capture.counts().geneve ?? 0).toBe(0);
   });
 });

@@ -31,6 +31,7 @@ export type Chassis = {
   readonly ovsdb: Ovsdb;
   readonly espd: Espd;
   readonly controller: Running;
+  readonly keys: HostKeys;
 };
 
 /** @param address with prefix length, of the central on the wire */
@@ -118,7 +119,7 @@ export async function startChassis(
     env: { ...ovsdb.env, OVN_RUNDIR: ovsdb.directory, OVN_LOGDIR: ovsdb.directory },
   });
   await controller.waitUntil('the integration bridge', () => ip(host.namespace, 'link', 'show', 'br-int'));
-  return { name, host, ovsdb, espd, controller };
+  return { name, host, ovsdb, espd, controller, keys };
 }
 
 /** A workload of a chassis: an internal port bound to a logical one, with its address and an MTU that leaves room for ESP. */
