@@ -8,5 +8,12 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 20_000,
     hookTimeout: 30_000,
+    // `npm run coverage`: packets and IKE by their own tests, without the daemons of the others.
+    coverage: {
+      provider: 'v8',
+      include: ['ike/**/*.ts', 'dataplane/**/*.ts'],
+      reporter: ['text', 'html'],
+      reportsDirectory: 'node_modules/.cache/ovs-espd/coverage',
+    },
   },
 });
