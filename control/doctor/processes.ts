@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
 export interface Process {
   readonly pid: number;
-  /** Program and arguments. */
+  /** Program and arguments; of an interpreter without its own options. */
   readonly words: readonly string[];
 }
 
@@ -13,7 +13,7 @@ export function processesOfThisNamespace(): Process[] {
   const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
   return pids.flatMap((pid) => {
     if (linkOf(`/proc/${pid}/ns/net`) !== ours) return [];
-    const words = readOrEmpty(`/proc/${pid}/cmdline`).split('\0').filter(Boolean);
+    const words = withoutOptions(readOrEmpty(`/proc/${pid}/cmdline`).split('\0').filter(Boolean));
     return words.length === 0 ? [] : [{ pid: Number(pid), words }];
   });
 }
@@ -22,6 +22,13 @@ export function processesOfThisNamespace(): Process[] {
 export function runningAs(processes: readonly Process[], program: string): Process[] {
   const isIt = (word: string | undefined): boolean => word?.split('/').at(-1) === program;
   return processes.filter(({ words: [first, second] }) => isIt(first) || (isInterpreter(first) && isIt(second)));
+}
+
+/** `node --max-semi-space-size=4 PROGRAM …` is `node PROGRAM …`. */
+function withoutOptions([first, ...rest]: readonly string[]): string[] {
+  if (first === undefined) return [];
+  const program = isInterpreter(first) ? rest.findIndex((word) => !word.startsWith('-')) : 0;
+  return [first, ...rest.slice(Math.max(program, 0))];
 }
 
 const isInterpreter = (word = ''): boolean => /\/?(python3?[\d.]*|node)$/.test(word);

@@ -133,14 +133,16 @@ export function modpPrime(name: 'modp14' | 'modp15' | 'modp16'): Uint8Array {
 }
 
 function modp(group: number, name: 'modp14' | 'modp15' | 'modp16', bytes: number, exponentBytes: number): GroupRow {
+  let prime: Uint8Array | undefined;
   const withPrivateKey = (privateKey: Uint8Array) => {
-    const prime = Buffer.from(modpPrime(name));
+    prime ??= modpPrime(name);
+    const modulus = prime;
     // An object of the named group refuses a private key that is given, one made of its prime takes it.
-    const dh = createDiffieHellman(prime, 2);
+    const dh = createDiffieHellman(modulus, 2);
     dh.setPrivateKey(privateKey);
     const computeShared = (peerPublic: Uint8Array): Uint8Array => {
       checkLength(group, peerPublic, bytes);
-      checkRange(group, peerPublic, prime);
+      checkRange(group, peerPublic, modulus);
       return padLeft(dh.computeSecret(peerPublic), bytes);
     };
     return { dh, computeShared };

@@ -74,8 +74,8 @@ export class KeyExchanges {
 
   /** A fresh key pair. @throws UnsupportedGroupError */
   begin(method: number): KeyExchange {
-    const pair = this.#pair?.method === method ? this.#pair : undefined;
-    if (pair !== undefined) this.#pair = undefined;
+    const pair = this.#pair?.method === method ? this.#pair : pairOf(method, this.#random);
+    if (pair === this.#pair) this.#pair = undefined;
     const exchange = pair === undefined ? beginKeyExchange(method, this.#random) : ofPair(pair);
     this.#begun = {
       ...exchange,
@@ -184,8 +184,12 @@ function ofPair({ method, publicValue, privateKey }: KeyPair): KeyExchange {
   };
 }
 
-/** Made in place, since nobody else could. */
+/**
+ * Made in place, since nobody else could. Kept as bytes too: OpenSSL's own object takes a hundred times the private key for as long
+ * as the peer is silent, and nobody can overwrite what is in it. Undefined: not of a dear method.
+ */
 function pairOf(method: number, random: RandomSource): KeyPair | undefined {
+  if (!isDear(method)) return undefined;
   const exchange = beginKeyExchange(method, random);
   const privateKey = exchange.privateKey?.();
   exchange.wipe();
