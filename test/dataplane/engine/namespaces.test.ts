@@ -13,7 +13,7 @@ import { measureThroughput, pingAll, waitForPing } from '../../rig/traffic.ts';
 import { transfer } from '../../rig/transfer.ts';
 
 const ENDPOINT = join(ROOT, 'test/dataplane/engine/endpoint.mjs');
-const isBuilt = existsSync(join(ROOT, 'dist/dataplane/worker.js'));
+const isBuilt = existsSync(join(ROOT, 'dist/daemon/worker.js'));
 const missing = missingPrograms('ip', 'ping', 'tcpdump', 'iperf3');
 const hasRawSocket = await loadRawSocket().then(
   () => true,

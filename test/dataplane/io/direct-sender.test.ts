@@ -12,7 +12,7 @@ const SENDER = join(ROOT, 'test/dataplane/io/direct-sender.mjs');
 const missing = missingPrograms('ip', 'tcpdump');
 const reason = !canMakeNamespaces()
   ? 'cannot make namespaces'
-  : !existsSync(join(ROOT, 'dist/dataplane/worker.js'))
+  : !existsSync(join(ROOT, 'dist/daemon/worker.js'))
     ? 'dist is not built'
     : missing.length > 0
       ? `missing: ${missing.join(', ')}`
