@@ -16,6 +16,14 @@ const SLOT = 2048;
 const ETHERNET_BYTES = 14;
 /** Frames that may wait; what comes beside them is lost, as in a full queue. */
 const MOST_WAITING = 4096;
+/** In an IPv4 packet behind Ethernet. */
+const PROTOCOL = 23;
+const SOURCE = 26;
+const UDP = 17;
+const IKE_PORT = 500;
+/** Behind the UDP header: the exchange, then its flags (RFC 7296 §3.1). */
+const [EXCHANGE, FLAGS] = [26, 27];
+const [IKE_SA_INIT, RESPONSE] = [34, 0x20];
 const random = new Random(Number(seed));
 const chance = (share) => random.below(1_000_000) < share * 1_000_000;
 const done = { passed: 0, lost: 0, duplicated: 0, reordered: 0, corrupted: 0, overflowed: 0 };
@@ -46,9 +54,22 @@ function sendLater(socket, frame, ms) {
   }, ms);
 }
 
+/** An IKE_SA_INIT request from that address. */
+function begins(frame, address) {
+  if (frame[12] !== 0x08 || frame[13] !== 0 || frame[PROTOCOL] !== UDP) return false;
+  if (frame.subarray(SOURCE, SOURCE + 4).join('.') !== address) return false;
+  const udp = ETHERNET_BYTES + (frame[ETHERNET_BYTES] & 15) * 4;
+  const port = (frame[udp + 2] << 8) | frame[udp + 3];
+  return port === IKE_PORT && frame[udp + EXCHANGE] === IKE_SA_INIT && (frame[udp + FLAGS] & RESPONSE) === 0;
+}
+
 function pass(frame, socket) {
   const isArp = frame[12] === 0x08 && frame[13] === 0x06;
   if (isArp) return send(socket, frame);
+  if (profile.mute !== undefined && begins(frame, profile.mute)) {
+    done.lost++;
+    return;
+  }
   if (chance(profile.loss)) {
     done.lost++;
     return;

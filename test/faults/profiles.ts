@@ -16,6 +16,8 @@ export interface Profile {
   readonly corrupt: number;
   /** Milliseconds that every frame takes. */
   readonly delayMs: number;
+  /** IKE_SA_INIT requests from this IPv4 address are lost, whatever else passes: only the other end can begin. */
+  readonly mute?: string;
 }
 
 const SOUND: Profile = { name: 'sound', loss: 0, duplicate: 0, reorder: 0, holdMs: 5, corrupt: 0, delayMs: 0 };
