@@ -1,7 +1,8 @@
 /**
- * `npm run bench -- [micro|e2e|scale|tunnels|soak|first-packet] [OPTIONS]`: the benchmarks. `micro` times stages, AEAD backends and the
+ * `npm run bench -- [micro|e2e|scale|tunnels|soak|first-packet|uplink-cost] [OPTIONS]`: the benchmarks. `micro` times stages, AEAD backends and the
  * engine in memory; `e2e` measures tunnels between two namespaces beside their peers; `scale` has 10,000 tunnels; `tunnels` sets up 1,000
- * at once; `soak` keeps up a steady load and looks at memory and counters; `first-packet` times a tunnel from add-port on. Without a word
+ * at once; `soak` keeps up a steady load and looks at memory and counters; `first-packet` times a tunnel from add-port on;
+ * `uplink-cost` tells what a packet costs beside an ovs-vswitchd, by who spends it. Without a word
  * `micro` and `e2e` run. OPTIONS go to the one that was named.
  */
 import { spawnSync } from 'node:child_process';
@@ -14,6 +15,7 @@ const SUITES = {
   tunnels: './tunnels/main.js',
   soak: './soak/main.js',
   'first-packet': './first-packet/main.js',
+  'uplink-cost': './uplink-cost/main.js',
 } as const;
 type Suite = keyof typeof SUITES;
 
