@@ -20,6 +20,7 @@ import { type CredentialPaths, CredentialStore } from './credentials/credentials
 import { CredentialWatcher } from './credentials/watcher.ts';
 import { openLog } from './daemon-log.ts';
 import { datapathReport, statisticsReport } from './datapath-report.ts';
+import { FirstConfiguration } from './first-configuration.ts';
 import type { ReadOnlyServer } from './http/read-only-server.ts';
 import { httpServers } from './http/servers.ts';
 import type { IkeRunner } from './ike-runner.ts';
@@ -62,6 +63,7 @@ const UNDERLAY_RETRY_MS = 1000;
 export class Daemon {
   /** The exit status, when the daemon has come to its end. */
   readonly stopped: Promise<number>;
+  readonly first = new FirstConfiguration(systemTimers);
   readonly #options: CommandLine;
   readonly #vlog: Vlog;
   readonly #database: Database;
@@ -191,7 +193,7 @@ export class Daemon {
     database.on('insecure', (reason) => log.warn(reason));
     database.lock(KEYING_LOCK);
     database.start();
-    this.#manager.ready();
+    this.first.awaited.then(() => this.#manager.ready());
     log.info(
       `${PROGRAM} ${VERSION} started, database ${database.name}, ${this.#options.workers} packet workers, AEAD ${this.#options.aead}`,
     );
@@ -261,6 +263,7 @@ export class Daemon {
       [...(replica.get('Interface') ?? [])].map(([uuid, row]) => [uuid, numberOf(row, 'ofport')]),
     );
     await this.#core.apply(desired, underlay, (uuid) => ofports.get(uuid));
+    this.first.inForce();
     this.#interfaceStatus.soon();
     if (!this.#wantsLock) return;
     const report = await datapathReport(desired, this.#core.attach, this.#core.engine);

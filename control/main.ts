@@ -53,6 +53,7 @@ async function serve(options: CommandLine): Promise<void> {
   process.once('uncaughtException', (error) => daemon.fail(error));
   // The parent of a detached start waits for this: from here on the daemon runs by itself.
   if (process.env[DETACHED] !== undefined) {
+    await Promise.race([daemon.first.awaited, daemon.stopped]);
     process.send?.('ready', () => process.disconnect());
   }
   process.exitCode = await daemon.stopped;

@@ -30,7 +30,12 @@ export interface OptionRow {
 export const IGNORED = 'Ignored, for ovs-monitor-ipsec';
 
 export const OPTIONS: readonly OptionRow[] = [
-  { name: 'detach', argument: 'none', group: 'Daemon', help: 'run in background as daemon' },
+  {
+    name: 'detach',
+    argument: 'none',
+    group: 'Daemon',
+    help: 'run in background once configuration is in force',
+  },
   {
     name: 'monitor',
     argument: 'none',

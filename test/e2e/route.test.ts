@@ -7,9 +7,10 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Capture, startCapture } from '../rig/capture.ts';
-import { type Espd, startEspd } from '../rig/espd.ts';
+import { type Espd, LAUNCHER, startEspd } from '../rig/espd.ts';
 import { createLan, type Host, ip, type Lan } from '../rig/namespace.ts';
-import { until } from '../rig/process.ts';
+import { appctl, ovsEnvironment } from '../rig/ovsdb.ts';
+import { run, until } from '../rig/process.ts';
 import { createRig, type Rig } from '../rig/rig.ts';
 import { ping, pingAll, waitForPing } from '../rig/traffic.ts';
 import { transfer } from '../rig/transfer.ts';
@@ -89,6 +90,26 @@ describe.skipIf(reason !== '')(`the kernel's vxlan devices in ESP${reason}`, { t
       expect(vxlanIn(capture)).toBe(0);
     },
   );
+
+  it('is in force when a start with --detach comes back: a device set up in the next line sends nothing in the clear', async () => {
+    const { namespace, device } = lan.a;
+    const capture: Capture = await startCapture(rig, { namespace, device });
+    const path = `${rig.directory}/espd.json`;
+    writeFileSync(path, config('a', { ipsec_skb_mark: '0/1' }, { psk: PSK }), { mode: 0o600 });
+    mkdirSync(directory('a'), { recursive: true });
+    const env = ovsEnvironment(directory('a'));
+    const args = [LAUNCHER, '--detach', '--pidfile', `--log-file=${directory('a')}/espd.log`, `file:${path}`];
+    await run({ command: process.execPath, args, namespace, env }, { ms: 20_000 });
+    try {
+      await addVxlan('a');
+      await ping(namespace, INNER.b, { count: 3, interval: 0.1, wait: 0.3 });
+      await capture.waitFor('ike', 1);
+      expect(capture.counts().vxlan ?? 0).toBe(0);
+    } finally {
+      await appctl(directory('a'), 'ovs-espd', ['exit']);
+    }
+    await capture.stop();
+  });
 
   it('lets nothing leave in the clear when it is killed, and takes its place again; exit takes its rules away', async () => {
     for (const label of ['a', 'b'] as const) await addVxlan(label);

@@ -10,7 +10,7 @@ import { type Running, start } from './process.ts';
 import type { Rig } from './rig.ts';
 import { ROOT } from './root.ts';
 
-const LAUNCHER = join(ROOT, 'bin/ovs-espd');
+export const LAUNCHER = join(ROOT, 'bin/ovs-espd');
 
 /** One tunnel of `fileConfig`: an Interface row's type and options. */
 export type TunnelSpec = {
