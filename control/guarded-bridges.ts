@@ -6,11 +6,11 @@
  */
 import type { CompanionBridge, CompanionPort, DesiredState } from './config/desired-state.ts';
 import { FlowKeeper } from './openflow/flow-keeper.ts';
+import type { FlowPolicy } from './openflow/flows.ts';
 import { type GuardPlan, guardFlows, type HostEnd } from './openflow/guard-flows.ts';
 import { bridgeFlows } from './openflow/ofctl.ts';
 import { type BridgeWays, waysOut } from './openflow/ways-out.ts';
 import type { Timers } from './ovsdb/timers.ts';
-import type { FlowPolicy } from './port-places.ts';
 import type { Underlay } from './underlay.ts';
 import type { Logger } from './vlog.ts';
 

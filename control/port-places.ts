@@ -4,14 +4,14 @@
  *
  * The TAPs are persistent and the flows stay when ovs-espd ends without `exit`: what they lead to a TAP that nobody reads is lost.
  */
-import type { Engine, FlowTunnel, MarkMatch } from '../dataplane/index.ts';
+import type { Engine } from '../dataplane/index.ts';
 import type { Native } from '../native-shims/index.ts';
 import type { PortFailure } from './attach.ts';
 import type { CompanionPort, HostPort } from './config/desired-state.ts';
 import type { Ids } from './ids.ts';
 import type { Links } from './links.ts';
 import { FlowKeeper } from './openflow/flow-keeper.ts';
-import { flowsOf, type LedTunnel } from './openflow/flows.ts';
+import { type FlowPolicy, flowsOf } from './openflow/flows.ts';
 import { bridgeFlows } from './openflow/ofctl.ts';
 import type { Timers } from './ovsdb/timers.ts';
 import type { OwnedTaps } from './owned-taps.ts';
@@ -28,13 +28,6 @@ export interface PortPlacesOptions {
   readonly portIds: Ids;
   /** Of ovs-vswitchd: where the management sockets of its bridges are. */
   readonly runDirectory: string;
-}
-
-/** What the flows are made of, beside the place itself. */
-export interface FlowPolicy {
-  readonly led: readonly LedTunnel[];
-  readonly flowTunnels: readonly FlowTunnel[];
-  readonly drop: MarkMatch | undefined;
 }
 
 interface Place {
@@ -92,7 +85,7 @@ export class PortPlaces {
       if (underlay.link(port.name)?.mtu !== mtu) await this.#options.links.setLink(port.name, { mtu, up: true });
       await place.keeper.set(
         flowsOf({
-          tap: port.ofport === undefined || port.ofport < 0 ? undefined : port.ofport,
+          tap: port.ofport,
           hostPorts: bridge.hostPorts,
           addresses: addressesOf(bridge.hostPorts, underlay),
           normal: bridge.isSecure && !bridge.hasController,

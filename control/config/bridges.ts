@@ -2,7 +2,7 @@
 import type { TunnelType } from '../../dataplane/commands.ts';
 import { mapOf, numberOf, type Replica, type Row, textOf, textsOf } from '../ovsdb/database.ts';
 import { hostsBehind } from './bridge-hosts.ts';
-import { type CompanionPlace, readCompanion } from './companions.ts';
+import { type CompanionPlace, ofportOf, readCompanion } from './companions.ts';
 import type {
   BridgeState,
   CompanionBridge,
@@ -129,11 +129,6 @@ function companionBridge(
 function readPatch(row: Row, vlan: WireVlan): PatchPort {
   const name = textOf(row, 'name') ?? '';
   return { name, peer: mapOf(row, 'options').get('peer') ?? '', ofport: ofportOf(row), ...vlan };
-}
-
-function ofportOf(row: Row): number | undefined {
-  const ofport = numberOf(row, 'ofport');
-  return ofport === undefined || ofport < 0 ? undefined : ofport;
 }
 
 function readHostPort(row: Row, portRow: Row): HostPort {

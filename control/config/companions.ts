@@ -16,6 +16,12 @@ export interface CompanionPlace {
   readonly vlan: WireVlan;
 }
 
+/** As ovs-vswitchd reports it; undefined until it has, and while it cannot open the interface (-1). */
+export function ofportOf(row: Row): number | undefined {
+  const ofport = numberOf(row, 'ofport');
+  return ofport === undefined || ofport < 0 ? undefined : ofport;
+}
+
 /** Undefined: the interface is none of ours. One with a wrong setting has the reason, and no NIC. */
 export function readCompanion(
   { uuid, portUuid, vlan }: CompanionPlace,
@@ -37,7 +43,7 @@ export function readCompanion(
   const markValue = reader.read(mark) ?? 0;
   const reason = reader.fault;
   return {
-    ...{ uuid, portUuid, ...vlan, name, bridge, hosts, attach: kind, ofport: numberOf(row, 'ofport') },
+    ...{ uuid, portUuid, ...vlan, name, bridge, hosts, attach: kind, ofport: ofportOf(row) },
     ...{ nic: reason === undefined ? device : undefined, mark: markValue, reason },
   };
 }

@@ -12,10 +12,14 @@ export function processesOfThisNamespace(): Process[] {
   const ours = linkOf('/proc/self/ns/net');
   const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
   return pids.flatMap((pid) => {
-    if (linkOf(`/proc/${pid}/ns/net`) !== ours) return [];
-    const words = withoutOptions(readOrEmpty(`/proc/${pid}/cmdline`).split('\0').filter(Boolean));
-    return words.length === 0 ? [] : [{ pid: Number(pid), words }];
+    return linkOf(`/proc/${pid}/ns/net`) === ours ? (processOf(Number(pid)) ?? []) : [];
   });
+}
+
+/** Undefined: there is none, or it is the kernel's. */
+export function processOf(pid: number): Process | undefined {
+  const words = withoutOptions(readOrEmpty(`/proc/${pid}/cmdline`).split('\0').filter(Boolean));
+  return words.length === 0 ? undefined : { pid, words };
 }
 
 /** Those that run a program of this name, by themselves or by an interpreter. */

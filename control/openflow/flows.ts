@@ -14,24 +14,20 @@
  * So what must not leave in the clear is dropped by flows, or by the TAP when nobody reads it; and both outlive ovs-espd.
  * What the engine decides is in dataplane/bump/hairpin.ts: with the TAP a packet loses its mark and its port.
  */
-import {
-  ENCAPSULATIONS,
-  encapsulationOf,
-  type FlowTunnel,
-  familyOf,
-  type MarkMatch,
-  type TunnelType,
-} from '../../dataplane/index.ts';
+import { ENCAPSULATIONS, encapsulationOf, type FlowTunnel, familyOf, type MarkMatch } from '../../dataplane/index.ts';
 import type { HostPort } from '../config/desired-state.ts';
 import {
+  addressedTo,
   addresses,
   BEEN_THROUGH,
+  bothFamilies,
   COOKIE,
   flow,
   fromPort,
   type HostPortInUse,
   ip,
   type Kind,
+  kindOf,
   kindPackets,
   mark,
   output,
@@ -43,24 +39,25 @@ import {
 const PROTOCOL_ESP = 50;
 const NAT_TRAVERSAL_PORT = 4500;
 
-/** Tunnel packets between two addresses that are led through the engine. */
-export interface LedTunnel {
-  readonly type: TunnelType;
+/** Tunnel packets between two addresses that are led through the engine. The port is that of UDP or TCP, 0 for gre. */
+export interface LedTunnel extends Kind {
   readonly local: string;
   readonly remote: string;
-  /** UDP or TCP port, 0 for gre. */
-  readonly port: number;
 }
 
-export interface FlowPlan {
+/** What the flows of any bridge are made of, beside the bridge itself. */
+export interface FlowPolicy {
+  readonly led: readonly LedTunnel[];
+  readonly flowTunnels: readonly FlowTunnel[];
+  readonly drop: MarkMatch | undefined;
+}
+
+export interface FlowPlan extends FlowPolicy {
   /** OpenFlow port of the TAP; undefined while it has none: then what would go there is dropped. */
   readonly tap: number | undefined;
   readonly hostPorts: readonly HostPort[];
-  readonly led: readonly LedTunnel[];
-  readonly flowTunnels: readonly FlowTunnel[];
   /** Addresses of this host: those that flow-based tunnels may end at. */
   readonly addresses: readonly string[];
-  readonly drop: MarkMatch | undefined;
   readonly normal: boolean;
 }
 
@@ -155,32 +152,32 @@ function plaintextOfPeer(tap: number | undefined, tunnel: LedTunnel): string[] {
 }
 
 /** Priority 4. */
-function closedKind(plan: FlowPlan, { type, destinationPort }: FlowTunnel, ports: readonly HostPortInUse[]): string[] {
-  const kind = { type, port: destinationPort };
+function closedKind(plan: FlowPlan, tunnel: FlowTunnel, ports: readonly HostPortInUse[]): string[] {
+  const kind = kindOf(tunnel);
   const outward = ports.flatMap((port) =>
-    ([4, 6] as const).map((family) =>
-      flow(PRIORITY + 4, [...fromPort(port.ofport), ...kindPackets(kind, family)], 'drop'),
-    ),
+    bothFamilies(kind).map((packets) => flow(PRIORITY + 4, [...fromPort(port.ofport), ...packets], 'drop')),
   );
-  const inward = plan.addresses.map((address) => {
-    const family = familyOf(address);
-    const to = `${family === 6 ? 'ipv6_dst' : 'nw_dst'}=${address}`;
-    return flow(PRIORITY + 4, [...kindPackets(kind, family), to], 'drop');
-  });
+  const inward = plan.addresses.map((address) =>
+    flow(PRIORITY + 4, [...kindPackets(kind, familyOf(address)), addressedTo(address)], 'drop'),
+  );
   return [...outward, ...inward];
 }
 
-/** Priority 3: the types' own ports, also of tunnels that the datapath has heard of before us, and those of our tunnels. */
-function forbidden(plan: FlowPlan, drop: MarkMatch, ports: readonly HostPortInUse[]): string[] {
-  const kinds: Kind[] = [
+/** What a mark concerns: the types' own ports, also of tunnels that the datapath has heard of before us, and those of our tunnels. */
+export function markedKinds({ led, flowTunnels }: FlowPolicy): Kind[] {
+  return [
     ...Object.values(ENCAPSULATIONS).map(({ type, defaultPort }) => ({ type, port: defaultPort })),
-    ...plan.led,
-    ...plan.flowTunnels.map(({ type, destinationPort }) => ({ type, port: destinationPort })),
+    ...led,
+    ...flowTunnels.map(kindOf),
   ];
+}
+
+/** Priority 3. */
+function forbidden(plan: FlowPlan, drop: MarkMatch, ports: readonly HostPortInUse[]): string[] {
   return ports.flatMap((port) =>
-    kinds.flatMap((kind) =>
-      ([4, 6] as const).map((family) =>
-        flow(PRIORITY + 3, [...fromPort(port.ofport), ...kindPackets(kind, family), mark(drop)], 'drop'),
+    markedKinds(plan).flatMap((kind) =>
+      bothFamilies(kind).map((packets) =>
+        flow(PRIORITY + 3, [...fromPort(port.ofport), ...packets, mark(drop)], 'drop'),
       ),
     ),
   );

@@ -16,16 +16,19 @@
  *
  * Of several uplinks OpenFlow or NORMAL chooses one as ever; beside other ports each gets a copy, as when NORMAL floods.
  */
-import { ENCAPSULATIONS, encapsulationOf, type FlowTunnel, familyOf, type MarkMatch } from '../../dataplane/index.ts';
-import type { LedTunnel } from './flows.ts';
+import { encapsulationOf, familyOf, type MarkMatch } from '../../dataplane/index.ts';
+import { type FlowPolicy, type LedTunnel, markedKinds } from './flows.ts';
 import {
+  addressedTo,
   BEEN_THROUGH,
+  bothFamilies,
   flow,
   fromPort,
   type HostPortInUse,
   hex,
   ip,
   type Kind,
+  kindOf,
   kindPackets,
   mark,
   PRIORITY,
@@ -40,10 +43,7 @@ export interface HostEnd {
   readonly mac: string;
 }
 
-export interface GuardPlan {
-  readonly led: readonly LedTunnel[];
-  readonly flowTunnels: readonly FlowTunnel[];
-  readonly drop: MarkMatch | undefined;
+export interface GuardPlan extends FlowPolicy {
   /** Where tunnels may end: OVS takes what is for such an address and its MAC address. */
   readonly ends: readonly HostEnd[];
 }
@@ -52,9 +52,7 @@ export interface GuardPlan {
 export function guardFlows(around: BridgeWays, plan: GuardPlan): string[] {
   const { bridge, hasUplink, ways, patches } = around;
   const hosts = bridge.hostPorts.filter((port): port is HostPortInUse => port.ofport !== undefined);
-  const closed = plan.flowTunnels
-    .filter((tunnel) => tunnel.closed)
-    .map(({ type, destinationPort }) => ({ type, port: destinationPort }));
+  const closed = plan.flowTunnels.filter((tunnel) => tunnel.closed).map(kindOf);
   const flows = [
     ...plan.led.flatMap((tunnel) => fromPeer(around, plan, tunnel)),
     ...closed.flatMap((kind) => fromAnyPeer(around, plan, kind)),
@@ -63,7 +61,7 @@ export function guardFlows(around: BridgeWays, plan: GuardPlan): string[] {
     flows.push(
       ...plan.led.flatMap((tunnel) => toPeer(tunnel, [...hosts, ...patches], ways)),
       ...(ways.length > 0 ? plan.led.flatMap(forged) : []),
-      ...closed.flatMap((kind) => families(kind).flatMap((packets) => sent(3, packets, hosts, ways))),
+      ...closed.flatMap((kind) => bothFamilies(kind).flatMap((packets) => sent(3, packets, hosts, ways))),
       ...(plan.drop === undefined ? [] : marked(plan, plan.drop, hosts, ways)),
     );
   }
@@ -92,9 +90,7 @@ function fromPeer({ hasUplink, ways }: BridgeWays, { ends }: GuardPlan, tunnel: 
 /** Priorities 5 and 4. */
 function fromAnyPeer({ hasUplink, ways }: BridgeWays, { ends }: GuardPlan, kind: Kind): string[] {
   return ends.flatMap(({ address, mac }) => {
-    const family = familyOf(address);
-    const to = `${family === 6 ? 'ipv6_dst' : 'nw_dst'}=${address}`;
-    const packets = ['reg15=0', ...kindPackets(kind, family), to];
+    const packets = ['reg15=0', ...kindPackets(kind, familyOf(address)), addressedTo(address)];
     return [
       ...judged(5, ways, packets),
       flow(priority(4), hasUplink ? packets : [`dl_dst=${mac}`, ...packets], 'drop'),
@@ -128,18 +124,11 @@ function forged(tunnel: LedTunnel): string[] {
   return [flow(priority(6), ['reg15=0', ...tunnelPackets(tunnel, tunnel.local, tunnel.remote)], 'drop')];
 }
 
-/** Priority 2: the types' own ports, also of tunnels that the datapath has heard of before us, and those of our tunnels. */
+/** Priority 2. */
 function marked(plan: GuardPlan, drop: MarkMatch, hosts: readonly Inside[], ways: readonly WayOut[]): string[] {
-  const kinds: Kind[] = [
-    ...Object.values(ENCAPSULATIONS).map(({ type, defaultPort }) => ({ type, port: defaultPort })),
-    ...plan.led,
-    ...plan.flowTunnels.map(({ type, destinationPort }) => ({ type, port: destinationPort })),
-  ];
-  return kinds.flatMap((kind) => families(kind).flatMap((packets) => sent(2, [...packets, mark(drop)], hosts, ways)));
-}
-
-function families(kind: Kind): string[][] {
-  return ([4, 6] as const).map((family) => kindPackets(kind, family));
+  return markedKinds(plan).flatMap((kind) =>
+    bothFamilies(kind).flatMap((packets) => sent(2, [...packets, mark(drop)], hosts, ways)),
+  );
 }
 
 /** What the host sends by these ports: to the uplinks that are of its VLAN, with the tag or without that it has there. */

@@ -2,7 +2,7 @@
  * The text of flows: matches and actions as ovs-ofctl reads them (ovs-fields(7), ovs-actions(7)), for the flows of espd=port
  * (flows.ts) and of every other bridge (guard-flows.ts). All of them stand in table 0 and carry one cookie.
  */
-import { encapsulationOf, familyOf, type MarkMatch, type TunnelType } from '../../dataplane/index.ts';
+import { encapsulationOf, type FlowTunnel, familyOf, type MarkMatch, type TunnelType } from '../../dataplane/index.ts';
 import type { HostPort } from '../config/desired-state.ts';
 
 /** "espd", and which flows of ours: there is one kind. */
@@ -17,6 +17,11 @@ export const PROTOCOL_UDP = 17;
 export interface Kind {
   readonly type: TunnelType;
   readonly port: number;
+}
+
+/** What a flow-based tunnel carries. */
+export function kindOf({ type, destinationPort }: FlowTunnel): Kind {
+  return { type, port: destinationPort };
 }
 
 export type HostPortInUse = HostPort & { readonly ofport: number };
@@ -51,6 +56,10 @@ export function addresses(from: string, to: string): string {
   return familyOf(to) === 6 ? `ipv6_src=${from},ipv6_dst=${to}` : `nw_src=${from},nw_dst=${to}`;
 }
 
+export function addressedTo(address: string): string {
+  return `${familyOf(address) === 6 ? 'ipv6_dst' : 'nw_dst'}=${address}`;
+}
+
 export function tunnelPackets({ type, port }: Kind, from: string, to: string): string[] {
   return [...kindPackets({ type, port }, familyOf(to)), addresses(from, to)];
 }
@@ -60,4 +69,9 @@ export function kindPackets({ type, port }: Kind, family: 4 | 6): string[] {
   const v6 = family === 6;
   if (port === 0) return [v6 ? 'ipv6' : 'ip', `nw_proto=${protocol}`];
   return [`${protocol === PROTOCOL_UDP ? 'udp' : 'tcp'}${v6 ? '6' : ''}`, `tp_dst=${port}`];
+}
+
+/** The packets of a kind over IPv4, and those over IPv6. */
+export function bothFamilies(kind: Kind): string[][] {
+  return ([4, 6] as const).map((family) => kindPackets(kind, family));
 }

@@ -70,7 +70,7 @@ function byPort(uplinks: readonly CompanionPort[]): WayOut[] {
 }
 
 function wayBy({ untagged, isAccess }: WireVlan, members: readonly { readonly ofport: number | undefined }[]): WayOut {
-  const ofports = members.flatMap(({ ofport }) => (ofport === undefined || ofport < 0 ? [] : [ofport]));
+  const ofports = members.flatMap(({ ofport }) => ofport ?? []);
   return { untagged, isAccess, ofports };
 }
 
