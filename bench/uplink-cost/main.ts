@@ -7,9 +7,9 @@
  * CPU time is the kernel's account of each process at both ends, so what a system call does in the kernel is its caller's. Packets are
  * those on the wire in both directions; each passes either end once.
  */
-import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { processOf, runningAs } from '../../control/doctor/processes.ts';
 import { createLan, type Host } from '../../test/rig/namespace.ts';
 import { run } from '../../test/rig/process.ts';
 import { createRig } from '../../test/rig/rig.ts';
@@ -34,18 +34,6 @@ interface Sample {
   readonly iperf: number;
 }
 
-/** The processes whose program, or the script that node runs behind its options, has this name. */
-function named(pids: readonly number[], name: string): number[] {
-  return pids.filter((pid) => {
-    try {
-      const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-      return words.slice(0, 6).some((word) => word.split('/').at(-1) === name);
-    } catch {
-      return false;
-    }
-  });
-}
-
 async function packetsOf({ namespace, device }: Host): Promise<number> {
   const { stdout } = await run({ command: 'ip', args: ['-json', '-stats', 'link', 'show', device], namespace });
   const [{ stats64 }] = JSON.parse(stdout) as [{ stats64: Record<'rx' | 'tx', { packets: number }> }];
@@ -57,10 +45,11 @@ async function measure(peer: Peer, seconds: number): Promise<Sample> {
   try {
     const lan = await createLan(rig, { offloads: false });
     const ends = await peer.start(rig, lan);
-    const pids = processesIn([lan.a.namespace, lan.b.namespace]);
-    const [vswitchd, espd] = ['ovs-vswitchd', 'ovs-espd'].map((name) => named(pids, name));
+    const processes = processesIn([lan.a.namespace, lan.b.namespace]).flatMap((pid) => processOf(pid) ?? []);
+    const pidsOf = (program: string) => runningAs(processes, program).map(({ pid }) => pid);
+    const [vswitchd, espd] = [pidsOf('ovs-vswitchd'), pidsOf('ovs-espd')];
     const read = async () => ({
-      ...{ vswitchd: processSeconds(vswitchd!), espd: processSeconds(espd!), packets: await packetsOf(lan.a) },
+      ...{ vswitchd: processSeconds(vswitchd), espd: processSeconds(espd), packets: await packetsOf(lan.a) },
     });
     const before = await read();
     const tcp = parseTcp(await iperf(rig, ends, tcpWords(1, seconds, WARM_UP_SECONDS)));

@@ -8,8 +8,7 @@
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startCapture } from '../rig/capture.ts';
-import { startCompanion } from '../rig/companion.ts';
-import { fileConfig, startEspd } from '../rig/espd.ts';
+import { startCompanion, startFarEnd } from '../rig/companion.ts';
 import { createLan, createNamespace, createVeth, ip, type Lan } from '../rig/namespace.ts';
 import { run } from '../rig/process.ts';
 import { createRig, type Rig } from '../rig/rig.ts';
@@ -56,25 +55,13 @@ describe.skipIf(reason !== '')(`ports beside an uplink of ovs-vswitchd${reason}`
     const vsctl = (words: string) => a.ovsdb.vsctl(`--timeout=10 ${words}`);
     const macOf = async (where: string, device: string) =>
       /ether (\S+)/.exec((await ip(where, 'link', 'show', device)).stdout)?.[1] ?? '';
-    for (const host of [{ namespace, device: 'br-phy' }, lan.b])
-      await run({ command: 'ethtool', args: ['-K', host.device, 'tx', 'off'], namespace: host.namespace });
     const elsewhere = await createNamespace(rig, 'elsewhere');
     const nics = ['eth2', 'eth3', 'guest'] as const;
     for (const device of nics) await createVeth({ namespace, device }, { namespace: elsewhere, device });
     await vsctl('add-port br-phy eth2 -- add-port br-int guest');
     await vsctl('add-br br-other -- set bridge br-other datapath_type=netdev -- add-port br-other eth3');
     await ip(namespace, 'link', 'set', 'br-other', 'up');
-    await a.addTunnel('tun', 'geneve', { local_ip: a.physical, remote_ip: '10.1.0.2', psk: PSK });
-    const b = await startEspd(rig, lan.b, {
-      config: fileConfig('br-ipsec', [
-        { name: 'tun', type: 'geneve', options: { local_ip: '10.1.0.2', remote_ip: a.physical, psk: PSK } },
-      ]),
-    });
-    await ip(lan.b.namespace, 'address', 'add', '192.0.0.2/24', 'dev', 'br-ipsec');
-    await ip(lan.b.namespace, 'link', 'set', 'br-ipsec', 'mtu', '1400', 'up');
-    await a.espd.waitForTunnel('tun');
-    await b.waitForTunnel('tun');
-    await waitForPing(lan.b.namespace, a.inner);
+    await startFarEnd(rig, a, lan.b, { inner: '192.0.0.2', psk: PSK });
     const captures = await Promise.all(nics.map((device) => startCapture(rig, { namespace: elsewhere, device })));
     const taken = await startCapture(rig, { namespace, device: 'br-int' }, `udp port ${MARKER}`);
     const inner = await startCapture(rig, { namespace, device: 'br-int' }, 'arp');
@@ -133,8 +120,6 @@ describe.skipIf(reason !== '')(`ports beside an uplink of ovs-vswitchd${reason}`
     await vsctl('set-fail-mode br-phy secure');
     await waitForPing(lan.b.namespace, a.inner);
     await a.restartVswitchd();
-    // It can keep a flow from the moment without the tunnel port (test/rig/userspace-host.ts).
-    await a.ovsdb.appctl('ovs-vswitchd', 'revalidator/purge');
     await waitForPing(lan.b.namespace, a.inner);
     expect(captures[0]!.counts().geneve ?? 0).toBe(3);
   });

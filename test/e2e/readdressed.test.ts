@@ -6,10 +6,9 @@
  */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startCapture } from '../rig/capture.ts';
-import { type CompanionHost, startCompanion } from '../rig/companion.ts';
-import { type Espd, fileConfig, startEspd } from '../rig/espd.ts';
+import { type CompanionHost, startCompanion, startFarEnd } from '../rig/companion.ts';
+import type { Espd } from '../rig/espd.ts';
 import { createLan, createNamespace, createVeth, ip, type Lan } from '../rig/namespace.ts';
-import { run } from '../rig/process.ts';
 import { createRig, type Rig } from '../rig/rig.ts';
 import { ping, waitForPing } from '../rig/traffic.ts';
 import { obstacle, PSK } from './two-hosts.ts';
@@ -31,9 +30,6 @@ describe.skipIf(reason !== '')(`ESP in frames that somebody has readdressed${rea
   async function startBoth(attach: 'uplink' | 'port'): Promise<{ a: CompanionHost; b: Espd }> {
     const a = await startCompanion(rig, lan.a, { attach, number: 1 });
     const { namespace } = a.host;
-    // A NIC would fill in the checksums that the kernel leaves open on a veth; a port of OVS does not.
-    for (const host of [{ namespace, device: 'br-phy' }, lan.b])
-      await run({ command: 'ethtool', args: ['-K', host.device, 'tx', 'off'], namespace: host.namespace });
     const elsewhere = await createNamespace(rig, 'elsewhere');
     for (const device of ['eth1', 'eth2']) await createVeth({ namespace, device }, { namespace: elsewhere, device });
     if (attach === 'uplink') {
@@ -41,17 +37,7 @@ describe.skipIf(reason !== '')(`ESP in frames that somebody has readdressed${rea
       await a.ovsdb.vsctl(`--timeout=10 add-port br-phy up1 -- set interface up1 ${ids}`);
     }
     await a.ovsdb.vsctl('--timeout=10 add-port br-phy eth2');
-    await a.addTunnel('tun', 'geneve', { local_ip: a.physical, remote_ip: '10.1.0.2', psk: PSK });
-    const b = await startEspd(rig, lan.b, {
-      config: fileConfig('br-ipsec', [
-        { name: 'tun', type: 'geneve', options: { local_ip: '10.1.0.2', remote_ip: a.physical, psk: PSK } },
-      ]),
-    });
-    await ip(lan.b.namespace, 'address', 'add', '192.0.0.2/24', 'dev', 'br-ipsec');
-    await ip(lan.b.namespace, 'link', 'set', 'br-ipsec', 'mtu', '1400', 'up');
-    await a.espd.waitForTunnel('tun');
-    await b.waitForTunnel('tun');
-    await waitForPing(lan.b.namespace, a.inner);
+    const b = await startFarEnd(rig, a, lan.b, { inner: '192.0.0.2', psk: PSK });
     return { a, b };
   }
 

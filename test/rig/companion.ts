@@ -4,11 +4,12 @@
  *     br-int 192.0.0.N ── tun ══ br-phy 10.1.0.N ── up0 ─ ovs-espd ─ eth0        external_ids:espd=uplink
  *     br-int 192.0.0.N ── tun ══ br-phy 10.1.0.N ── eth0, and ipsec0 ─ ovs-espd   external_ids:espd=port
  */
-import { type Espd, startEspd } from './espd.ts';
+import { type Espd, fileConfig, startEspd } from './espd.ts';
 import { type Host, ip } from './namespace.ts';
-import { type Ovsdb, startOvsdb, startVswitchd } from './ovsdb.ts';
+import { forgetFlows, type Ovsdb, startOvsdb, startVswitchd } from './ovsdb.ts';
 import { type Running, run } from './process.ts';
 import type { Rig } from './rig.ts';
+import { waitForPing } from './traffic.ts';
 
 export interface CompanionHost {
   readonly host: Host;
@@ -75,6 +76,7 @@ export async function startCompanion(
       await companion.vswitchd.stop();
       companion.vswitchd = await startVswitchd(rig, host, ovsdb);
       await companion.setAddresses();
+      await forgetFlows(ovsdb);
     },
     async restartEspd() {
       companion.espd = await startDaemon();
@@ -82,4 +84,29 @@ export async function startCompanion(
   };
   await companion.setAddresses();
   return companion;
+}
+
+/**
+ * The other end of a tunnel `tun` of the companion: ovs-espd as the datapath itself, with `inner` in br-ipsec. Resolves when pings pass.
+ * Nobody fills in checksums that the kernel leaves open, as a NIC would; a port of OVS does not.
+ */
+export async function startFarEnd(
+  rig: Rig,
+  companion: CompanionHost,
+  host: Host,
+  { inner, psk }: { inner: string; psk: string },
+): Promise<Espd> {
+  for (const { namespace, device } of [{ ...companion.host, device: 'br-phy' }, host])
+    await run({ command: 'ethtool', args: ['-K', device, 'tx', 'off'], namespace });
+  await companion.addTunnel('tun', 'geneve', { local_ip: companion.physical, remote_ip: host.address, psk });
+  const options = { local_ip: host.address, remote_ip: companion.physical, psk };
+  const espd = await startEspd(rig, host, {
+    config: fileConfig('br-ipsec', [{ name: 'tun', type: 'geneve', options }]),
+  });
+  await ip(host.namespace, 'address', 'add', `${inner}/24`, 'dev', 'br-ipsec');
+  await ip(host.namespace, 'link', 'set', 'br-ipsec', 'mtu', '1400', 'up');
+  await companion.espd.waitForTunnel('tun');
+  await espd.waitForTunnel('tun');
+  await waitForPing(host.namespace, companion.inner);
+  return espd;
 }

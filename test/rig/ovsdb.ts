@@ -94,3 +94,11 @@ export async function startVswitchd(rig: Rig, host: Host, ovsdb: Ovsdb): Promise
   await running.waitUntil('an answer of ovs-vswitchd', () => ovsdb.appctl('ovs-vswitchd', 'version'));
   return running;
 }
+
+/**
+ * ovs-vswitchd 3.1 can keep a datapath flow from a moment without a tunnel's port, after its start or before the port was added again:
+ * what the peer sent then goes to the bridge itself for as long as the peer goes on sending, and never to the tunnel.
+ */
+export async function forgetFlows({ appctl: ask }: Ovsdb): Promise<void> {
+  await ask('ovs-vswitchd', 'revalidator/purge');
+}

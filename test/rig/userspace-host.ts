@@ -6,7 +6,7 @@
  */
 import { type Espd, startEspd } from './espd.ts';
 import { type Host, ip, type Wire } from './namespace.ts';
-import { type Ovsdb, startOvsdb, startVswitchd } from './ovsdb.ts';
+import { forgetFlows, type Ovsdb, startOvsdb, startVswitchd } from './ovsdb.ts';
 import type { Running } from './process.ts';
 import type { Rig } from './rig.ts';
 
@@ -49,12 +49,6 @@ export async function startUserspaceHost(
   return { index, host, ovsdb, vswitchd, espd };
 }
 
-/**
- * ovs-vswitchd 3.1 can keep a datapath flow from a moment without the tunnel port: what the peer sent then goes to the bridge
- * itself for as long as the peer goes on sending, and never to the tunnel that has been added since.
- */
-const FORGET_FLOWS = 'revalidator/purge';
-
 /** Tunnels to `remotes` in one transaction, named `tun` and the remote's index; none of them forwards to another (`protected`). */
 export async function addTunnels(
   { ovsdb }: UserspaceHost,
@@ -73,7 +67,7 @@ export async function addTunnels(
     ];
   });
   await ovsdb.vsctl(['--timeout=30', ...words.slice(1)]);
-  await ovsdb.appctl('ovs-vswitchd', FORGET_FLOWS);
+  await forgetFlows(ovsdb);
 }
 
 export async function removeTunnels({ ovsdb }: UserspaceHost, remotes: readonly number[]): Promise<void> {
