@@ -24,6 +24,7 @@ import { allOffloads, type Offloads, usesVnetHeaders } from './offload/offloads.
 import { TUN_CHECKSUM, TUN_TSO, TUN_USO } from './offload/vnet-header.ts';
 import { parseTooBig } from './path-mtu.ts';
 import { WorkerPool } from './pool.ts';
+import { Postings } from './postings.ts';
 import type { Runner, RunnerHost, WorkerCommand } from './runner.ts';
 import { type AeadName, fdbSize, makeSharedState, type SharedState, saMemorySize } from './shared-state.ts';
 import { MAX_WORKERS, SpiAllocator } from './steering.ts';
@@ -72,8 +73,9 @@ export class Engine {
   private uplink: readonly UplinkDescriptors[];
   /** The demand that `uplink` meets. */
   private met: UplinkDemand;
-  /** The uplink's sockets are changed by one command at a time. */
-  private lastApplied: Promise<void> = Promise.resolve();
+  /** Sets of sockets that some worker may not have taken yet. */
+  private uplinksUnderWay = 0;
+  private readonly postings = new Postings((command) => this.carryOut(command));
 
   private constructor(options: EngineOptions, backend: UplinkBackend) {
     const limits = options.limits ?? DEFAULT_LIMITS;
@@ -154,13 +156,12 @@ export class Engine {
   }
 
   /**
-   * Carries out a command in every worker; commands take effect in the order of the calls. Rejects with one line, and
-   * changes nothing, when the command is wrong. A port that is removed or set anew has its old descriptors closed.
+   * Carries out a command in every worker; commands take effect in the order of the calls, and are with the workers when this
+   * returns (postings.ts). Rejects with one line, and changes nothing, when the command is wrong. A port that is removed or set anew
+   * has its old descriptors closed.
    */
   apply(command: EngineCommand): Promise<void> {
-    const applied = this.lastApplied.then(() => this.carryOut(command));
-    this.lastApplied = applied.catch(() => undefined);
-    return applied;
+    return this.postings.apply(command);
   }
 
   /** An ICMP message as a raw socket gives it (path-mtu.ts): tunnels heed it if they believe it. */
@@ -214,7 +215,7 @@ export class Engine {
    * milliseconds of the main thread, as it copies what the workers share. Rejects with one line for an unknown port.
    */
   async trace(request: TraceRequest): Promise<readonly TraceStep[]> {
-    await this.lastApplied;
+    await this.postings.rest();
     const { native } = this.options;
     const { shared } = this;
     return trace({ native, shared, clock: () => this.now(), commands: this.desired.commands() }, request);
@@ -224,11 +225,11 @@ export class Engine {
   async stop(): Promise<void> {
     clearInterval(this.sweeper);
     this.icmp?.close();
-    await this.lastApplied;
+    await this.postings.rest();
     const { runner } = this;
     this.runner = undefined;
     await runner?.stop();
-    await this.lastApplied;
+    await this.postings.rest();
     this.backend.close();
     for (const fd of this.desired.allDescriptors()) this.closePort(fd);
   }
@@ -251,37 +252,41 @@ export class Engine {
     return this.options.makeRunner?.(context, host) ?? new InlineRunner(context, host);
   }
 
+  /** Until its first wait it runs within the call: afterwards the command is posted. */
   private async carryOut(command: EngineCommand): Promise<void> {
     const { runner } = this;
     if (runner === undefined) throw new Error(`engine is stopped: ${command.op} came too late`);
     const isKept = !('port' in command) || command.op === 'set-port-vlans' || command.op === 'set-bump-hosts';
     const replaced = isKept ? [] : this.desired.portDescriptors(command.port);
     this.desired.record(command);
-    await this.meetDemand();
+    const uplinkTaken = this.meetDemand();
     this.prepare(command);
     const [posted] = command.op === 'set-path-mtu' ? this.desired.pathMtus([command.port]) : [command];
-    await this.post(() => posted!);
+    await Promise.all([uplinkTaken, this.post(() => posted!)]);
     this.settle(command, replaced);
   }
 
-  /** Opens and closes what the uplink needs for the tunnels and SAs of now. */
+  /** Opens what the uplink needs for the tunnels and SAs of now; closes what it no longer needs when no worker uses it any more. */
   private async meetDemand(): Promise<void> {
     const demand = this.desired.demand();
     if (demand === this.met) return;
     this.uplink = this.backend.open(demand);
     this.met = demand;
-    await this.post((worker) => ({ op: 'set-uplink', uplink: this.uplink[worker] }));
-    this.backend.settle();
+    this.uplinksUnderWay++;
+    try {
+      await this.post((worker) => ({ op: 'set-uplink', uplink: this.uplink[worker] }));
+    } finally {
+      this.uplinksUnderWay--;
+    }
+    if (this.uplinksUnderWay === 0) this.backend.settle();
   }
 
-  /** Workers hear of it behind the commands under way; a port that is gone by then is passed over. */
+  /** A port that is gone is passed over. */
   private tellPathMtus(ports: readonly number[]): void {
     if (ports.length === 0) return;
-    this.lastApplied = this.lastApplied.then(async () => {
-      const present = new Set(this.desired.paths.ports());
-      for (const command of this.desired.pathMtus(ports.filter((port) => present.has(port))))
-        await this.post(() => command);
-    });
+    const present = new Set(this.desired.paths.ports());
+    for (const command of this.desired.pathMtus(ports.filter((port) => present.has(port))))
+      this.post(() => command).catch((error: Error) => this.options.log?.(`path MTU: ${error.message}`));
   }
 
   private sweep(): void {

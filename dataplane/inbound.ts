@@ -72,6 +72,7 @@ const MOVED_INTERVAL_MS = 1000;
 export function inbound(state: WorkerState): number {
   const received = receive(state);
   if (received === 0) return 0;
+  state.afterReceipt?.();
   state.observer?.after('receive', state);
   takeOffOuterHeaders(state);
   takeOffUdpEncapsulation(state.batch);

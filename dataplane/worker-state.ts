@@ -80,6 +80,8 @@ export interface WorkerContext {
   /** Milliseconds of CLOCK_MONOTONIC, the same for all workers. */
   readonly clock: () => number;
   readonly emit: (event: EngineEvent) => void;
+  /** Called when a batch has been received, before its SPIs are looked up: commands about SAs may have come meanwhile. */
+  readonly afterReceipt?: (() => void) | undefined;
   /** Ports that have no descriptor, by the number that stands for one. Only on the main thread. */
   readonly memoryPorts?: ReadonlyMap<number, FramePort> | undefined;
   /** Another AEAD than that of the shared state's name: trace's, which seals nothing. */
@@ -93,6 +95,7 @@ export class WorkerState implements WorkerContext {
   readonly uplink: Uplink;
   readonly clock: () => number;
   readonly emit: (event: EngineEvent) => void;
+  readonly afterReceipt: (() => void) | undefined;
   readonly memoryPorts: ReadonlyMap<number, FramePort> | undefined;
   /** Monotonic ms, set at the start of each turn. */
   now = 0;
@@ -152,6 +155,7 @@ export class WorkerState implements WorkerContext {
     this.uplink = context.uplink;
     this.clock = context.clock;
     this.emit = context.emit;
+    this.afterReceipt = context.afterReceipt;
     this.memoryPorts = context.memoryPorts;
     this.checksum = native.checksumBatch;
     this.arena = new Arena(shared.arena, usesVnetHeaders(shared.offloads));

@@ -3,11 +3,12 @@
  *
  *     1. one native poll on all descriptors and the eventfd: a look while there is work, else a sleep
  *     2. commands, if the shared count says that there are any
- *     3. a turn of the pipeline: every port and uplink that poll has named, a batch each
+ *     3. a turn of the pipeline: every port and uplink that poll has named, a batch each; commands about SAs are also
+ *        taken within it (command-queue.ts)
  */
 
-import { receiveMessageOnPort } from 'node:worker_threads';
 import { loadNative } from '../native-shims/index.ts';
+import { CommandQueue } from './command-queue.ts';
 import { MmsgUplink } from './io/mmsg-uplink.ts';
 import { Pipeline } from './pipeline.ts';
 import { type FromWorker, STATE_LOADED, type ToWorker, type WorkerTask } from './pool.ts';
@@ -32,8 +33,9 @@ export default function runWorker(task: WorkerTask): void {
     uplink,
     clock: native.monotonicMs,
     emit: (event) => tell({ event }),
+    afterReceipt: () => queue.takeSas(),
   });
-  let seen = Atomics.load(posted, worker);
+  const queue = new CommandQueue({ port, posted, worker, carryOut });
   let stopped = false;
 
   try {
@@ -44,7 +46,7 @@ export default function runWorker(task: WorkerTask): void {
     let version = -1;
     let isBusy = false;
     let polledAt = 0;
-    takeCommands();
+    queue.takeAll();
     while (!stopped) {
       if (version !== pipeline.descriptorVersion) {
         version = pipeline.descriptorVersion;
@@ -57,11 +59,9 @@ export default function runWorker(task: WorkerTask): void {
         pipeline.markReady(ready, 1);
         polledAt = pipeline.state.now;
       }
-      const count = Atomics.load(posted, worker);
-      if (count !== seen) {
-        seen = count;
+      if (queue.waits) {
         native.drainEventFd(eventFd);
-        takeCommands();
+        queue.takeAll();
         isBusy = true;
         continue;
       }
@@ -72,17 +72,9 @@ export default function runWorker(task: WorkerTask): void {
     port.close();
   }
 
-  /** Every message there is; the answer tells the sender what became of its command. */
-  function takeCommands(): void {
-    for (;;) {
-      const received = receiveMessageOnPort(port);
-      if (received === undefined) return;
-      const message = received.message as ToWorker;
-      if (message === 'stop') {
-        stopped = true;
-        continue;
-      }
-      tell({ done: message.id, error: pipeline.tryApply(message.command) });
-    }
+  /** The answer tells the sender what became of its command. */
+  function carryOut(message: ToWorker): void {
+    if (message === 'stop') stopped = true;
+    else tell({ done: message.id, error: pipeline.tryApply(message.command) });
   }
 }

@@ -26,6 +26,7 @@ const GROUP_BIT = 1;
 export function hairpin(state: WorkerState, bump: Bump): number {
   const read = readBump(state, bump.inside);
   if (read === 0) return 0;
+  state.afterReceipt?.();
   part(state);
   sendOut(state, bump);
   release(state, read);

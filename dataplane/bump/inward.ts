@@ -37,7 +37,9 @@ const SPI_LENGTH = 4;
 /** Steps 1 to 6 for one batch. Returns the frames read. */
 export function inward(state: WorkerState, bump: Bump): number {
   const read = readBump(state, bump.outside);
-  if (read > 0) bringIn(state, bump);
+  if (read === 0) return 0;
+  state.afterReceipt?.();
+  bringIn(state, bump);
   return read;
 }
 

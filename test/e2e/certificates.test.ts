@@ -137,9 +137,11 @@ describe.skipIf(reason !== '')(`the tutorial with certificates${reason}`, { time
     const tutorial = await startTutorial(rig);
     const { a, b } = tutorial;
     const keys = await caSigned(tutorial, 'gre');
+    await a.espd.waitForTunnel('tun');
+    await b.espd.waitForTunnel('tun');
     await waitForPing(a.host.namespace, INNER.b);
     const before = await a.espd.appctl('sas/show');
-    const flow = start(rig, { command: 'ping', args: ['-n', '-i', '0.05', INNER.b], namespace: a.host.namespace });
+    const flow = start(rig, { command: 'ping', args: ['-n', '-i', '0.005', INNER.b], namespace: a.host.namespace });
     const answers = () => [...flow.stdout().matchAll(/icmp_seq=(\d+) /g)].map(([, number]) => Number(number));
     const newest = () => Math.max(0, ...answers());
     await until('a steady flow', () => newest() > 10);

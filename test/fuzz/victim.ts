@@ -11,6 +11,7 @@ import { MemoryPort } from '../../dataplane/io/memory.ts';
 import type { Uplink } from '../../dataplane/io/uplink.ts';
 import { allOffloads } from '../../dataplane/offload/offloads.ts';
 import { Pipeline } from '../../dataplane/pipeline.ts';
+import type { WorkerCommand } from '../../dataplane/runner.ts';
 import { fdbSize, makeSharedState, saMemorySize } from '../../dataplane/shared-state.ts';
 import { Fdb } from '../../dataplane/switch/fdb.ts';
 import { loadNative } from '../../native-shims/index.ts';
@@ -37,8 +38,8 @@ export class Victim {
   private readonly words: Int32Array;
   private readonly tunnels: readonly number[];
 
-  /** `residue`: the 32-bit word that unused bytes are full of. */
-  constructor(commands: readonly EngineCommand[], residue: number, limits = LIMITS) {
+  /** `residue`: the 32-bit word that unused bytes are full of. `afterReceipt` is the worker's. */
+  constructor(commands: readonly EngineCommand[], residue: number, limits = LIMITS, afterReceipt?: () => void) {
     this.residue = residue;
     const native = loadNative();
     const shared = makeSharedState({
@@ -58,6 +59,7 @@ export class Victim {
       uplink: this.uplink(),
       clock: () => this.now,
       emit: () => {},
+      afterReceipt,
       memoryPorts: new Map([[MEMORY_FD, this.port]]),
     });
     this.words = new Int32Array(this.pipeline.state.arena.bytes.buffer);
@@ -68,6 +70,10 @@ export class Victim {
       this.pipeline.apply(command);
     }
     this.tunnels = commands.flatMap((command) => (command.op === 'set-tunnel-port' ? [command.port] : []));
+  }
+
+  apply(command: WorkerCommand): void {
+    this.pipeline.apply(command);
   }
 
   /** Handles everything that waits. */
