@@ -63,7 +63,7 @@ const UNDERLAY_RETRY_MS = 1000;
 export class Daemon {
   /** The exit status, when the daemon has come to its end. */
   readonly stopped: Promise<number>;
-  readonly first = new FirstConfiguration(systemTimers);
+  readonly first = new FirstConfiguration(systemTimers, () => this.#vlog.logger('main'));
   readonly #options: CommandLine;
   readonly #vlog: Vlog;
   readonly #database: Database;
@@ -203,6 +203,7 @@ export class Daemon {
     if (held) this.#reconcileSoon();
     // Without a connection nobody holds it, and what runs goes on.
     if (held || !this.#database.synced || this.#stopping) return;
+    this.first.decided();
     const log = this.#vlog.logger('main');
     if (name === KEYING_LOCK) {
       this.#core.standBy();
@@ -255,15 +256,14 @@ export class Daemon {
       previous: this.#core.reconciler.desired,
     });
     const desired = await inSlices(steps);
-    if (this.#stopping) return;
-    if (!this.#database.holdsLock(KEYING_LOCK)) return;
+    if (this.#stopping || !this.#database.holdsLock(KEYING_LOCK)) return;
     this.#setLock(!isCompanion(desired));
     if (this.#wantsLock && !this.#database.holdsLock(DATAPATH_LOCK)) return;
     const ofports = new Map(
       [...(replica.get('Interface') ?? [])].map(([uuid, row]) => [uuid, numberOf(row, 'ofport')]),
     );
     await this.#core.apply(desired, underlay, (uuid) => ofports.get(uuid));
-    this.first.inForce();
+    this.first.decided();
     this.#interfaceStatus.soon();
     if (!this.#wantsLock) return;
     const report = await datapathReport(desired, this.#core.attach, this.#core.engine);

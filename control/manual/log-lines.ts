@@ -26,6 +26,12 @@ export const LOG_LINES: readonly LogLine[] = [
     meaning: 'A second ovs-espd, which takes over when the first ends.',
   },
   {
+    ...{ module: 'main', level: 'WARN' },
+    line: 'no configuration is in force … s after the start: who waits for it goes on without, and tunnels are down until it is',
+    meaning:
+      'The database cannot be read: see the line of module ovsdb. Devices that were protected before stay closed.',
+  },
+  {
     ...{ module: 'dataplane', level: 'ERR', line: 'packet worker … died and is replaced: …' },
     meaning: 'Only packets that it held are lost. A bug: please report it.',
   },

@@ -110,7 +110,7 @@ export class ReferenceSystem {
   /** Starts it, with a bridge br-ipsec that has `bridgeAddress`; resolves when its IKE daemon answers and OVS forwards. */
   static async start(guest: Guest, daemon: DaemonName, bridgeAddress: string, mtu: number): Promise<ReferenceSystem> {
     const system = new ReferenceSystem(guest, daemon);
-    const { prepare, monitorArguments, answers, version } = system.#row;
+    const { version } = system.#row;
     await guest.sh(
       `set -e
       sysctl -qw net.ipv6.conf.default.disable_ipv6=1
@@ -118,13 +118,10 @@ export class ReferenceSystem {
       ovsdb-tool create /etc/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema
       ovsdb-server /etc/openvswitch/conf.db --remote=p${DB} --pidfile --detach --log-file -vconsole:off 3>&-
       ovs-vsctl --no-wait init
-      ovs-vswitchd ${DB} --pidfile --detach --log-file -vconsole:off
-      ${prepare}
-      python3 ${MONITOR} --pidfile=${RUN}/ovs-monitor-ipsec.pid ${monitorArguments} --log-file --detach ${DB}`,
+      ovs-vswitchd ${DB} --pidfile --detach --log-file -vconsole:off`,
       { ms: 180_000 },
     );
-    // charon starts slowly under emulation: what counts is that it answers.
-    await guest.until(`an answer of ${daemon}`, answers, 180_000);
+    await system.startKeying();
     await guest.sh(
       `ovs-vsctl add-br br-ipsec -- set interface br-ipsec mtu_request=${mtu} && ip addr add ${bridgeAddress} dev br-ipsec && ip link set br-ipsec up`,
     );
@@ -134,6 +131,19 @@ export class ReferenceSystem {
     );
     system.#versions = [...words.trim().split('\n'), `Linux ${guest.kernel}`].join(', ');
     return system;
+  }
+
+  /** Starts ovs-monitor-ipsec and its IKE daemon; resolves when that answers. */
+  async startKeying(): Promise<void> {
+    const { prepare, monitorArguments, answers } = this.#row;
+    await this.guest.sh(
+      `set -e
+      ${prepare}
+      python3 ${MONITOR} --pidfile=${RUN}/ovs-monitor-ipsec.pid ${monitorArguments} --log-file --detach ${DB}`,
+      { ms: 180_000 },
+    );
+    // charon starts slowly under emulation: what counts is that it answers.
+    await this.guest.until(`an answer of ${this.daemon}`, answers, 180_000);
   }
 
   /** If a packet has to knock before it begins. */
