@@ -11,6 +11,7 @@ import { connectionsOf, ikeLog, ikeShow } from './ike-show.ts';
 import type { StatusModel } from './model/model.ts';
 import type { PacketCapture } from './pcap/packet-capture.ts';
 import { PCAP_MOST_ARGUMENTS, PCAP_USAGE, readCaptureRequest } from './pcap/pcap-command.ts';
+import { readSeconds, STAGES_USAGE, type StageMeasurement } from './stages/stage-measurement.ts';
 import { childViews, indexStatus, policyLines, type StatusSources, tunnelViews } from './status.ts';
 import { traceCommand } from './trace/trace-command.ts';
 import { childLines, ikeLine, tunnelsShow } from './tunnels-show.ts';
@@ -24,7 +25,7 @@ export interface CommandTarget {
   /** These two also before the database has been read. */
   packetCounters(): CounterReader;
   ike(): Pick<IkeRunner, 'status' | 'load' | 'counters' | 'journalOf' | 'now'>;
-  pcap(): PacketCapture;
+  observers(): { readonly pcap: PacketCapture; readonly stages: StageMeasurement };
   /** Reconciles everything again and starts what is down. */
   refresh(): void;
   stop(options: { cleanup: boolean; handOver: boolean; why: string }): void;
@@ -140,7 +141,7 @@ export const DAEMON_COMMANDS: readonly DaemonCommand[] = [
     min: 1,
     max: PCAP_MOST_ARGUMENTS,
     help: 'writes packets with the reason of their drop as comment to a new pcapng file (mode 0600): `inside` what the switch gets, `outside` what is sent and received, default both; `--drops` only what is dropped; ends at `--size` (100 MB); leaves out what is more than `--rate` a second and worker (10000). Never a key, but `--keylog` writes those of the ESP SAs to a file in the form of Wireshark’s esp_sa',
-    run: (target, args) => target.pcap().start(readCaptureRequest(args)),
+    run: (target, args) => target.observers().pcap.start(readCaptureRequest(args)),
   },
   {
     name: 'pcap/stop',
@@ -148,7 +149,15 @@ export const DAEMON_COMMANDS: readonly DaemonCommand[] = [
     min: 0,
     max: 0,
     help: 'ends the capture and says what is in the file',
-    run: (target) => target.pcap().stop(),
+    run: (target) => target.observers().pcap.stop(),
+  },
+  {
+    name: 'stages/show',
+    usage: STAGES_USAGE,
+    min: 0,
+    max: 1,
+    help: 'measures for so many seconds (1 to 10, default 1) what each stage of each packet worker costs: packets, nanoseconds and TSC cycles a packet, share of the time; nothing is measured otherwise. Packets that cross a bump (`espd=uplink`, `espd=port`) go through no stages',
+    run: (target, [seconds]) => target.observers().stages.run(readSeconds(seconds)),
   },
   {
     name: 'refresh',

@@ -26,6 +26,7 @@ import { PacketCapture } from './pcap/packet-capture.ts';
 import { Protections } from './protections.ts';
 import { Reconciler } from './reconciler.ts';
 import type { Routing } from './route/kernel-routing.ts';
+import { StageMeasurement } from './stages/stage-measurement.ts';
 import type { StatusSources } from './status.ts';
 import { SwitchAttach } from './switch-attach.ts';
 import type { Underlay } from './underlay.ts';
@@ -70,6 +71,7 @@ export class Core {
   #attach: Attach;
   readonly reconciler: Reconciler;
   readonly pcap: PacketCapture;
+  readonly stages: StageMeasurement;
   /** The last negotiations in words. */
   readonly news = new News(() => Date.now());
   readonly #log: Logger;
@@ -132,6 +134,12 @@ export class Core {
       children: () => [...this.children.installed()].map((child) => child.sa),
       micros: () => Date.now() * 1000,
       log: (message) => logger('pcap').info(message),
+    });
+    this.stages = new StageMeasurement({
+      workers: engine.counters().workers().length,
+      set: (totals) => engine.apply({ op: 'measure-stages', totals }),
+      nowMs: native.monotonicMs,
+      timers,
     });
     this.ike = new IkeRunner({
       native,

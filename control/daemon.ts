@@ -32,7 +32,6 @@ import { modelOf, type StatusModel, statusLine } from './model/model.ts';
 import { type Database, numberOf, type Replica } from './ovsdb/database.ts';
 import { openDatabase } from './ovsdb/open.ts';
 import { systemTimers } from './ovsdb/timers.ts';
-import type { PacketCapture } from './pcap/packet-capture.ts';
 import { Pidfile } from './pidfile.ts';
 import { excessCapabilities } from './privileges.ts';
 import { systemRouting } from './route/kernel-routing.ts';
@@ -336,8 +335,8 @@ export class Daemon {
     return this.#core.ike;
   }
 
-  pcap(): PacketCapture {
-    return this.#core.pcap;
+  observers(): Pick<Core, 'pcap' | 'stages'> {
+    return this.#core;
   }
 
   refresh(): void {

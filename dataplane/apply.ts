@@ -10,6 +10,7 @@ import type { TunnelSettings } from './commands.ts';
 import { DevicePort, TapPort } from './io/port.ts';
 import { usesVnetHeaders } from './offload/offloads.ts';
 import type { WorkerCommand } from './runner.ts';
+import { StageMeter } from './stage-meter.ts';
 import { makeTunnel } from './tunnel-table.ts';
 import type { LocalPort, WorkerState } from './worker-state.ts';
 
@@ -96,12 +97,26 @@ export function applyCommand(state: WorkerState, command: WorkerCommand): void {
       (command.direction === 'in' ? state.inboundSas : state.outboundSas).move(command.slot, command.udp);
       return;
     case 'set-capture':
-      state.observer = command.capture === undefined ? undefined : new Capture(command.capture, state.emit);
+      state.capture = command.capture === undefined ? undefined : new Capture(command.capture, state.emit);
+      observe(state);
+      return;
+    case 'measure-stages':
+      state.stageTotals = command.totals;
+      observe(state);
       return;
     case 'set-uplink':
       state.uplink.use(command.uplink);
       return;
   }
+}
+
+/** A meter stands in front of a capture, whose own time is no stage's. */
+function observe(state: WorkerState): void {
+  const { native, worker, stageTotals, capture } = state;
+  state.observer =
+    stageTotals === undefined
+      ? capture
+      : new StageMeter({ clock: native, totals: stageTotals, worker, behind: capture });
 }
 
 const NO_BRIDGE = -1;

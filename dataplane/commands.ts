@@ -230,7 +230,9 @@ export type EngineCommand =
   | { readonly op: 'move-sa'; readonly direction: 'in' | 'out'; readonly slot: number; readonly udp: UdpPath }
   | { readonly op: 'flush-fdb'; readonly bridge: number }
   /** Packets are handed over in 'captured' events; undefined: no longer. */
-  | { readonly op: 'set-capture'; readonly capture: CaptureSettings | undefined };
+  | { readonly op: 'set-capture'; readonly capture: CaptureSettings | undefined }
+  /** What stages cost is added to `totals`, in shared memory (stage-meter.ts); undefined: no longer. A worker that starts anew does not go on with it. */
+  | { readonly op: 'measure-stages'; readonly totals: Float64Array | undefined };
 
 export type EngineEvent =
   /** pcapng packet blocks of one batch, how many, and what each point has seen and left out since the last event. */

@@ -76,6 +76,7 @@ export class DesiredState {
         this.bridges.delete(command.bridge);
         return;
       case 'flush-fdb':
+      case 'measure-stages':
         return;
       case 'set-capture':
         this.capture = command.capture;

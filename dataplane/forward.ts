@@ -59,6 +59,7 @@ export function giveFrame(state: WorkerState, row: number, port: number, receive
 /** Writes what has been given to ports. */
 export function writeGiven(state: WorkerState): void {
   state.segmenter.cut();
+  state.observer?.after('segment', state);
   writeLocal(state);
 }
 
@@ -215,7 +216,9 @@ function sendCopies(state: WorkerState, received: number): void {
 
 export function writeLocal(state: WorkerState): void {
   const { busyPorts } = state;
+  if (busyPorts.length === 0) return;
   while (busyPorts.length > 0) writeTo(state, busyPorts.pop()!);
+  state.observer?.after('write', state);
 }
 
 function writeTo(state: WorkerState, port: LocalPort): void {

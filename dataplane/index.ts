@@ -32,6 +32,7 @@ export { DEFAULT_LIMITS, type EngineLimits, ESP_SOFT_PACKETS } from './limits.ts
 export { allOffloads, OFFLOADS, type OffloadName, type Offloads } from './offload/offloads.ts';
 export { SMALLEST_PATH_MTU } from './path-mtu.ts';
 export type { AeadName } from './shared-state.ts';
+export { type StageCost, stageCosts, stageTotals } from './stage-meter.ts';
 export type { FdbEntry } from './switch/fdb.ts';
 export type { TraceOutcome, TraceStep } from './trace/narrator.ts';
 export type { TraceRequest } from './trace/trace.ts';

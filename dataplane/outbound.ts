@@ -93,7 +93,7 @@ export function transmit(state: WorkerState): void {
     // STT frames may have used up the rows behind the batch: these are sent, and used again.
     if (next < rows) makeRoom(state, next, rows);
   } while (next < rows);
-  if (state.busyPorts.length > 0) writeLocal(state);
+  writeLocal(state);
 }
 
 /** Steps 4 to 7, for the `made` rows that have a tunnel and an IP payload to travel in it. */

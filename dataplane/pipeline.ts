@@ -63,6 +63,7 @@ export class Pipeline {
       handled += read;
     }
     if (hot[sources.length] === 0) return handled;
+    state.observer?.begin?.();
     const received = inbound(state);
     if (received === 0) hot[sources.length] = 0;
     return handled + received;
@@ -124,6 +125,7 @@ export class Pipeline {
 
 /** One batch from a port: of a bridge, of an uplink of somebody else's datapath, or of the kernel's routing. */
 function handle(state: WorkerState, source: LocalPort): number {
+  state.observer?.begin?.();
   if (source === state.routed) return routedOut(state, source);
   const bump = state.bumps[source.port];
   if (bump === undefined) return outbound(state, source);

@@ -144,7 +144,10 @@ export class WorkerState implements WorkerContext {
   readonly answers = new AnswerLimit();
   markRule: MarkRule = { set: false, value: 0, mask: 0 };
   uplinkMark = 0;
-  /** Watches the stages; undefined: nobody does. */
+  /** Who wants to see the stages, if anybody does. */
+  capture: StageObserver | undefined;
+  stageTotals: Float64Array | undefined;
+  /** Watches the stages for them; undefined: nobody does. */
   observer: StageObserver | undefined;
 
   constructor(context: WorkerContext) {

@@ -181,6 +181,7 @@ export interface Addon {
   limitCapabilities: Native['limitCapabilities'];
   execute: Native['execute'];
   monotonicMs: Native['monotonicMs'];
+  cycles: Native['cycles'];
 }
 
 type AeadCall = (
@@ -348,5 +349,6 @@ export function faceOf(addon: Addon): Native {
     limitCapabilities: addon.limitCapabilities,
     execute: addon.execute,
     monotonicMs: addon.monotonicMs,
+    cycles: addon.cycles,
   };
 }

@@ -350,4 +350,6 @@ export interface Native {
   execute(path: string, words: readonly string[]): never;
   /** Milliseconds of CLOCK_MONOTONIC. */
   monotonicMs(): number;
+  /** The time stamp counter of the processor, modulo 2^48; 0 where it is no x86. */
+  cycles(): number;
 }

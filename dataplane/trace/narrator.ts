@@ -21,7 +21,7 @@ import { hex32, ipHeaderText, macText, protocolName } from './words.ts';
 const TOO_BIG = DROP['too-big'];
 
 export interface TraceStep {
-  readonly stage: Stage | 'write';
+  readonly stage: Stage;
   /** One line without a line end. */
   readonly text: string;
   /** What the packet has come to, on a last line. */
@@ -59,6 +59,8 @@ export class Narrator implements StageObserver {
   }
 
   after(stage: Stage, state: WorkerState): void {
+    // What is cut shows as it is encapsulated, what is written where it is (`written`).
+    if (stage === 'segment' || stage === 'write') return;
     const { batch } = state;
     for (let row = 0; row < batch.count; row++) {
       if (this.dropped.has(row)) continue;

@@ -1,5 +1,5 @@
 /*
- * Waiting and waking: poll(2), eventfd(2), the monotonic clock, and close(2).
+ * Waiting and waking: poll(2), eventfd(2), the monotonic clock and the cycle counter, and close(2).
  * poll blocks the calling thread and is meant for packet workers, which have no event loop to keep alive.
  */
 #include <errno.h>
@@ -7,11 +7,17 @@
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(__x86_64__)
+#include <x86intrin.h>
+#endif
 
 #include "arguments.h"
 
 /* Most descriptors of one poll. */
 #define POLL_MAXIMUM 1024
+
+/* A double holds this many bits of a counter to the last one, after any time that the machine may have run. */
+#define CYCLES_MASK ((1ULL << 48) - 1)
 
 /* close(fd) */
 static napi_value close_descriptor(napi_env env, napi_callback_info info) {
@@ -95,8 +101,20 @@ static napi_value monotonic_ms(napi_env env, napi_callback_info info) {
   return value;
 }
 
+/* cycles() */
+static napi_value cycles(napi_env env, napi_callback_info info) {
+  (void)info;
+  double count = 0;
+#if defined(__x86_64__)
+  count = (double)(__rdtsc() & CYCLES_MASK);
+#endif
+  napi_value value = NULL;
+  napi_create_double(env, count, &value);
+  return value;
+}
+
 const struct call poll_calls[] = {
     {"close", close_descriptor},       {"createEventFd", create_event_fd}, {"signalEventFd", signal_event_fd},
     {"drainEventFd", drain_event_fd},  {"poll", poll_descriptors},         {"monotonicMs", monotonic_ms},
-    {NULL, NULL},
+    {"cycles", cycles},                {NULL, NULL},
 };

@@ -71,6 +71,18 @@ describe.skipIf(reason !== '')(`an operator who looks at a tunnel${reason}`, { t
     },
   );
 
+  it('measures what each stage of the packet worker costs, both ways, while it is asked to', async () => {
+    const { espd, host } = tutorial.a;
+    const [text] = await Promise.all([
+      espd.appctl('stages/show', '2'),
+      ping(host.namespace, INNER.b, { count: 4, wait: 2 }),
+    ]);
+    expect(text).toMatch(/^worker 0: \d+\.\d % of 2\.\d\d s in the stages below$/m);
+    for (const stage of ['out seal', 'out send', 'in  open', 'in  write'])
+      expect(text).toMatch(new RegExp(`^  ${stage} +[1-9]\\d* +[1-9]\\d* +(\\d+|-) +\\d+\\.\\d %$`, 'm'));
+    await expect(espd.appctl('stages/show', '11')).rejects.toThrow(/seconds is "11", expected 1 to 10/);
+  });
+
   it('gives Prometheus what the tunnel has carried, on loopback', async () => {
     const { espd, host } = tutorial.a;
     expect(espd.log()).toContain('--metrics: listening on 127.0.0.1:9475');

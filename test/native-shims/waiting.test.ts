@@ -62,6 +62,16 @@ describe('an eventfd', () => {
   });
 });
 
+describe('the cycle counter', () => {
+  it('is a whole number that a double holds, and goes up on x86', () => {
+    const before = native.cycles();
+    const after = native.cycles();
+    expect(Number.isSafeInteger(after) && after < 2 ** 48).toBe(true);
+    if (process.arch === 'x64') expect(after).toBeGreaterThan(before);
+    else expect(after).toBe(0);
+  });
+});
+
 describe('watchReadable', () => {
   it('calls back when the descriptor is readable, again while it stays so, and not after it was stopped', async () => {
     const fd = eventFd();
