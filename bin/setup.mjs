@@ -1,7 +1,7 @@
 /**
  * Sets up what a command of package.json needs, says beforehand what it installs, then runs the command.
  *
- * Plain JavaScript without a dependency, because it runs before `npm ci`. Modes: build, start, test, bench, simulate, leak, fuzz, faults, interop.
+ * Plain JavaScript without a dependency, because it runs before `npm ci`. Modes: build, start, test, bench, simulate, leak, fuzz, faults, interop, mutants.
  * Debian packages are installed only as root, on Debian or Ubuntu, and not with NO_INSTALL=1; what stays
  * missing is named, and the tests that need it report themselves as skipped.
  */
@@ -23,7 +23,7 @@ import { fileURLToPath } from 'node:url';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const ADDON = join(ROOT, 'native-shims/build/Release/ovs_espd_native.node');
-const MODES = ['build', 'start', 'test', 'bench', 'simulate', 'leak', 'fuzz', 'faults', 'interop'];
+const MODES = ['build', 'start', 'test', 'bench', 'simulate', 'leak', 'fuzz', 'faults', 'interop', 'mutants'];
 
 /** Programs by what needs them: the command looked for, the Debian package that brings it, and the modes that use it. */
 const PROGRAMS = [
@@ -89,8 +89,8 @@ function fail(text) {
 }
 
 /** Runs a program with its output shown; ends this process with one line if it fails. */
-function run(command, args, { env = {}, mend } = {}) {
-  const result = spawnSync(command, args, { cwd: ROOT, stdio: 'inherit', env: { ...process.env, ...env } });
+function run(command, args, { cwd = ROOT, env = {}, mend } = {}) {
+  const result = spawnSync(command, args, { cwd, stdio: 'inherit', env: { ...process.env, ...env } });
   if (result.error) fail(`cannot run ${command}: ${result.error.message}`);
   if (result.status !== 0)
     fail(`\`${command} ${args.join(' ')}\` ended with ${result.status ?? result.signal}${mend ? `: ${mend}` : ''}`);
@@ -183,12 +183,15 @@ function installWithoutServices(packages, apt) {
     );
 }
 
-function installNpmPackages() {
-  const stamp = join(ROOT, 'node_modules/.package-lock.json');
-  const fresh = existsSync(stamp) && statSync(stamp).mtimeMs >= statSync(join(ROOT, 'package-lock.json')).mtimeMs;
+/** Those of the project, or those that only one command needs, in a folder with a lock of its own. */
+function installNpmPackages(folder = '.') {
+  const cwd = join(ROOT, folder);
+  const stamp = join(cwd, 'node_modules/.package-lock.json');
+  const fresh = existsSync(stamp) && statSync(stamp).mtimeMs >= statSync(join(cwd, 'package-lock.json')).mtimeMs;
   if (fresh) return;
-  say('installing the npm packages of package-lock.json into node_modules');
+  say(`installing the npm packages of ${join(folder, 'package-lock.json')} into ${join(folder, 'node_modules')}`);
   run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error', '--ignore-scripts'], {
+    cwd,
     mend: 'check that the npm registry is reachable',
   });
 }
@@ -314,6 +317,7 @@ say(
 );
 installDebianPackages(mode);
 installNpmPackages();
+if (mode === 'mutants') installNpmPackages('test/mutants');
 buildRawSocket();
 buildAddon();
 compile();
@@ -325,3 +329,4 @@ if (mode === 'leak') run(process.execPath, ['dist/test/leak/main.js', ...rest]);
 if (mode === 'faults') run(process.execPath, ['dist/test/faults/main.js', ...rest]);
 if (mode === 'interop') run(process.execPath, ['dist/test/interop/main.js', ...rest]);
 if (mode === 'fuzz') run(process.execPath, ['dist/test/fuzz/main.js', ...rest]);
+if (mode === 'mutants') run(process.execPath, ['dist/test/mutants/main.js', ...rest]);

@@ -47,8 +47,7 @@ export function replayReset(words: Int32Array, base: number, window: number, esn
   const blocks = Math.ceil(window / 32);
   let ring = 1;
   while (ring < blocks + 1) ring <<= 1;
-  words.fill(0, base, base + RING);
-  words.fill(0, base + RING, base + RING + RING_WORDS_MAX);
+  words.fill(0, base, base + REPLAY_WORDS);
   words[base + WINDOW] = blocks * 32;
   words[base + RING_MASK] = ring - 1;
   words[base + ESN] = esn ? 1 : 0;

@@ -86,6 +86,14 @@ const TABLE: readonly Row[] = [
     plaintextIn: () => PLAINTEXT,
     espIn,
   },
+  {
+    tunnel: 'no IPsec, an SA left over',
+    state: none,
+    saUp: true,
+    out: (forbidden) => (forbidden ? mark : PLAINTEXT),
+    plaintextIn: () => PLAINTEXT,
+    espIn,
+  },
 ];
 
 /** Values of ipsec_skb_mark, and for each the marks it forbids and those it does not. */
@@ -149,6 +157,12 @@ describe('the skb-mark rule', () => {
 });
 
 describe('the table of drop reasons', () => {
+  it('has none that could be taken for a verdict that lets a packet go on', () => {
+    expect(DROP_REASONS.map((_, reason) => reason)).not.toContain(ESP);
+    expect(DROP_REASONS[PLAINTEXT].name).toBe('none');
+    for (const reason of [mark, noSa, bad, plaintextIn, espIn]) expect(reason).toBeGreaterThan(PLAINTEXT);
+  });
+
   it('names each reason once, in kebab case, with a sentence', () => {
     expect(new Set(DROP_REASONS.map((reason) => reason.name)).size).toBe(DROP_REASONS.length);
     for (const { name, sentence } of DROP_REASONS) {

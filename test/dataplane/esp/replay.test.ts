@@ -107,6 +107,40 @@ describe.each(WINDOWS)('the replay window of %i', (size) => {
     }
   });
 
+  it('refuses a number a second time after every jump, by the block and by the bit', () => {
+    const width = Math.ceil(size / 32) * 32;
+    for (const first of [1, 2, 31, 32, 33, 63, 64]) {
+      for (let jump = 1; jump < width + 70; jump += jump < 70 || jump > width - 70 ? 1 : 31) {
+        const window = new Window(size, false);
+        window.receive(BigInt(first));
+        window.receive(BigInt(first + jump));
+        expect(window.receive(BigInt(first)), `${first}, then ${jump} further`).toBe(jump < width ? DUPLICATE : OLD);
+      }
+    }
+  });
+
+  it('with ESN finds the one high half that puts a number within 2^32 of the bottom of the window', () => {
+    const width = BigInt(Math.ceil(size / 32) * 32);
+    const around = [-2n, -1n, 0n, 1n, 2n];
+    const high = new Int32Array(1);
+    for (const epoch of [0n, 1n, 5n, 0x7fffffffn, 0x80000000n]) {
+      for (const edge of [3n, width - 1n, width, width + 1n, 2n * width, TWO_32 / 2n, TWO_32 - 1n]) {
+        for (const top of around.map((delta) => epoch * TWO_32 + edge + delta)) {
+          const window = new Window(size, true);
+          window.top = top;
+          const bottom = top - width + 1n;
+          for (const number of around.flatMap((delta) => [bottom + delta, top + delta, top + TWO_32 / 2n + delta])) {
+            const low = Number(BigInt.asIntN(32, number));
+            const verdict = replayCheck(window.words, REPLAY_WORDS, low, high, 0);
+            const found = bottom + BigInt.asUintN(32, number - bottom);
+            if (found < 0n) expect(verdict).toBe(OLD);
+            else expect(high[0], `top ${top}, number ${number}`).toBe(Number(BigInt.asIntN(32, found >> 32n)));
+          }
+        }
+      }
+    }
+  });
+
   it('does what the model does for random numbers around a moving top', () => {
     fc.assert(
       fc.property(
@@ -244,6 +278,8 @@ describe('the replay window', () => {
     expect(replayCheck(window.words, REPLAY_WORDS, 5, high, 0)).toBe(0);
     expect(replayCommit(window.words, REPLAY_WORDS, 1000, 0)).toBe(0);
     expect(replayCommit(window.words, REPLAY_WORDS, 5, 0)).toBe(OLD);
+    expect(replayCommit(window.words, REPLAY_WORDS, 936, 0)).toBe(OLD);
+    expect(replayCommit(window.words, REPLAY_WORDS, 937, 0)).toBe(0);
   });
 
   it.each([0, 63, 4097, 64.5, Number.NaN])('cannot be of %d packets', (size) => {

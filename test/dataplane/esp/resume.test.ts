@@ -24,10 +24,48 @@ describe('a successor process', () => {
       (number) => replayCheck(after, REPLAY_WORDS, number, new Int32Array(1), 0) === 0,
     );
     expect(verdicts).toEqual([false, true, false, false, true]);
-    expect(() => {
-      replayReset(after, 0, 128, true);
-      replayRestore(after, 0, replaySave(before, 0));
-    }).toThrow(RangeError);
+  });
+
+  it('goes on in the epoch of its predecessor, with nothing changed beside the window', () => {
+    const before = new Int32Array(3 * REPLAY_WORDS).fill(0x55555555);
+    replayReset(before, REPLAY_WORDS, 64, true);
+    expect(replayCommit(before, REPLAY_WORDS, 7, 3)).toBe(0);
+    const saved = replaySave(before, REPLAY_WORDS);
+    expect(saved).toHaveLength(4 * REPLAY_WORDS);
+    // As it is read out of a file: somewhere in a larger buffer.
+    const file = new Uint8Array(saved.length + 9);
+    file.set(saved, 5);
+    const after = new Int32Array(3 * REPLAY_WORDS).fill(0x55555555);
+    replayReset(after, REPLAY_WORDS, 64, true);
+    replayRestore(after, REPLAY_WORDS, file.subarray(5, 5 + saved.length));
+    expect(after).toEqual(before);
+    const highs = new Int32Array(1);
+    expect(replayCheck(after, REPLAY_WORDS, 7, highs, 0)).not.toBe(0);
+    expect(replayCheck(after, REPLAY_WORDS, 8, highs, 0)).toBe(0);
+    expect(highs[0]).toBe(3);
+  });
+
+  it('refuses the state of another window, of no ESN, and of another length, and stays as it was', () => {
+    const reset = (window: number, esn: boolean): Int32Array => {
+      const words = new Int32Array(2 * REPLAY_WORDS);
+      replayReset(words, 0, window, esn);
+      return words;
+    };
+    const saved = replaySave(reset(64, true), 0);
+    const wrong: readonly (readonly [number, boolean, Uint8Array])[] = [
+      [128, true, saved],
+      [64, false, saved],
+      [64, true, saved.subarray(0, saved.length - 4)],
+      [64, true, Uint8Array.of(...saved, 0, 0, 0, 0)],
+      [64, true, new Uint8Array()],
+    ];
+    for (const [window, esn, state] of wrong) {
+      const words = reset(window, esn);
+      expect(() => replayRestore(words, 0, state)).toThrow(
+        new RangeError(`replay state: expected ${REPLAY_WORDS} words of this window, got ${state.length / 4}`),
+      );
+      expect(words).toEqual(reset(window, esn));
+    }
   });
 
   it('sends with higher numbers than its predecessor', () => {
