@@ -102,6 +102,8 @@ export class Vlog {
 
   /** The text of vlog/list. */
   list(): string {
+    // The notes tell of what could not be written.
+    this.#options.destinations.flush();
     const rows = [...this.#levels]
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([module, levels]) => {

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -199,6 +199,68 @@ describe('the destinations of the system', () => {
     expect(readFileSync(`${logFile}.1`, 'utf8')).toMatch(/\|one\n.*\|two\n$/);
     expect(readFileSync(logFile, 'utf8')).toMatch(/^[^\n]*\|three\n$/);
   });
+
+  it('gather the lines of one event and write them when it is over', async () => {
+    const { vlog, logFile } = fileLog();
+    const log = vlog.logger('ike');
+    for (const word of ['one', 'two', 'three']) log.info(word);
+    expect(readFileSync(logFile, 'utf8')).toBe('');
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(readFileSync(logFile, 'utf8')).toMatch(/\|one\n.*\|two\n.*\|three\n$/);
+    vlog.close();
+  });
+
+  it.each(['err', 'emer'] as const)('write a line of level %s at once, behind all that was said before it', (level) => {
+    const { vlog, logFile } = fileLog();
+    const log = vlog.logger('ike');
+    log.info('before');
+    log[level]('bad');
+    expect(readFileSync(logFile, 'utf8')).toMatch(/\|before\n[^\n]*\|bad\n$/);
+    vlog.close();
+  });
+
+  it('do not gather more than 64 KB', () => {
+    const { vlog, logFile } = fileLog();
+    const log = vlog.logger('ike');
+    let said = 0;
+    for (; readFileSync(logFile, 'utf8') === '' && said < 100; said++) log.info('x'.repeat(1000));
+    expect(said).toBeGreaterThan(50);
+    expect(said).toBeLessThan(65);
+    vlog.close();
+  });
+
+  // How a process may end that can still tell; what it said last is in the same turn of the event loop.
+  const ENDS = {
+    'process.exit': 'say(); process.exit(0);',
+    'an exception that nobody catches': 'say(); throw new Error("a bug");',
+    'a promise that nobody awaits': 'say(); Promise.reject(new Error("a bug"));',
+    SIGTERM:
+      'process.once("SIGTERM", () => { say(); process.exit(0); }); process.kill(process.pid, "SIGTERM"); setTimeout(() => {}, 10_000);',
+    'the end of its work': 'say();',
+  };
+  const vlogModule = join(import.meta.dirname, '../../dist/control/vlog.js');
+
+  it.skipIf(!existsSync(vlogModule)).each(Object.entries(ENDS))(
+    'lose no line when the process ends by %s, and both destinations have all in order',
+    (_, end) => {
+      directory = mkdtempSync(join(tmpdir(), 'espd-log-'));
+      const logFile = join(directory, 'ovs-espd.log');
+      const destinationsModule = join(import.meta.dirname, '../../dist/control/vlog-destinations.js');
+      const script = `
+      import { Vlog } from ${JSON.stringify(vlogModule)};
+      import { SystemDestinations } from ${JSON.stringify(destinationsModule)};
+      const options = { program: 'p', logFile: ${JSON.stringify(logFile)}, console: true, syslogSocket: '/nonexistent/log' };
+      const log = new Vlog({ program: 'p', destinations: new SystemDestinations(options), now: () => 0 }).logger('ike');
+      const say = () => { for (let line = 0; line < 200; line++) log.info('line ' + line); };
+      ${end}`;
+      const { stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' });
+      const numbersOf = (text: string): number[] =>
+        [...text.matchAll(/\|line (\d+)$/gm)].map((match) => Number(match[1]));
+      const all = Array.from({ length: 200 }, (_line, number) => number);
+      expect(numbersOf(readFileSync(logFile, 'utf8'))).toEqual(all);
+      expect(numbersOf(stderr)).toEqual(all);
+    },
+  );
 
   it('say in vlog/list that there is no syslog', () => {
     const { vlog } = fileLog();
