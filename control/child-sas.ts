@@ -74,6 +74,12 @@ export class ChildSaInstaller implements ChildSaSink {
     this.#options = options;
   }
 
+  /** Begins what has to be on disk before it is installed; undefined: nothing. */
+  prepare(sa: ChildSa): Promise<void> | undefined {
+    const role = this.#options.roleOf(sa.connection, sa.child);
+    return role === undefined ? undefined : this.#options.protections.remember(role.protection);
+  }
+
   install(sa: ChildSa, sendNow: boolean): void {
     const role = this.#options.roleOf(sa.connection, sa.child);
     const protection = role === undefined ? undefined : this.#options.protections.byId(role.protection);

@@ -23,6 +23,7 @@ import { News } from './model/news.ts';
 import type { Timers } from './ovsdb/timers.ts';
 import { OwnedTaps } from './owned-taps.ts';
 import { PacketCapture } from './pcap/packet-capture.ts';
+import { type Sync, syncToDisk } from './protection-file.ts';
 import { Protections } from './protections.ts';
 import { Reconciler } from './reconciler.ts';
 import type { Routing } from './route/kernel-routing.ts';
@@ -46,6 +47,8 @@ export interface CoreOptions {
   /** OVS_RUNDIR: what was protected, and which TAPs are ours, is remembered there. */
   readonly runDirectory: string;
   readonly links: Links;
+  /** Waits until a file is on disk. Default: fdatasync(2), on another thread. */
+  readonly syncToDisk?: Sync;
   /** The kernel's routing rules. */
   readonly routing: Routing;
   /** Does the dear steps of key exchanges; undefined: they are done in place. */
@@ -111,7 +114,11 @@ export class Core {
     this.#options = options;
     const inheritance = Inheritance.of(runDirectory, { nowMs: native.monotonicMs }, engine, logger('main'));
     this.hasInherited = inheritance !== undefined;
-    this.protections = new Protections(`${runDirectory}/${PROGRAM}.protected`, limits?.protections);
+    this.protections = new Protections(
+      `${runDirectory}/${PROGRAM}.protected`,
+      limits?.protections,
+      options.syncToDisk ?? syncToDisk,
+    );
     this.children = new ChildSaInstaller({
       apply: (command) => {
         engine.apply(command).catch(options.onBug);
@@ -254,6 +261,7 @@ export class Core {
       await this.stop(false);
       return;
     }
+    this.ike.settle();
     const children = childKeysOf(this.children.installed());
     const snapshots = this.ike.handOver();
     this.children.stop();
@@ -333,6 +341,7 @@ export class Core {
 /** Writes the keys of each child SA down before it is installed. */
 function withKeyLog(children: ChildSaSink, keylog: KeyLog): ChildSaSink {
   return {
+    prepare: (sa) => children.prepare(sa),
     install: (sa, sendNow) => {
       keylog.childSa(sa);
       children.install(sa, sendNow);

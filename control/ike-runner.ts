@@ -17,6 +17,7 @@ import {
   type IkeLoad,
   type IkeSaSnapshot,
   type Job,
+  type JobResult,
   type JournalLine,
   type UdpPath,
   wipeResult,
@@ -24,6 +25,7 @@ import {
 import type { Native, ReceivedDatagram } from '../native-shims/index.ts';
 import { NativeError } from '../native-shims/index.ts';
 import type { Computer } from './compute-pool.ts';
+import { IkeActions } from './ike-actions.ts';
 import type { Timers } from './ovsdb/timers.ts';
 import type { Logger } from './vlog.ts';
 
@@ -35,11 +37,15 @@ const KEEPALIVE = Uint8Array.of(0xff);
 /** In one turn of the event loop datagrams are taken in such portions, for so long: a flood, or dear key exchanges, cannot starve the rest. */
 const DATAGRAMS_AT_ONCE = 2;
 const TURN_MS = 10;
+/** As many timers as the time is looked at for. */
+const TIMERS_AT_ONCE = 4;
 /** Bytes: requests of a few thousand peers at once. */
 const RECEIVE_BUFFER = 4 << 20;
 
 /** Who carries out what a negotiation decided. */
 export interface ChildSaSink {
+  /** Begins what `install` would have to wait for; undefined: nothing. */
+  prepare(sa: ChildSa): Promise<void> | undefined;
   install(sa: ChildSa, sendNow: boolean): void;
   send(id: number): void;
   /** ESP in UDP goes another way: the peer's NAT has given it another address or port. */
@@ -64,16 +70,29 @@ export interface IkeRunnerOptions {
   readonly timers: Timers;
 }
 
+/** Undefined: it could not be done. */
+interface Computed {
+  readonly id: number;
+  readonly result: JobResult | undefined;
+}
+
 export class IkeRunner {
   readonly #options: IkeRunnerOptions;
   /** By family and port. */
   readonly #sockets = new Map<string, { fd: number; stop: () => void }>();
   readonly #counters: Record<string, number> = {};
+  readonly #actions: IkeActions;
+  #computed: Computed[] = [];
   #cancelTimer: (() => void) | undefined;
   #running = false;
 
   constructor(options: IkeRunnerOptions) {
     this.#options = options;
+    this.#actions = new IkeActions({
+      carryOut: (action) => this.#carryOut(action),
+      prepare: (action) => (action.action === 'child-install' ? options.children.prepare(action.sa) : undefined),
+      onBug: options.onBug,
+    });
   }
 
   /**
@@ -135,7 +154,7 @@ export class IkeRunner {
       return;
     }
     const local = { address: datagram.local, port };
-    this.#carryOut(this.#options.engine.input(this.now(), { local, remote: datagram.remote, data }));
+    this.#actions.add(this.#options.engine.input(this.now(), { local, remote: datagram.remote, data }));
   }
 
   /** Milliseconds of the monotonic clock that the engine is run by. */
@@ -144,7 +163,7 @@ export class IkeRunner {
   }
 
   command(command: IkeCommand): void {
-    this.#carryOut(this.#options.engine.command(this.now(), command));
+    this.#actions.add(this.#options.engine.command(this.now(), command));
     this.#schedule();
   }
 
@@ -167,15 +186,23 @@ export class IkeRunner {
   /** Deletes every SA at its peer, then closes. The Deletes are sent once: who does not hear them finds out by itself. */
   stop(): void {
     if (!this.#running) return;
-    this.#carryOut(this.#options.engine.command(this.now(), { command: 'shutdown' }));
+    this.settle();
+    this.#actions.add(this.#options.engine.command(this.now(), { command: 'shutdown' }));
+    this.settle();
     this.#close();
+  }
+
+  /** Carries out what waits for the disk. */
+  settle(): void {
+    this.#actions.flush();
   }
 
   /** Closes and leaves the SAs that are at rest to a successor; who installed their children keeps them until it has stopped. */
   handOver(): readonly IkeSaSnapshot[] {
     if (!this.#running) return [];
     const { sas, actions } = this.#options.engine.handOver(this.now());
-    this.#carryOut(actions.filter(({ action }) => action === 'send' || action === 'log'));
+    this.settle();
+    this.#actions.add(actions.filter(({ action }) => action === 'send' || action === 'log'));
     this.#close();
     return sas;
   }
@@ -196,16 +223,22 @@ export class IkeRunner {
     const due = this.#options.engine.nextTimerMs();
     if (due === undefined || !this.#running) return;
     this.#cancelTimer = this.#options.timers.after(Math.max(0, Math.ceil(due - this.now())), () => {
-      this.#carryOut(this.#options.engine.tick(this.now()));
+      this.#tick();
       this.#schedule();
     });
   }
 
-  #carryOut(actions: readonly IkeAction[]): void {
-    for (const action of actions) this.#carryOutOne(action);
+  /** What is still due is so in the next turn. */
+  #tick(): void {
+    const untilMs = this.now() + TURN_MS;
+    for (;;) {
+      const nowMs = this.now();
+      if (nowMs >= untilMs || (this.#options.engine.nextTimerMs() ?? Number.POSITIVE_INFINITY) > nowMs) return;
+      this.#actions.add(this.#options.engine.tick(nowMs, TIMERS_AT_ONCE));
+    }
   }
 
-  #carryOutOne(action: IkeAction): void {
+  #carryOut(action: IkeAction): void {
     const { log, children, onChange } = this.#options;
     switch (action.action) {
       case 'send':
@@ -251,10 +284,23 @@ export class IkeRunner {
 
   async #compute(id: number, job: Job): Promise<void> {
     const result = await this.#options.computer?.compute(job);
-    if (this.#running) {
-      this.#carryOut(this.#options.engine.computed(this.now(), id, result));
-      this.#schedule();
-    } else if (result !== undefined) wipeResult(result);
+    this.#computed.push({ id, result });
+    if (this.#computed.length === 1) setImmediate(() => this.#takeComputed());
+  }
+
+  /** As many as there is time for in one turn: threads that were faster than ours may have left many. */
+  #takeComputed(): void {
+    const untilMs = this.now() + TURN_MS;
+    let taken = 0;
+    for (const { id, result } of this.#computed) {
+      if (taken > 0 && this.now() >= untilMs) break;
+      taken++;
+      if (this.#running) this.#actions.add(this.#options.engine.computed(this.now(), id, result));
+      else if (result !== undefined) wipeResult(result);
+    }
+    this.#computed = this.#computed.slice(taken);
+    if (this.#computed.length > 0) setImmediate(() => this.#takeComputed());
+    this.#schedule();
   }
 
   #send(local: Endpoint, remote: Endpoint, data: Uint8Array): void {

@@ -2,23 +2,47 @@
  * What was ever protected, on disk: keys of SPD rows and names of tunnels (protections.ts), in OVS_RUNDIR.
  *
  * The file begins with one line of JSON that is replaced as a whole; each protection that comes up appends a line to
- * it, so that a thousand tunnels that come up do not write a thousand lists. Either write is on disk before it returns. A
- * line that a crash has cut off is one that nobody waited for: its SA was not in use yet, and it is left out.
+ * it, so that a thousand tunnels that come up do not write a thousand lists. `replace` and `add` have it on disk when they
+ * return, `addSoon` when its promise resolves: what is asked for while the disk is busy is written together, and
+ * nobody's thread waits for it. A line that a crash has cut off is one that nobody waited for: its SA was not in use yet, and
+ * it is left out.
  */
-import { closeSync, fdatasyncSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, fdatasync, fdatasyncSync, fsyncSync, openSync, readFileSync, renameSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { writeWhole } from './write-whole.ts';
 
 export interface Remembered {
   readonly keys: readonly string[];
   readonly tunnels: readonly string[];
 }
 
+/** Resolves when what was written to the descriptor is on disk (fdatasync(2)). */
+export type Sync = (fd: number) => Promise<void>;
+
+export const syncToDisk: Sync = promisify(fdatasync);
+
+interface Soon {
+  readonly more: Remembered;
+  resolve(): void;
+  reject(error: unknown): void;
+}
+
 export class ProtectionFile {
   readonly #path: string;
+  readonly #sync: Sync | undefined;
   /** Of the file that this process has written: what it found may end in the middle of a line. */
   #appending: number | undefined;
+  #soon: Soon[] = [];
+  #writesSoon = false;
+  /** The descriptor that the disk is busy with: closed only afterwards. */
+  #syncing: number | undefined;
 
-  constructor(path: string) {
+  /** Without `sync`, `addSoon` is `add`. */
+  constructor(path: string, sync?: Sync) {
     this.#path = path;
+    this.#sync = sync;
   }
 
   /** @throws Error naming the file when it cannot be read or is not ours */
@@ -40,9 +64,10 @@ export class ProtectionFile {
   replace(remembered: Remembered): void {
     const temporary = `${this.#path}.new`;
     const fd = openSync(temporary, 'w', 0o600);
-    writeSync(fd, lineOf(remembered));
+    write(fd, remembered);
     fsyncSync(fd);
     renameSync(temporary, this.#path);
+    syncDirectory(dirname(this.#path));
     this.close();
     this.#appending = fd;
   }
@@ -53,13 +78,60 @@ export class ProtectionFile {
       this.replace(all());
       return;
     }
-    writeSync(this.#appending, lineOf(more));
+    write(this.#appending, more);
     fdatasyncSync(this.#appending);
   }
 
+  /**
+   * The same, together with others. What is given to `replace` before it resolves must hold it. Rejects when it could not be
+   * written.
+   */
+  addSoon(more: Remembered, all: () => Remembered): Promise<void> {
+    if (this.#sync === undefined || this.#appending === undefined) {
+      this.add(more, all);
+      return Promise.resolve();
+    }
+    return new Promise((resolve, reject) => {
+      this.#soon.push({ more, resolve, reject });
+      if (!this.#writesSoon) void this.#writeSoon(this.#sync!);
+    });
+  }
+
+  async #writeSoon(sync: Sync): Promise<void> {
+    this.#writesSoon = true;
+    while (this.#soon.length > 0) {
+      // Those of the same turn of the event loop come together.
+      await nextTurn();
+      const together = this.#soon.splice(0);
+      // Closed: nobody waits any more.
+      if (this.#appending === undefined) break;
+      try {
+        await this.#writeTogether(this.#appending, together, sync);
+        for (const { resolve } of together) resolve();
+      } catch (error) {
+        for (const { reject } of together) reject(error);
+      }
+    }
+    this.#writesSoon = false;
+  }
+
+  async #writeTogether(fd: number, together: readonly Soon[], sync: Sync): Promise<void> {
+    const keys = together.flatMap(({ more }) => more.keys);
+    const tunnels = together.flatMap(({ more }) => more.tunnels);
+    write(fd, { keys, tunnels });
+    this.#syncing = fd;
+    try {
+      await sync(fd);
+    } finally {
+      this.#syncing = undefined;
+      if (fd !== this.#appending) closeSync(fd);
+    }
+  }
+
   close(): void {
-    if (this.#appending !== undefined) closeSync(this.#appending);
+    const fd = this.#appending;
     this.#appending = undefined;
+    if (fd !== undefined && fd !== this.#syncing) closeSync(fd);
   }
 
   #parse(line: string): Remembered {
@@ -77,6 +149,19 @@ export class ProtectionFile {
     if (!isTexts(tunnels)) throw new Error(mend);
     return { keys: value.protected, tunnels };
   }
+}
+
+/** @throws NodeJS.ErrnoException */
+function write(fd: number, remembered: Remembered): void {
+  const { failure } = writeWhole(fd, Buffer.from(lineOf(remembered)));
+  if (failure !== undefined) throw failure;
+}
+
+/** So that the name stands for the new file, whatever happens. */
+function syncDirectory(path: string): void {
+  const fd = openSync(path, 'r');
+  fsyncSync(fd);
+  closeSync(fd);
 }
 
 function lineOf({ keys, tunnels }: Remembered): string {

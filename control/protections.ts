@@ -9,7 +9,7 @@
  */
 import { DEFAULT_LIMITS, type EngineCommand, type ProtectionState, type TunnelType } from '../dataplane/index.ts';
 import { Ids } from './ids.ts';
-import { ProtectionFile, type Remembered } from './protection-file.ts';
+import { ProtectionFile, type Remembered, type Sync } from './protection-file.ts';
 
 /** What makes two tunnels share a protection, and with it the SAs. */
 export interface ProtectionTarget {
@@ -31,6 +31,13 @@ export interface Protection extends WantedProtection {
   readonly state: ProtectionState;
 }
 
+/** What the file was told of a protection before it is needed. */
+interface Ahead {
+  readonly tunnels: readonly string[];
+  isOnDisk: boolean;
+  written: Promise<void> | undefined;
+}
+
 /** The protection of tunnels that asked for IPsec and got it wrong: they send and accept nothing, whoever shares their addresses. */
 export const INVALID_PROTECTION = 0;
 
@@ -41,6 +48,9 @@ export class Protections {
   /** Keys, and names of tunnels, that were ever protected. */
   readonly #everProtected: Set<string>;
   readonly #tunnels: Set<string>;
+  /** By key, what is written ahead: not protected yet, but not to be left out of the file any more either. */
+  readonly #ahead = new Map<string, Ahead>();
+  readonly #writesAhead: boolean;
   readonly #ids: Ids;
   /** Ids that the engine was told to forget after the last call of `set`. */
   readonly #removed: number[] = [];
@@ -48,10 +58,12 @@ export class Protections {
   /**
    * @param path the file in OVS_RUNDIR
    * @param limit of the packet engine
+   * @param sync waits for the disk; without it nothing is written ahead
    * @throws Error naming the file when it cannot be read or is not ours
    */
-  constructor(path: string, limit = DEFAULT_LIMITS.protections) {
-    this.#file = new ProtectionFile(path);
+  constructor(path: string, limit = DEFAULT_LIMITS.protections, sync?: Sync) {
+    this.#file = new ProtectionFile(path, sync);
+    this.#writesAhead = sync !== undefined;
     this.#ids = new Ids(INVALID_PROTECTION + 1, limit);
     const remembered = this.#file.read();
     this.#everProtected = new Set(remembered.keys);
@@ -118,24 +130,55 @@ export class Protections {
     }
     forget(this.#everProtected, (key) => wanted.has(key) || remembered(key));
     forget(this.#tunnels, (name) => asking.has(name));
+    for (const key of this.#ahead.keys()) if (!wanted.has(key) && !remembered(key)) isChanged = this.#ahead.delete(key);
     if (isChanged) this.#file.replace(this.#remembered());
     return commands;
   }
 
-  /** An SA is about to be used: from now on never plaintext. Written to disk before the engine hears of it. */
+  /**
+   * An SA is to be installed soon: what `markProtected` has to have on disk is written ahead, together with that of others, and
+   * nobody's thread waits. Resolves when it is there; undefined: there is nothing to wait for.
+   */
+  remember(id: number): Promise<void> | undefined {
+    const protection = this.byId(id);
+    if (!this.#writesAhead || protection === undefined || protection.state === 'protected') return undefined;
+    const { key, tunnels } = protection;
+    const known = this.#ahead.get(key);
+    if (known !== undefined) return known.written;
+    const ahead: Ahead = { tunnels, isOnDisk: false, written: undefined };
+    this.#ahead.set(key, ahead);
+    ahead.written = this.#file
+      .addSoon({ keys: [key], tunnels }, () => this.#remembered())
+      .then(() => {
+        ahead.isOnDisk = true;
+        ahead.written = undefined;
+        // Its tunnel was taken out of the configuration meanwhile.
+        if (this.#ahead.get(key) !== ahead && !this.#everProtected.has(key)) this.#file.replace(this.#remembered());
+      });
+    return ahead.written;
+  }
+
+  /** An SA is about to be used: from now on never plaintext. On disk before the engine hears of it. */
   markProtected(id: number): EngineCommand[] {
     const protection = this.byId(id);
     if (protection === undefined || protection.state === 'protected') return [];
-    this.#everProtected.add(protection.key);
-    for (const name of protection.tunnels) this.#tunnels.add(name);
-    const more = { keys: [protection.key], tunnels: protection.tunnels };
-    this.#file.add(more, () => this.#remembered());
-    this.#byKey.set(protection.key, protectionOf(protection, protection.key, id, 'protected'));
+    const { key, tunnels } = protection;
+    this.#everProtected.add(key);
+    for (const name of tunnels) this.#tunnels.add(name);
+    const ahead = this.#ahead.get(key);
+    if (ahead?.isOnDisk !== true || tunnels.some((name) => !ahead.tunnels.includes(name)))
+      this.#file.add({ keys: [key], tunnels }, () => this.#remembered());
+    this.#ahead.delete(key);
+    this.#byKey.set(key, protectionOf(protection, key, id, 'protected'));
     return [{ op: 'set-protection', protection: id, state: 'protected' }];
   }
 
   #remembered(): Remembered {
-    return { keys: [...this.#everProtected].sort(), tunnels: [...this.#tunnels].sort() };
+    const ahead = [...this.#ahead.values()].flatMap(({ tunnels }) => tunnels);
+    return {
+      keys: [...new Set([...this.#everProtected, ...this.#ahead.keys()])].sort(),
+      tunnels: [...new Set([...this.#tunnels, ...ahead])].sort(),
+    };
   }
 
   close(): void {

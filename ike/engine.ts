@@ -92,8 +92,8 @@ class Engine implements IkeEngine, EngineContext {
     return this.#serve(nowMs, () => this.#obey(command));
   }
 
-  tick(nowMs: number): IkeAction[] {
-    return this.#serve(nowMs, () => this.timers.run(nowMs));
+  tick(nowMs: number, atMost?: number): IkeAction[] {
+    return this.#serve(nowMs, () => this.timers.run(nowMs, atMost));
   }
 
   computed(nowMs: number, id: number, result: JobResult | undefined): IkeAction[] {

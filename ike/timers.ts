@@ -43,9 +43,9 @@ export class TimerQueue {
     return this.#heap[0]?.dueMs;
   }
 
-  /** Runs all timers due at nowMs, those included that they set for a time not after nowMs. */
-  run(nowMs: number): void {
-    for (;;) {
+  /** Runs all timers due at nowMs, those included that they set for a time not after nowMs; `atMost` so many of them. */
+  run(nowMs: number, atMost = Number.POSITIVE_INFINITY): void {
+    for (let run = 0; run < atMost; run++) {
       this.#dropCancelled();
       const first = this.#heap[0];
       if (first === undefined || first.dueMs > nowMs) return;

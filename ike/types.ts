@@ -365,8 +365,8 @@ export type IkeCounters = Readonly<Record<string, number>>;
 export interface IkeEngine {
   input(nowMs: number, datagram: Datagram): IkeAction[];
   command(nowMs: number, command: IkeCommand): IkeAction[];
-  /** Runs everything due at nowMs. */
-  tick(nowMs: number): IkeAction[];
+  /** Runs everything due at nowMs; `atMost` so many timers, and what is left is still due. */
+  tick(nowMs: number, atMost?: number): IkeAction[];
   /** What came of a `compute` action, once for each; undefined: it could not be done, and is done in place. */
   computed(nowMs: number, id: number, result: JobResult | undefined): IkeAction[];
   /** When tick wants to be called next, or undefined: nothing is pending. */

@@ -2,6 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Protections, type WantedProtection } from '../../control/protections.ts';
 
@@ -122,5 +123,99 @@ describe('the protections', () => {
     expect(set(protections, { l: row('b'), m: row('c') })).toEqual([
       { op: 'set-protection', protection: 1, state: 'never-up' },
     ]);
+  });
+
+  describe('written ahead', () => {
+    const rows = (...keys: string[]) => Object.fromEntries(keys.map((key) => [key, row(`tun-${key}`)]));
+    /** A disk that is busy until it is told that it has written. */
+    function slowDisk(...keys: string[]) {
+      const syncs: (() => void)[] = [];
+      const protections = new Protections(path, undefined, () => new Promise((resolve) => syncs.push(resolve)));
+      set(protections, rows('first', ...keys));
+      // The first writes the file as a whole.
+      protections.markProtected(1);
+      const written: number[] = [];
+      const remember = (id: number): void => {
+        void protections.remember(id)?.then(() => written.push(id));
+      };
+      const onDisk = async (): Promise<void> => {
+        await nextTurn();
+        syncs.shift()?.();
+        await nextTurn();
+      };
+      return { protections, syncs, written, remember, onDisk };
+    }
+    const statesOf = (...keys: string[]) =>
+      set(new Protections(path), rows(...keys)).map((command) => 'state' in command && command.state);
+
+    it('is what many SAs of one turn need, by one wait for the disk; those that come meanwhile share the next', async () => {
+      const { protections, syncs, written, remember, onDisk } = slowDisk('a', 'b', 'c', 'd');
+      remember(2);
+      remember(3);
+      await nextTurn();
+      await nextTurn();
+      expect(syncs).toHaveLength(1);
+      remember(4);
+      remember(5);
+      remember(5);
+      await nextTurn();
+      expect(syncs).toHaveLength(1);
+      expect(written).toEqual([]);
+      await onDisk();
+      expect(written).toEqual([2, 3]);
+      await onDisk();
+      expect(written.sort()).toEqual([2, 3, 4, 5, 5]);
+      expect(syncs).toHaveLength(0);
+      const { size } = statSync(path);
+      for (const id of [2, 3, 4, 5])
+        expect(protections.markProtected(id)).toEqual([{ op: 'set-protection', protection: id, state: 'protected' }]);
+      // Nothing more had to be written, and nothing more has to be waited for.
+      expect(statSync(path).size).toBe(size);
+      expect(protections.remember(2)).toBeUndefined();
+      expect(statesOf('a', 'b', 'c', 'd')).toEqual(['protected', 'protected', 'protected', 'protected']);
+    });
+
+    it('does not open or close anything by itself, and an SA that does not wait is on disk before it is used', async () => {
+      const { protections, remember, onDisk } = slowDisk('a');
+      remember(2);
+      expect(protections.byId(2)?.state).toBe('never-up');
+      protections.markProtected(2);
+      expect(statesOf('a')).toEqual(['protected']);
+      await onDisk();
+      expect(protections.byId(2)?.state).toBe('protected');
+    });
+
+    it('stays in the file when the configuration changes meanwhile, and goes with its tunnel', async () => {
+      const { protections, remember, onDisk } = slowDisk('a', 'b');
+      remember(2);
+      remember(3);
+      await nextTurn();
+      // tun-first goes, so the file is written anew, and so does tun-b.
+      set(protections, rows('a'));
+      expect(statesOf('a', 'b')).toEqual(['protected', 'never-up']);
+      await onDisk();
+      expect(protections.byId(2)?.state).toBe('never-up');
+      protections.markProtected(2);
+      expect(readFileSync(path, 'utf8')).not.toContain('tun-b');
+      expect(statesOf('a', 'b')).toEqual(['protected', 'never-up']);
+    });
+
+    it('is written again when its tunnel has another name by then', async () => {
+      const { protections, remember, onDisk } = slowDisk('a');
+      remember(2);
+      await onDisk();
+      set(protections, { ...rows('first'), a: row('renamed') });
+      protections.markProtected(2);
+      // Known by its name alone.
+      expect(set(new Protections(path), { elsewhere: row('renamed') })).toMatchObject([{ state: 'protected' }]);
+    });
+
+    it('tells who waits that it could not be written', async () => {
+      const failing = new Protections(path, undefined, () => Promise.reject(new Error('EIO')));
+      set(failing, rows('first', 'a'));
+      failing.markProtected(1);
+      await expect(failing.remember(2)).rejects.toThrow('EIO');
+      failing.close();
+    });
   });
 });

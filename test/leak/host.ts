@@ -25,6 +25,8 @@ const LIMITS = { ports: 64, bridges: 16, protections: 64, saSlots: 256, fdbCells
 const ARENA = { rows: 48, reads: 16, frameBytes: 1600 };
 const FRAME_BYTES = 256;
 const QUEUE = 24;
+/** A disk takes so long at most. */
+const SYNC_MS = 30;
 const EMPTY: HostSpec = { mark: 'unset', tunnels: [] };
 
 /** One life of the daemon, from its start to its end. */
@@ -96,6 +98,13 @@ export class LeakHost {
       },
       random: (bytes) => this.#world.bytes(bytes),
       runDirectory: this.#directory,
+      // Its file is there at once; that the daemon may rely on it is heard later, or never if it is killed before.
+      syncToDisk: () =>
+        new Promise((resolve) => {
+          this.#world.after(this.#world.fraction() * SYNC_MS, () => {
+            if (!isOver()) resolve();
+          });
+        }),
       links: {
         linkFacts: (name) =>
           isOver() ? new Promise(() => {}) : Promise.resolve(this.#taps.has(name) ? LINK : undefined),

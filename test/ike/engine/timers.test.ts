@@ -38,6 +38,17 @@ describe('TimerQueue', () => {
     expect(queue.nextMs()).toBeUndefined();
   });
 
+  it('runs so many at most as it is told to, and what is left is still due', () => {
+    const queue = new TimerQueue();
+    const ran: number[] = [];
+    for (const due of [10, 30, 20, 40]) queue.at(due, () => ran.push(due));
+    queue.run(35, 2);
+    expect(ran).toEqual([10, 20]);
+    expect(queue.nextMs()).toBe(30);
+    queue.run(35, 2);
+    expect(ran).toEqual([10, 20, 30]);
+  });
+
   it('runs a timer that a timer sets for now', () => {
     const queue = new TimerQueue();
     const ran: string[] = [];
