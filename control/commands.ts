@@ -28,7 +28,7 @@ export interface CommandTarget {
   observers(): { readonly pcap: PacketCapture; readonly stages: StageMeasurement };
   /** Reconciles everything again and starts what is down. */
   refresh(): void;
-  stop(options: { cleanup: boolean; handOver: boolean; why: string }): void;
+  stop(options: { cleanup: boolean; handOver: boolean; why: string }): Promise<void>;
 }
 
 /** A command as a row: what it is called, takes and is for, and how the daemon answers it. */
@@ -175,7 +175,7 @@ export const DAEMON_COMMANDS: readonly DaemonCommand[] = [
     usage: '[--no-cleanup]',
     min: 0,
     max: 1,
-    help: 'deletes the SAs at their peers, removes the TAPs and ends; with --no-cleanup the TAPs stay, and a daemon started within two minutes goes on with the SAs',
+    help: 'deletes the SAs at their peers, removes TAPs, flows and rules, replies and ends; with --no-cleanup the TAPs stay, and a daemon started within two minutes goes on with the SAs',
     run: (target, [option]) => exit(target, option),
   },
 ];
@@ -193,9 +193,10 @@ function showTunnels(sources: StatusSources, name: string | undefined): string {
   return tunnelsShow(chosen);
 }
 
-function exit(target: CommandTarget, option: string | undefined): string {
+/** The reply goes out when devices, rules, flows and sockets are released: what comes next may need them. */
+async function exit(target: CommandTarget, option: string | undefined): Promise<string> {
   if (option !== undefined && option !== '--no-cleanup') throw new CommandError(`unrecognized parameter: ${option}`);
-  target.stop({ cleanup: option === undefined, handOver: option !== undefined, why: 'exit' });
+  await target.stop({ cleanup: option === undefined, handOver: option !== undefined, why: 'exit' });
   return '';
 }
 

@@ -23,6 +23,7 @@ import { GuardedBridges } from './guarded-bridges.ts';
 import { Ids } from './ids.ts';
 import type { Links } from './links.ts';
 import { markInForce } from './mark-policy.ts';
+import { messageOf } from './message-of.ts';
 import type { FlowPolicy, LedTunnel } from './openflow/flows.ts';
 import type { Timers } from './ovsdb/timers.ts';
 import type { OwnedTaps } from './owned-taps.ts';
@@ -190,7 +191,7 @@ export class CompanionAttach implements Attach {
       await this.#options.engine.apply({ op: 'set-tunnel-port', port: id, bridge: undefined, name, tunnel: settings });
     } catch (error) {
       if (known === undefined && id !== undefined) this.#portIds.release(id);
-      return error instanceof Error ? error.message : String(error);
+      return messageOf(error);
     }
     this.#failures.delete(uuid);
     const egress = underlay.routeTo(settings.remote)?.device;

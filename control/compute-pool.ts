@@ -9,6 +9,7 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
 import { buffersOf, type Job, type JobResult, wipeJob } from '../ike/index.ts';
+import { messageOf } from './message-of.ts';
 import type { Logger } from './vlog.ts';
 
 /** Threads end when they have had nothing to do for so long. */
@@ -37,12 +38,7 @@ export function startComputePool(log: Logger): Computer {
   });
   let stopped = false;
   const failed = (error: unknown): void => {
-    if (!stopped)
-      log.limited(
-        'compute',
-        'err',
-        `a thread for key exchanges failed: ${error instanceof Error ? error.message : String(error)}`,
-      );
+    if (!stopped) log.limited('compute', 'err', `a thread for key exchanges failed: ${messageOf(error)}`);
   };
   piscina.on('error', failed);
   return {

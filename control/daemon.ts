@@ -27,6 +27,7 @@ import type { IkeRunner } from './ike-runner.ts';
 import { InterfaceStatus, KEYING_LOCK } from './interface-status.ts';
 import { systemLinks } from './links.ts';
 import { isCompanion } from './mark-policy.ts';
+import { messageOf } from './message-of.ts';
 import { MainThreadMonitor } from './metrics/main-thread.ts';
 import { modelOf, type StatusModel, statusLine } from './model/model.ts';
 import { type Database, numberOf, type Replica } from './ovsdb/database.ts';
@@ -81,6 +82,7 @@ export class Daemon {
   #reconciling = false;
   #again = false;
   #stopping = false;
+  #letGo: Promise<void> | undefined;
   #wantsLock = false;
   #settle: (status: number) => void = () => {};
 
@@ -149,11 +151,11 @@ export class Daemon {
       path: options.unixctl,
       version: `${PROGRAM} (Open vSwitch) ${VERSION}`,
       commands: [...daemonCommands(this), ...vlogCommands(vlog)],
-      onBug: (command, error) => vlog.logger('unixctl').err(`command ${command} failed: ${describe(error)}`),
+      onBug: (command, error) => vlog.logger('unixctl').err(`command ${command} failed: ${messageOf(error)}`),
     });
     this.#servers = httpServers(options, {
       model: () => this.model(),
-      onBug: (path, error) => vlog.logger('http').err(`${path} failed: ${describe(error)}`),
+      onBug: (path, error) => vlog.logger('http').err(`${path} failed: ${messageOf(error)}`),
     });
     this.#credentialWatcher = new CredentialWatcher(systemTimers, () => {
       this.#rereadCredentials().catch((error: unknown) => this.fail(error));
@@ -279,7 +281,7 @@ export class Daemon {
         .limited(
           'underlay',
           'err',
-          `routes and devices cannot be read, trying again in ${UNDERLAY_RETRY_MS} ms: ${describe(error)}`,
+          `routes and devices cannot be read, trying again in ${UNDERLAY_RETRY_MS} ms: ${messageOf(error)}`,
         );
       setTimeout(() => this.#reconcileSoon(), UNDERLAY_RETRY_MS).unref();
       return undefined;
@@ -344,22 +346,24 @@ export class Daemon {
     this.#core.acquireAll();
   }
 
-  /** Ends the daemon; `stopped` resolves when all is done. The reply of the command that asked goes out first. */
-  stop(options: StopOptions): void {
-    if (this.#stopping) return;
+  /** Ends the daemon. Resolves when it has let go of all but its control socket, so that the reply of `exit` tells that; then `stopped`. */
+  stop(options: StopOptions): Promise<void> {
+    if (this.#letGo !== undefined) return this.#letGo;
     this.#stopping = true;
-    setImmediate(() => {
-      this.#end(options).then(
-        () => this.#settle(0),
-        (error: unknown) => {
-          this.#vlog.logger('main').err(`stopping failed: ${describe(error)}`);
-          this.#settle(1);
-        },
-      );
+    this.#letGo = this.#release(options);
+    const failed = (error: unknown): number => {
+      this.#vlog.logger('main').err(`stopping failed: ${messageOf(error)}`);
+      return 1;
+    };
+    const ended = this.#letGo.then(() => this.#unixctl.close()).then(() => 0, failed);
+    ended.then((status) => {
+      this.#vlog.close();
+      this.#settle(status);
     });
+    return this.#letGo;
   }
 
-  async #end({ cleanup, handOver: asked, why }: StopOptions): Promise<void> {
+  async #release({ cleanup, handOver: asked, why }: StopOptions): Promise<void> {
     const handOver = asked || this.#options.noCleanup;
     this.#vlog.logger('main').info(`ending (${why})`);
     this.#manager.stopping();
@@ -371,9 +375,7 @@ export class Daemon {
     else await this.#core.stop(cleanup);
     await this.#database.close();
     for (const server of this.#servers) await server.close();
-    await this.#unixctl.close();
     this.#pidfile?.remove();
-    this.#vlog.close();
   }
 
   /** A bug: say it and end, closed, rather than go on in a state that nobody knows. */
@@ -391,8 +393,4 @@ function probeTap(native: Native): void {
   native.close(
     native.openTap(`espd${process.pid}`, { kind: 'tap', multiQueue: true, vnetHeader: false, persistent: false }),
   );
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

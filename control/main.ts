@@ -9,6 +9,7 @@ import { setFlagsFromString } from 'node:v8';
 import { type CommandLine, parseCommandLine } from './command-line.ts';
 import { Daemon } from './daemon.ts';
 import { doctor } from './doctor/doctor.ts';
+import { messageOf } from './message-of.ts';
 import { top } from './top.ts';
 import { PROGRAM } from './version.ts';
 
@@ -39,7 +40,7 @@ export async function run(argv: readonly string[]): Promise<void> {
     }
     await serve(options);
   } catch (error) {
-    const line = error instanceof Error ? error.message : String(error);
+    const line = messageOf(error);
     process.stderr.write(line.startsWith(`${PROGRAM}: `) ? `${line}\n` : `${PROGRAM}: ${line}\n`);
     process.exit(1);
   }

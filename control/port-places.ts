@@ -10,6 +10,7 @@ import type { PortFailure } from './attach.ts';
 import type { CompanionPort, HostPort } from './config/desired-state.ts';
 import type { Ids } from './ids.ts';
 import type { Links } from './links.ts';
+import { messageOf } from './message-of.ts';
 import { FlowKeeper } from './openflow/flow-keeper.ts';
 import { type FlowPolicy, flowsOf } from './openflow/flows.ts';
 import { bridgeFlows } from './openflow/ofctl.ts';
@@ -93,7 +94,7 @@ export class PortPlaces {
         }),
       );
     } catch (error) {
-      return failure(error instanceof Error ? error.message : String(error));
+      return failure(messageOf(error));
     }
     return port.reason === undefined ? undefined : failure(port.reason);
   }

@@ -4,6 +4,7 @@
  * than WatchdogSec gets the whole daemon started again, which fails closed meanwhile.
  */
 import type { Native } from '../native-shims/index.ts';
+import { messageOf } from './message-of.ts';
 
 /** Turns and sleeps of each worker: a worker that lives sleeps a second at most. */
 export type Pulse = () => readonly number[];
@@ -80,7 +81,7 @@ export class ServiceManager {
     try {
       this.#options.native.sendNotification(this.#socket, text);
     } catch (error) {
-      this.#options.warn(error instanceof Error ? error.message : String(error));
+      this.#options.warn(messageOf(error));
     }
   }
 }

@@ -20,6 +20,7 @@ import {
 import type { BridgeState, DesiredState, PortState, TunnelState } from './config/desired-state.ts';
 import { Ids } from './ids.ts';
 import type { Links } from './links.ts';
+import { messageOf } from './message-of.ts';
 import { innerMtu } from './mtu.ts';
 import { LOCAL_OFPORT, OfportTable } from './ofports.ts';
 import type { OwnedTaps } from './owned-taps.ts';
@@ -147,7 +148,7 @@ export class SwitchAttach implements Attach {
       await this.#addDevicePort(port, bridge, settings, formerOfport);
       this.#failures.delete(port.uuid);
     } catch (error) {
-      this.#fail(port.uuid, port.name, error instanceof Error ? error.message : String(error));
+      this.#fail(port.uuid, port.name, messageOf(error));
     }
   }
 
@@ -250,7 +251,7 @@ export class SwitchAttach implements Attach {
     } catch (error) {
       // The engine can't do it beside the others: then the port must not go on as it was before.
       if (known !== undefined) await this.#removePort(known);
-      return error instanceof Error ? error.message : String(error);
+      return messageOf(error);
     }
     this.#failures.delete(tunnel.uuid);
     const ofport = known?.ofport ?? this.#ofports.take(bridge.id, tunnel.ofportRequest ?? formerOfport);

@@ -10,6 +10,7 @@ import type { PortFailure } from './attach.ts';
 import type { CompanionPort } from './config/desired-state.ts';
 import type { Ids } from './ids.ts';
 import type { LinkFacts, Links } from './links.ts';
+import { messageOf } from './message-of.ts';
 import type { OwnedTaps } from './owned-taps.ts';
 import type { Underlay } from './underlay.ts';
 import type { Logger } from './vlog.ts';
@@ -73,7 +74,7 @@ export class UplinkPlaces {
       await this.#setHosts(place, port.hosts);
       if (underlay.link(name)?.mtu !== facts.mtu) await this.#options.links.setLink(name, { mtu: facts.mtu, up: true });
     } catch (error) {
-      return { uuid, reason: error instanceof Error ? error.message : String(error) };
+      return { uuid, reason: messageOf(error) };
     }
     return undefined;
   }

@@ -4,6 +4,7 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { ProposalConfig } from '../../ike/types.ts';
+import { messageOf } from '../message-of.ts';
 import type { GlobalSettings, IpsecOptions, PpkOptions } from './desired-state.ts';
 import { IPSEC_KEYS } from './ipsec-keys.ts';
 import type { OvsdbKey } from './key-row.ts';
@@ -139,7 +140,7 @@ function readProposals(
   try {
     return parse(protocol, text);
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = messageOf(error);
     reader.refuse(row, text, `${row.expected} like ${row.example} (${why})`);
     return undefined;
   }

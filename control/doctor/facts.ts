@@ -6,6 +6,7 @@ import { COLUMNS, desiredState } from '../config/config.ts';
 import { credentialPaths } from '../config/trust.ts';
 import { CredentialStore } from '../credentials/credentials.ts';
 import { KEYING_LOCK } from '../interface-status.ts';
+import { messageOf } from '../message-of.ts';
 import type { Database, Replica } from '../ovsdb/database.ts';
 import { openDatabase } from '../ovsdb/open.ts';
 import { ProtectionFile } from '../protection-file.ts';
@@ -36,7 +37,7 @@ function addon(): HostFacts['native'] {
   try {
     return loadNative();
   } catch (error) {
-    return { problem: error instanceof Error ? error.message : String(error) };
+    return { problem: messageOf(error) };
   }
 }
 

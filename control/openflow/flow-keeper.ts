@@ -7,6 +7,7 @@
  */
 import { type FSWatcher, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
+import { messageOf } from '../message-of.ts';
 import type { Timers } from '../ovsdb/timers.ts';
 import type { Logger } from '../vlog.ts';
 import { flowCommands, matchOf } from './flows.ts';
@@ -70,7 +71,7 @@ export class FlowKeeper {
     try {
       await this.#options.table.commit([`delete cookie=${COOKIE}/-1`]);
     } catch (error) {
-      this.#options.log.warn(`bridge ${this.#options.bridge}: its flows could not be removed: ${describe(error)}`);
+      this.#options.log.warn(`bridge ${this.#options.bridge}: its flows could not be removed: ${messageOf(error)}`);
     }
   }
 
@@ -99,7 +100,7 @@ export class FlowKeeper {
       if (there < expected) throw new Error(`only ${there} of ${expected} are there`);
     } catch (error) {
       this.#present = undefined;
-      this.#fail(describe(error));
+      this.#fail(messageOf(error));
       this.#wait();
       return;
     }
@@ -166,8 +167,4 @@ export class FlowKeeper {
       );
     this.#failure = reason;
   }
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -7,6 +7,7 @@ import { connect as connectPlain, isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
 import { ConfigurationError } from '../config/issue.ts';
+import { messageOf } from '../message-of.ts';
 
 /** IANA's port for OVSDB (RFC 7047 §4.1). */
 const DEFAULT_PORT = 6640;
@@ -72,7 +73,7 @@ export function openStream(
       stream = connectTls({ host, port, checkServerIdentity: () => undefined, ...readTls(tls) });
     }
   } catch (error) {
-    settle(() => onFailed(error instanceof Error ? error.message : String(error)));
+    settle(() => onFailed(messageOf(error)));
     return () => {};
   }
   const failed = (error: NodeJS.ErrnoException): void =>

@@ -7,6 +7,7 @@
  * no moment at which a packet goes on that neither the old nor the new plan lets go.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
+import { messageOf } from '../message-of.ts';
 import { outputOf, runProgram } from '../program.ts';
 import {
   type KernelRule,
@@ -124,7 +125,7 @@ async function prepareTun(): Promise<void> {
     writeFileSync(filter(TUN_NAME), LOOSE);
   } catch (error) {
     throw new Error(
-      `${filter(TUN_NAME)} cannot be set to ${LOOSE}, and the kernel would drop what is decrypted: ${error instanceof Error ? error.message : String(error)}; set net.ipv4.conf.all.rp_filter=0`,
+      `${filter(TUN_NAME)} cannot be set to ${LOOSE}, and the kernel would drop what is decrypted: ${messageOf(error)}; set net.ipv4.conf.all.rp_filter=0`,
     );
   }
 }

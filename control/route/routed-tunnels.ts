@@ -11,6 +11,7 @@ import { familyOf } from '../../dataplane/index.ts';
 import { type ProtectionOf, protectionOfTunnel } from '../attach.ts';
 import type { DesiredState, TunnelState } from '../config/desired-state.ts';
 import type { Links } from '../links.ts';
+import { messageOf } from '../message-of.ts';
 import { routedMtu } from '../mtu.ts';
 import type { Timers } from '../ovsdb/timers.ts';
 import { INVALID_PROTECTION, type Protections } from '../protections.ts';
@@ -126,7 +127,7 @@ export class RoutedTunnels {
         this.#planned = text;
       } catch (error) {
         this.#planned = undefined;
-        const reason = error instanceof Error ? error.message : String(error);
+        const reason = messageOf(error);
         this.#options.log.limited(
           'routing',
           'err',

@@ -1,5 +1,6 @@
 /** A small client of the control socket, for our own subcommands and tests: one request, one reply. */
 import { connect } from 'node:net';
+import { messageOf } from '../message-of.ts';
 import { JsonStream } from '../ovsdb/json-stream.ts';
 import { isObject } from '../ovsdb/schema.ts';
 
@@ -43,7 +44,7 @@ export function callUnixctl(
         resolve({ ok, text: typeof value === 'string' ? value : JSON.stringify(value) });
         socket.destroy();
       } catch (error) {
-        fail(error instanceof Error ? error.message : String(error));
+        fail(messageOf(error));
       }
     });
   });

@@ -36,6 +36,8 @@ export class UnixctlServer {
   readonly #table: CommandTable;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  /** Requests that are being answered. */
+  readonly #atWork = new Set<Promise<void>>();
 
   /** @throws Error when two commands have one name. */
   constructor(options: UnixctlOptions) {
@@ -90,12 +92,12 @@ export class UnixctlServer {
     });
   }
 
-  /** Takes no more requests, lets answered ones leave, removes the socket. */
-  close(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#server.close(() => resolve());
-      for (const socket of this.#sockets) socket.end(() => socket.destroy());
-    });
+  /** Takes no more requests, lets the answers to those at work leave, removes the socket. */
+  async close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    await Promise.all(this.#atWork);
+    for (const socket of this.#sockets) socket.end(() => socket.destroy());
+    await closed;
   }
 
   #serve(socket: Socket): void {
@@ -126,7 +128,8 @@ export class UnixctlServer {
         socket.destroy();
         return;
       }
-      void work();
+      const atWork = work().finally(() => this.#atWork.delete(atWork));
+      this.#atWork.add(atWork);
     });
   }
 

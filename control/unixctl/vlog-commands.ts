@@ -1,4 +1,6 @@
 /** The vlog/* commands of every OVS daemon (ovs-appctl(8), "LOGGING COMMANDS"). */
+
+import { messageOf } from '../message-of.ts';
 import type { Vlog } from '../vlog.ts';
 import { type Command, CommandError } from './command.ts';
 
@@ -46,7 +48,7 @@ export function vlogCommands(vlog: Vlog): readonly Command[] {
         try {
           vlog.reopen();
         } catch (error) {
-          throw new CommandError(error instanceof Error ? error.message : String(error));
+          throw new CommandError(messageOf(error));
         }
         return '';
       },

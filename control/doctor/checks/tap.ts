@@ -1,4 +1,6 @@
 /** Whether a TAP can be made: it is made, and gone again. */
+
+import { messageOf } from '../../message-of.ts';
 import { type Check, fail, ok } from '../check.ts';
 
 export const tapCheck: Check = {
@@ -12,7 +14,7 @@ export const tapCheck: Check = {
       );
       return [ok('/dev/net/tun gives TAPs')];
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
+      const message = messageOf(error);
       return [fail(message, 'modprobe tun; in a container, give it /dev/net/tun and CAP_NET_ADMIN')];
     }
   },

@@ -11,6 +11,8 @@ import { type Command, CommandError, CommandTable } from '../../../control/unixc
 import { UnixctlServer } from '../../../control/unixctl/server.ts';
 import { loadNative, type Native } from '../../../native-shims/index.ts';
 
+let slowBegins: () => void = () => {};
+
 const COMMANDS: readonly Command[] = [
   { name: 'echo', usage: 'WORD...', min: 1, max: 3, run: (args) => args.join(' ') },
   {
@@ -18,7 +20,10 @@ const COMMANDS: readonly Command[] = [
     usage: '',
     min: 0,
     max: 0,
-    run: () => new Promise((resolve) => setTimeout(() => resolve('slow'), 30)),
+    run: () => {
+      slowBegins();
+      return new Promise((resolve) => setTimeout(() => resolve('slow'), 30));
+    },
   },
   {
     name: 'fail',
@@ -175,6 +180,16 @@ describe('the control socket', () => {
   ])('ends a connection that sends %s', async (_, text) => {
     expect(await exchange(text, 1)).toEqual({ values: [], closed: true });
     expect((await callUnixctl(path, 'echo', ['alive'])).text).toBe('alive\n');
+  });
+
+  it('answers the request at work before it closes', async () => {
+    const begun = new Promise<void>((resolve) => {
+      slowBegins = resolve;
+    });
+    const answer = callUnixctl(path, 'slow', []);
+    await begun;
+    await server.close();
+    expect(await answer).toEqual({ ok: true, text: 'slow\n' });
   });
 
   it('is removed when the server closes, and a left-over one is replaced', async () => {
