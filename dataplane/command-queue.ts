@@ -34,7 +34,7 @@ export class CommandQueue {
   readonly #options: CommandQueueOptions;
   /** The value of the count when the queue was last known to be empty. */
   #seen: number;
-  /** The first that had to wait for the end of the turn. */
+  /** The first that had to wait for the end of the turn: the next one until then. */
   #held: ToWorker | undefined;
 
   constructor(options: CommandQueueOptions) {
@@ -42,9 +42,9 @@ export class CommandQueue {
     this.#seen = this.#count();
   }
 
-  /** Whether there is anything to take; may be true without need, never false with. */
+  /** Whether there is anything to take, one that is held included; may be true without need, never false with. */
   get waits(): boolean {
-    return this.#held !== undefined || this.#count() !== this.#seen;
+    return this.#count() !== this.#seen;
   }
 
   /** Between two turns: carries out every message there is. */
@@ -56,7 +56,7 @@ export class CommandQueue {
 
   /** When a batch has been received: carries out what concerns SAs, up to the first message that does not. */
   takeSas(): void {
-    if (this.#held !== undefined || this.#count() === this.#seen) return;
+    if (!this.waits) return;
     for (let message = this.#next(); message !== undefined; message = this.#next()) {
       if (message === 'stop' || !ABOUT_SAS.has(message.command.op)) {
         this.#held = message;

@@ -62,6 +62,38 @@ describe('commands of a worker', () => {
     expect(queue.waits).toBe(false);
   });
 
+  it.each([
+    'set-protection',
+    'add-inbound-sa',
+    'remove-inbound-sa',
+    'add-outbound-sa',
+    'use-outbound-sa',
+    'remove-outbound-sa',
+    'move-sa',
+  ] as const)('like %s do not wait', (op) => {
+    post({ op } as WorkerCommand);
+    expect(queue.waits).toBe(true);
+    queue.takeSas();
+    expect(done).toEqual([1]);
+  });
+
+  it.each(['remove-protection', 'set-mark-policy', 'set-tunnel-port', 'set-uplink'] as const)('like %s wait', (op) => {
+    post({ op } as WorkerCommand);
+    queue.takeSas();
+    expect(done).toEqual([]);
+    expect(queue.waits).toBe(true);
+  });
+
+  it('are not looked for in a turn unless the count has grown: that costs nothing', () => {
+    channel.port1.postMessage({ id: 1, command: { op: 'move-sa' } });
+    expect(queue.waits).toBe(false);
+    queue.takeSas();
+    expect(done).toEqual([]);
+    Atomics.add(posted, WORKER, 1);
+    queue.takeSas();
+    expect(done).toEqual([1]);
+  });
+
   it('to end wait too, and are seen at the end of the turn', () => {
     tell('stop');
     queue.takeSas();

@@ -78,6 +78,24 @@ describe('opening', () => {
     expect(eventsOf(rig.inbound.events)).toEqual([[SLOT, SA_FIRST_PACKET]]);
   });
 
+  it('leaves rows alone that have a verdict, are no ESP, or are not in the batch', () => {
+    const rig = new SaRig();
+    rig.addInbound();
+    const packets = [1, 2, 3, 4].map((sequence) => fromPeer(sequence));
+    rig.load(packets, 50, -1);
+    rig.batch.pair.fill(rig.backPair, 0, packets.length);
+    rig.batch.verdict[0] = DROP['policy-mark'];
+    rig.batch.protocol[1] = UDP;
+    rig.batch.count = 3;
+    openBatch(rig.batch, rig.list, rig.inbound);
+    rig.batch.count = 4;
+    const left = rig.result();
+    expect(verdicts(left)).toEqual(reasons('policy-mark', 'none', 'none', 'none'));
+    expect(left.map(({ protocol }) => protocol)).toEqual([50, UDP, GRE, 50]);
+    for (const row of [0, 1, 3]) expect(left[row].bytes).toEqual(packets[row]);
+    expect(rig.memory.inboundStatus(SLOT).packets).toBe(1);
+  });
+
   it('refuses a packet cut anywhere, and never throws', () => {
     const whole = fromPeer(1, { payload: payload(21) });
     for (let length = 0; length < whole.length; length++) {

@@ -5,7 +5,7 @@ import { openBatch } from '../../../dataplane/esp/open.ts';
 import { ipv4FromText, writeIpv4 } from '../../../dataplane/wire/ipv4.ts';
 import { ipv6FromText, writeIpv6 } from '../../../dataplane/wire/ipv6.ts';
 import { fromPeer } from './reference.ts';
-import { ALICE, anything, BOB, payload, reasons, SaRig, verdicts } from './sa-rig.ts';
+import { ALICE, anything, BOB, payload, reasons, SaRig, SLOT, verdicts } from './sa-rig.ts';
 
 const GRE = 47;
 const ENDS = { 4: [ALICE, BOB], 6: ['2001:db8::a', '2001:db8::b'] } as const;
@@ -108,6 +108,16 @@ describe.each([4, 6] as const)('tunnel mode with an inner header of IPv%i', (fam
       expect(verdicts(open(changed, NEXT[family]))).toEqual(reasons('esp-selector-in'));
     }
     expect(verdicts(open(whole, NEXT[family]))).toEqual([0]);
+  });
+
+  it('says of a damaged inner packet what is wrong with it, whatever the selectors', () => {
+    const [remote, local] = ENDS[family];
+    const rig = new TunnelRig(family);
+    rig.inbound.remove(SLOT);
+    rig.addInbound({ mode: 'tunnel', local, remote, tsLocal: [], tsRemote: [] });
+    const cut = inner(family, payload(12)).slice(0, 8);
+    const [{ verdict }] = rig.openAll([fromPeer(1, { payload: cut, next: NEXT[family] })]);
+    expect([verdict]).toEqual(reasons('ip-too-short'));
   });
 
   it('takes dummy packets for what they are', () => {

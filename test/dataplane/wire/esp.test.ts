@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import {
   ESP_IV,
   espPadLength,
+  espRoom,
   espSequence,
   espSpi,
   isEspPadding,
@@ -42,6 +43,15 @@ describe('the ESP packet', () => {
     expect((length + written) % 4).toBe(0);
     expect(Buffer.from(bytes.subarray(length, length + written)).toString('hex')).toBe(trailer);
     expect(bytes[length + written]).toBe(0xaa);
+  });
+
+  it('has room for the longest payload that comes to no more than its length', () => {
+    const lengthOf = (payload: number): number => 16 + payload + espPadLength(payload) + 2 + 16;
+    for (let length = 36; length < 120; length++) {
+      const room = espRoom(length);
+      expect(lengthOf(room), `${length} bytes`).toBeLessThanOrEqual(length);
+      expect(lengthOf(room + 1), `${length} bytes`).toBeGreaterThan(length);
+    }
   });
 
   it('has a wrong padding if any byte of it is wrong', () => {

@@ -5,7 +5,7 @@ import { chacha20poly1305 } from '@noble/ciphers/chacha.js';
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha256, sha384, sha512 } from '@noble/hashes/sha2.js';
 import { describe, expect, it } from 'vitest';
-import { openBody, sealBody, skSizes } from '../../../ike/crypto/sk-cipher.ts';
+import { createIvSource, openBody, sealBody, skSizes } from '../../../ike/crypto/sk-cipher.ts';
 import type { SkKeys } from '../../../ike/crypto/sk-keys.ts';
 import { encryptionRow, integrityRow, UnsupportedTransformError } from '../../../ike/crypto/transforms.ts';
 import { concatBytes } from '../../../ike/wire/bytes.ts';
@@ -29,10 +29,17 @@ function nobleBody(keys: SkKeys, aad: Uint8Array, iv: Uint8Array, plaintext: Uin
 }
 
 describe.each(allSuites())('SK body of $name', (keys) => {
-  const { iv: ivBytes, icv, block } = skSizes(keys);
-  const aad = patternKey(32, 9);
+  const row = encryptionRow(keys.encryption);
+  const { ivBytes, blockBytes: block } = row;
+  const icv = row.aead ? row.icvBytes : integrityRow(keys.integrity!.id).icvBytes;
+  // What stands before the body need not be a multiple of anything.
+  const aad = patternKey(33, 9);
   const iv = patternKey(ivBytes, 10);
   const lengths = block === 1 ? [1, 2, 15, 16, 17, 255, 1000] : [16, 32, 1008];
+
+  it('has the sizes of its cipher and integrity', () => {
+    expect(skSizes(keys)).toEqual({ iv: ivBytes, icv, block });
+  });
 
   it.each(lengths)('with %i bytes of plaintext is what noble makes', (length) => {
     const plaintext = patternKey(length, 11);
@@ -41,10 +48,37 @@ describe.each(allSuites())('SK body of $name', (keys) => {
     expect(message).toEqual(concatBytes(aad, nobleBody(keys, aad, iv, plaintext)));
   });
 
-  it('made by noble opens', () => {
-    const plaintext = patternKey(48, 12);
+  it.each(lengths)('of %i bytes made by noble opens', (length) => {
+    const plaintext = patternKey(length, 12);
     const message = concatBytes(aad, nobleBody(keys, aad, iv, plaintext));
     expect(openBody(message, aad.length, keys)).toEqual(plaintext);
+  });
+
+  it('with a bit changed anywhere does not open: what stands before it, IV, ciphertext or ICV', () => {
+    const whole = concatBytes(aad, nobleBody(keys, aad, iv, patternKey(32, 13)));
+    for (let at = 0; at < whole.length; at++) {
+      const changed = whole.slice();
+      changed[at] ^= 0x10;
+      expect(openBody(changed, aad.length, keys), `byte ${at}`).toBeUndefined();
+    }
+    expect(openBody(whole, aad.length, keys)).toEqual(patternKey(32, 13));
+  });
+
+  it('that is no whole number of blocks does not open, though its ICV be right', () => {
+    if (row.aead) return expect(block).toBe(1);
+    const covered = concatBytes(aad, iv, patternKey(17, 14));
+    const { hash } = integrityRow(keys.integrity!.id);
+    const mac = hmac(NOBLE_HASH[hash], keys.skA, covered).subarray(0, icv);
+    expect(openBody(concatBytes(covered, mac), aad.length, keys)).toBeUndefined();
+  });
+
+  it('gets IVs that count for an AEAD, and those of the random source for any other', () => {
+    const random = (bytes: number) => patternKey(bytes, 15);
+    const next = createIvSource(keys.encryption, random);
+    const expected = row.aead
+      ? [1, 2].map((count) => Uint8Array.of(0, 0, 0, 0, 0, 0, 0, count))
+      : [random(16), random(16)];
+    expect([next(ivBytes), next(ivBytes)]).toEqual(expected);
   });
 
   it('of a length that no sealed body can have does not open', () => {

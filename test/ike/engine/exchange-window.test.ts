@@ -76,6 +76,52 @@ describe('the window of requests', () => {
     until(300_000);
     expect(Math.round(givenUp()! / 1000)).toBe(165);
   });
+
+  it('says what is outstanding, under which id', () => {
+    const { window, until } = requestWindow();
+    expect(window).toMatchObject({ id: 0, busy: false, resigned: false, pending: undefined });
+    window.resumeAt(7);
+    window.begin(packets('one'));
+    expect(window).toMatchObject({ id: 7, busy: true, resigned: false, pending: packets('one') });
+    window.quiet();
+    expect(window).toMatchObject({ id: 7, busy: true, resigned: true, pending: packets('one') });
+    window.finish();
+    expect(window).toMatchObject({ id: 8, busy: false, resigned: false, pending: undefined });
+    until(10_000);
+    expect(window.id).toBe(8);
+  });
+
+  it('sends nothing again after it resigned, nor without a request, however it is hastened', () => {
+    const { window, sent, until, givenUp } = requestWindow();
+    until(10_000);
+    window.hasten();
+    expect(sent).toEqual([]);
+    window.begin(packets('one'));
+    window.quiet();
+    until(300_000);
+    window.hasten();
+    window.finish();
+    window.hasten();
+    expect(sent).toHaveLength(1);
+    expect(givenUp()).toBeUndefined();
+  });
+
+  it('is hastened from the first timeout on, as the retransmission that comes next', () => {
+    const { window, sent, until } = requestWindow();
+    window.begin(packets('one'));
+    until(4000);
+    expect(sent).toHaveLength(2);
+    until(7999);
+    window.hasten();
+    expect(sent).toHaveLength(2);
+    until(8000);
+    window.hasten();
+    expect(sent.map(({ atMs, again }) => [atMs, again])).toEqual([
+      [0, 0],
+      [4000, 1],
+      [8000, 2],
+    ]);
+  });
 });
 
 describe('the window of responses', () => {
@@ -90,5 +136,25 @@ describe('the window of responses', () => {
     expect(window.classify(2, bytes('b')).kind).toBe('next');
     window.answered(bytes('b'), packets('other'));
     expect(window.classify(1, bytes('a')).kind).toBe('old');
+  });
+
+  it('goes on where another process stopped, with the response that it had given', () => {
+    const before = new ResponseWindow(4);
+    expect(before).toMatchObject({ expectedId: 4, last: undefined });
+    before.answered(bytes('a'), packets('response'));
+    expect(before.expectedId).toBe(5);
+    const after = new ResponseWindow(before.expectedId);
+    expect(after.classify(4, bytes('a')).kind).toBe('old');
+    after.resume(before.last);
+    expect(after.last).toEqual(before.last);
+    expect(after.classify(4, bytes('a'))).toEqual({ kind: 'repeat', response: packets('response') });
+    expect(after.classify(4, bytes('ab'))).toEqual({ kind: 'altered', response: packets('response') });
+    for (const [id, kind] of [
+      [3, 'old'],
+      [5, 'next'],
+      [6, 'future'],
+      [0xffff_ffff, 'future'],
+    ] as const)
+      expect(after.classify(id, bytes('a')).kind).toBe(kind);
   });
 });
