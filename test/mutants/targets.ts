@@ -20,7 +20,7 @@ export const TARGETS: readonly Target[] = [
   target('dataplane/esp/seal.ts', ...esp('in-udp', 'seal', 'tunnel-mode')),
   target('dataplane/esp/sa-table.ts', ...esp('in-udp', 'sa-slots', 'seal', 'open')),
   target('dataplane/esp/sa-memory.ts', ...esp('sa-memory', 'sa-slots')),
-  target('dataplane/esp/selectors.ts', ...esp('sa-slots', 'seal', 'open')),
+  target('dataplane/esp/selectors.ts', ...esp('selectors', 'sa-slots')),
   target('dataplane/esp/tunnel-mode.ts', ...esp('tunnel-mode')),
   target('dataplane/esp/udp-encap.ts', ...engine('udp-encap')),
   target('dataplane/esp/algorithms.ts', ...esp('aead-node', 'seal')),

@@ -72,7 +72,7 @@ describe('a packet of an SA in UDP', () => {
     expect(rig.inbound.movedRow).toBe(-1);
   });
 
-  it('moves the peer by the whole extended number: one of the epoch before with the same low half does not', () => {
+  it('with ESN moves the peer if it is the newest across 2^32', () => {
     const rig = new UdpRig({ udp: path(), esn: true });
     const edge = 2n ** 32n;
     for (const number of [edge / 2n, edge - 10n, edge + 5n]) rig.receive([fromPeer(number, { esn: true })]);
