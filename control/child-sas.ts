@@ -23,6 +23,10 @@ export interface ChildRole {
   readonly replayWindow: number;
   readonly softPackets: number;
   readonly softBytes: number;
+  /** The packet worker that opens what comes in on it, and that sends on it if it has no other; undefined: it does not matter. */
+  readonly worker: number | undefined;
+  /** Every worker sends on it that has none of its own; else only `worker` does (RFC 9611). */
+  readonly isFallback: boolean;
 }
 
 export interface ChildSaInstallerOptions {
@@ -49,6 +53,8 @@ export interface InstalledChild {
   readonly sends: boolean;
   readonly inboundSlot: number;
   readonly outboundSlot: number;
+  /** The only worker that sends on it; undefined: all do that have none of their own. */
+  readonly worker: number | undefined;
 }
 
 /** How many outbound slots there are; as many as inbound SPIs can name. */
@@ -65,8 +71,8 @@ export class ChildSaInstaller implements ChildSaSink {
   readonly #senders = new Map<number, Set<number>>();
   /** By what calls the end of their drain time off. */
   readonly #draining = new Map<() => void, InstalledChild>();
-  /** Which child each protection sends on. */
-  readonly #sending = new Map<number, number>();
+  /** Which child each protection sends on, by worker; undefined: all workers that have none of their own. */
+  readonly #sending = new Map<number, Map<number | undefined, number>>();
   readonly #outboundInUse = new Set<number>();
   #nextOutbound = 0;
 
@@ -96,6 +102,7 @@ export class ChildSaInstaller implements ChildSaSink {
       sends: role.sends,
       inboundSlot: slotOfSpi(sa.inboundSpi),
       outboundSlot: this.#takeOutboundSlot(),
+      worker: role.isFallback ? undefined : role.worker,
     };
     this.#enter(child);
     // Plaintext ends before the first SA can be used: a crash in between leaves the tunnel closed, not open.
@@ -113,16 +120,24 @@ export class ChildSaInstaller implements ChildSaSink {
         lastSequence: resumption?.lastSequence ?? 0,
       },
     });
-    if (sendNow || this.#sending.get(child.protection) === undefined) this.send(sa.id);
+    if (sendNow || this.#sending.get(child.protection)?.has(child.worker) !== true) this.send(sa.id);
     this.#options.onChange();
   }
 
   send(id: number): void {
     const child = this.#installed.get(id);
     if (child === undefined || !child.sends) return;
-    this.#sending.set(child.protection, id);
-    this.#options.apply({ op: 'use-outbound-sa', protection: child.protection, slot: child.outboundSlot });
+    this.#use(child, child.worker);
+    if (this.#sending.get(child.protection)?.has(undefined) !== true) this.#use(child, undefined);
     this.#options.onChange();
+  }
+
+  #use(child: InstalledChild, worker: number | undefined): void {
+    const { protection, outboundSlot: slot, sa } = child;
+    const sending = this.#sending.get(protection);
+    if (sending === undefined) this.#sending.set(protection, new Map([[worker, sa.id]]));
+    else sending.set(worker, sa.id);
+    this.#options.apply({ op: 'use-outbound-sa', protection, slot, worker });
   }
 
   move(id: number, udpEncapsulation: UdpPath): void {
@@ -144,7 +159,8 @@ export class ChildSaInstaller implements ChildSaSink {
     this.#options.log.dbg(
       `${child.sa.connection}: child ${child.sa.child} (SPI ${hex(child.sa.inboundSpi)}) removed: ${reason}`,
     );
-    if (this.#sending.get(child.protection) === id) this.#stopSending(child.protection);
+    for (const [worker, sending] of [...(this.#sending.get(child.protection) ?? [])])
+      if (sending === id) this.#stopSending(child.protection, worker);
     this.#options.apply({ op: 'remove-outbound-sa', slot: child.outboundSlot });
     this.#outboundInUse.delete(child.outboundSlot);
     if (drainMs <= 0) {
@@ -179,16 +195,23 @@ export class ChildSaInstaller implements ChildSaSink {
     if (senders?.size === 0) this.#senders.delete(protection);
   }
 
-  /** Another installed child of the protection takes over if there is one; else its packets are dropped. */
-  #stopSending(protection: number): void {
-    const other = [...(this.#senders.get(protection) ?? [])].pop();
+  /**
+   * Another installed child takes over if there is one, one of the same worker's first. Else that worker does as all others; and if
+   * nothing is left for those, their packets are dropped.
+   */
+  #stopSending(protection: number, worker: number | undefined): void {
+    const others = [...(this.#senders.get(protection) ?? [])].map((id) => this.#installed.get(id)!);
+    const other =
+      others.findLast((child) => child.worker === worker) ?? (worker === undefined ? others.at(-1) : undefined);
     if (other !== undefined) {
-      this.send(other);
+      this.#use(other, worker);
       return;
     }
-    this.#sending.delete(protection);
+    const sending = this.#sending.get(protection);
+    sending?.delete(worker);
+    if (sending?.size === 0) this.#sending.delete(protection);
     if (this.#options.protections.byId(protection) !== undefined)
-      this.#options.apply({ op: 'use-outbound-sa', protection, slot: undefined });
+      this.#options.apply({ op: 'use-outbound-sa', protection, slot: undefined, worker });
   }
 
   #removeInbound(child: InstalledChild): void {
@@ -214,10 +237,14 @@ export class ChildSaInstaller implements ChildSaSink {
     return this.#installed.values();
   }
 
-  /** The child a protection sends on, or undefined: none, its packets are dropped. */
+  /** The child a protection sends on where a worker has none of its own, or undefined: none, its packets are dropped. */
   sendingChild(protection: number): InstalledChild | undefined {
-    const id = this.#sending.get(protection);
-    return id === undefined ? undefined : this.#installed.get(id);
+    return this.#installed.get(this.#sending.get(protection)?.get(undefined) ?? NOBODY);
+  }
+
+  /** Whether some worker sends on it. */
+  isSending({ protection, sa }: InstalledChild): boolean {
+    return [...(this.#sending.get(protection)?.values() ?? [])].includes(sa.id);
   }
 
   byInboundSlot(slot: number): InstalledChild | undefined {

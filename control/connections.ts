@@ -5,6 +5,9 @@
  * addresses, because the peer knows us by address and would take a second IKE SA for a replacement of the
  * first (INITIAL_CONTACT). So all rows between two addresses become children of one IKE connection, as
  * strongSwan merges OVS's connections. Identity, secret and IKE proposals come of the first of them.
+ *
+ * With `ipsec_per_worker_sas` each child has further ones beside it with the same selectors, one for every packet worker but one
+ * (RFC 9611).
  */
 import { childSelectors, ESP_SOFT_PACKETS } from '../dataplane/index.ts';
 import type { ChildConfig, Connection, TrafficSelector } from '../ike/index.ts';
@@ -19,6 +22,8 @@ export interface ChildPlan {
   /** Its selectors cover the packets that we send (remote port fixed, or no ports at all). */
   readonly sends: boolean;
   readonly replayWindow: number;
+  /** Which packet worker it is for, of those of its row: 0 is the child that all fall back to. Undefined: no matter which. */
+  readonly share: number | undefined;
 }
 
 export interface ConnectionPlan {
@@ -26,17 +31,17 @@ export interface ConnectionPlan {
   readonly children: readonly ChildPlan[];
 }
 
-/** Every valid connection, grouped by its two addresses, as IKE wants it. */
-export function planConnections(states: readonly ConnectionState[]): ConnectionPlan[] {
+/** Every valid connection, grouped by its two addresses, as IKE wants it. `workers`: packet workers of this host. */
+export function planConnections(states: readonly ConnectionState[], workers: number): ConnectionPlan[] {
   const byAddresses = new Map<string, ConnectionState[]>();
   for (const state of states) {
     const addresses = `${state.local} ${state.remote}`;
     byAddresses.set(addresses, [...(byAddresses.get(addresses) ?? []), state]);
   }
-  return [...byAddresses.values()].map(planOne);
+  return [...byAddresses.values()].map((together) => planOne(together, workers));
 }
 
-function planOne(states: readonly ConnectionState[]): ConnectionPlan {
+function planOne(states: readonly ConnectionState[], workers: number): ConnectionPlan {
   const first = states[0]!;
   const options = first.options;
   const children: ChildConfig[] = [];
@@ -44,19 +49,25 @@ function planOne(states: readonly ConnectionState[]): ConnectionPlan {
   for (const state of states) {
     for (const selector of childSelectors(state.type, state.port)) {
       const name = selector.suffix === '' ? state.tunnels[0]! : `${state.tunnels[0]!}-${selector.suffix}`;
-      children.push({
-        name,
-        tsLocal: [trafficSelector(state.local, selector.protocol, selector.localPort)],
-        tsRemote: [trafficSelector(state.remote, selector.protocol, selector.remotePort)],
-        start: 'initiate',
-        mode: state.options.mode,
-      });
-      plans.push({
-        child: name,
-        key: state.key,
-        sends: selector.localPort === undefined,
-        replayWindow: state.options.replayWindow,
-      });
+      const shares = state.options.perWorker && workers > 1 ? workers : 1;
+      for (let share = 0; share < shares; share++) {
+        const child = share === 0 ? name : `${name}#${share}`;
+        children.push({
+          name: child,
+          tsLocal: [trafficSelector(state.local, selector.protocol, selector.localPort)],
+          tsRemote: [trafficSelector(state.remote, selector.protocol, selector.remotePort)],
+          start: 'initiate',
+          mode: state.options.mode,
+          ...(share > 0 && { resource: { id: share, fallback: name } }),
+        });
+        plans.push({
+          child,
+          key: state.key,
+          sends: selector.localPort === undefined,
+          replayWindow: state.options.replayWindow,
+          share: shares === 1 ? undefined : share,
+        });
+      }
     }
   }
   const connection: Connection = {
@@ -67,7 +78,8 @@ function planOne(states: readonly ConnectionState[]): ConnectionPlan {
     ikeProposals: options.ikeProposals ?? DEFAULT_IKE_PROPOSALS,
     espProposals: options.espProposals ?? DEFAULT_ESP_PROPOSALS,
     pfs: options.pfs,
-    children,
+    // Those that a tunnel cannot be without come up first.
+    children: children.toSorted((a, b) => Number(a.resource !== undefined) - Number(b.resource !== undefined)),
     lifetimes: {
       ikeSeconds: options.ikeSeconds,
       childSeconds: options.childSeconds,

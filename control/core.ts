@@ -159,7 +159,7 @@ export class Core {
         {
           random,
           dateMs: options.dateMs ?? Date.now,
-          allocateSpi: () => engine.allocateSpi(),
+          allocateSpi: (connection, child) => engine.allocateSpi(this.reconciler.roleOf(connection, child)?.worker),
           releaseSpi: (spi) => engine.releaseSpi(spi),
         },
       ),

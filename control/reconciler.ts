@@ -88,7 +88,9 @@ export class Reconciler {
     await this.#setMark(markInForce(desired, attach.closesAll()));
     // Another daemon may have taken the keying over meanwhile: what is protected stays closed, and IKE has nothing.
     if (this.#standBys === standBys)
-      await inSlices(this.#connectionSteps(this.#keepPlans(planConnections(desired.connections))));
+      await inSlices(
+        this.#connectionSteps(this.#keepPlans(planConnections(desired.connections, this.#options.engine.workers))),
+      );
     if (this.#standBys === standBys) this.#options.ike.command({ command: 'configuration-known', known: true });
     await this.#run(commands.filter((command) => command.op === 'remove-protection'));
   }
@@ -113,6 +115,9 @@ export class Reconciler {
       replayWindow: found.replayWindow,
       softPackets: childPackets,
       softBytes: childBytes,
+      isFallback: (found.share ?? 0) === 0,
+      // The children that all workers fall back to are spread over the workers as well.
+      worker: found.share === undefined ? undefined : (protection.id + found.share) % this.#options.engine.workers,
     };
   }
 

@@ -129,7 +129,8 @@ export function policyLines(connection: ConnectionState, { plans }: IndexedStatu
   const lines: string[] = [];
   const plan = plans.get(connection.key);
   for (const child of plan?.children ?? []) {
-    if (child.key !== connection.key) continue;
+    // Those for single workers have the selectors of the one that all fall back to.
+    if (child.key !== connection.key || (child.share ?? 0) > 0) continue;
     const config = plan?.connection.children.find((candidate) => candidate.name === child.child);
     const [local, remote] = [config?.tsLocal[0], config?.tsRemote[0]];
     if (local === undefined || remote === undefined) continue;
@@ -162,7 +163,6 @@ function ikeViews(status: ConnectionStatus, nowMs: number): IkeView[] {
 /** The installed children of one protection, with their counters. */
 export function childViews(protection: number, index: IndexedStatus): ChildView[] {
   const { sources } = index;
-  const sending = sources.children.sendingChild(protection);
   const counters = sources.engine.counters();
   return (index.children.get(protection) ?? []).map((child) => {
     const rekeyAt = index.rekeyAt.get(child.sa.id);
@@ -174,7 +174,8 @@ export function childViews(protection: number, index: IndexedStatus): ChildView[
       outboundSpi: child.sa.outboundSpi,
       algorithm: child.sa.algorithm,
       esn: child.sa.esn,
-      sends: child === sending,
+      sends: sources.children.isSending(child),
+      worker: child.worker,
       rekeyInSeconds: rekeyAt === undefined ? undefined : seconds(rekeyAt - sources.nowMs),
       packetsIn: inbound.packets,
       bytesIn: inbound.bytes,

@@ -13,6 +13,8 @@ export interface ChildView {
   readonly esn: boolean;
   /** Outbound packets of the tunnel leave on this one. */
   readonly sends: boolean;
+  /** The only packet worker that sends on it; undefined: all. */
+  readonly worker: number | undefined;
   readonly rekeyInSeconds: number | undefined;
   readonly packetsIn: number;
   readonly bytesIn: number;
@@ -121,8 +123,9 @@ function tunnelBlock(tunnel: TunnelView): string {
 
 export function childLines(child: ChildView): string[] {
   const rekey = child.rekeyInSeconds === undefined ? '' : `, rekey in ${child.rekeyInSeconds} s`;
+  const worker = child.worker === undefined ? '' : `, worker ${child.worker}`;
   return [
-    `  ${child.name}: ESP ${child.algorithm}${child.esn ? ', ESN' : ''}${child.sends ? ', sending' : ''}${rekey}`,
+    `  ${child.name}: ESP ${child.algorithm}${child.esn ? ', ESN' : ''}${worker}${child.sends ? ', sending' : ''}${rekey}`,
     `    in  SPI ${hex(child.inboundSpi)}, ${child.packetsIn} packets, ${child.bytesIn} bytes`,
     `    out SPI ${hex(child.outboundSpi)}, ${child.packetsOut} packets, ${child.bytesOut} bytes`,
   ];

@@ -87,7 +87,8 @@ export function applyCommand(state: WorkerState, command: WorkerCommand): void {
       state.outboundSas.add(command.sa);
       return;
     case 'use-outbound-sa':
-      state.protections.use(command.protection, command.slot);
+      if (command.worker === undefined) state.protections.use(command.protection, command.slot);
+      else if (command.worker === state.worker) state.protections.use(command.protection, command.slot, true);
       return;
     case 'remove-outbound-sa':
       state.protections.stopUsing(state.outboundSas.protection[command.slot], command.slot);

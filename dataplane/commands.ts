@@ -223,8 +223,16 @@ export type EngineCommand =
   | { readonly op: 'remove-inbound-sa'; readonly slot: number }
   /** Installs an outbound SA without sending on it. */
   | { readonly op: 'add-outbound-sa'; readonly sa: OutboundSa }
-  /** From now on packets of the protection leave on this SA; undefined: on none (they are dropped). */
-  | { readonly op: 'use-outbound-sa'; readonly protection: number; readonly slot: number | undefined }
+  /**
+   * From now on packets of the protection leave on this SA; undefined: on none (they are dropped). With `worker` that is said of one
+   * worker alone, which goes before what is said of all; undefined: it does as all.
+   */
+  | {
+      readonly op: 'use-outbound-sa';
+      readonly protection: number;
+      readonly slot: number | undefined;
+      readonly worker?: number | undefined;
+    }
   | { readonly op: 'remove-outbound-sa'; readonly slot: number }
   /** The peer of an SA in UDP has moved. One that is not there (any more), or not in UDP, is left alone. */
   | { readonly op: 'move-sa'; readonly direction: 'in' | 'out'; readonly slot: number; readonly udp: UdpPath }

@@ -19,6 +19,7 @@ import { encapsulationOf } from './encap/encap.ts';
 import type { UplinkDemand } from './io/uplink.ts';
 import type { EngineLimits } from './limits.ts';
 import { PathMtus, SMALLEST_PATH_MTU } from './path-mtu.ts';
+import { SendingSas } from './sending-sas.ts';
 import { makeTunnel } from './tunnel-table.ts';
 import { macFromText } from './wire/ethernet.ts';
 
@@ -54,7 +55,7 @@ export class DesiredState {
   private readonly outbound = new Map<number, OutboundSa>();
   /** Slots of outbound SAs by SPI: peers choose them, so two may have the same. */
   private readonly outboundSlots = new Map<number, readonly number[]>();
-  private readonly sending = new Map<number, number>();
+  private readonly sending = new SendingSas();
   private capture: CaptureSettings | undefined;
   private markPolicy: { drop: MarkMatch | undefined; uplinkMark: number } = { drop: undefined, uplinkMark: 0 };
 
@@ -121,7 +122,7 @@ export class DesiredState {
       case 'remove-protection':
         this.protections.delete(command.protection);
         this.everProtected.delete(command.protection);
-        this.sending.delete(command.protection);
+        this.sending.forget(command.protection);
         return;
       case 'add-inbound-sa':
         this.checkSa(command.sa);
@@ -143,7 +144,7 @@ export class DesiredState {
         this.move(command);
         return;
       case 'use-outbound-sa':
-        this.use(command.protection, command.slot);
+        this.use(command);
         return;
     }
   }
@@ -160,7 +161,7 @@ export class DesiredState {
       ),
       ...[...this.inbound.values()].map((sa): EngineCommand => ({ op: 'add-inbound-sa', sa })),
       ...[...this.outbound.values()].map((sa): EngineCommand => ({ op: 'add-outbound-sa', sa })),
-      ...[...this.sending].map(([protection, slot]): EngineCommand => ({ op: 'use-outbound-sa', protection, slot })),
+      ...this.sending.commands(),
       ...this.ports.values(),
       ...this.bumpHosts.values(),
       ...this.pathMtus(this.paths.ports()),
@@ -304,7 +305,7 @@ export class DesiredState {
     const others = (this.outboundSlots.get(sa.spi) ?? []).filter((other) => other !== slot);
     if (others.length > 0) this.outboundSlots.set(sa.spi, others);
     else this.outboundSlots.delete(sa.spi);
-    if (this.sending.get(sa.protection) === slot) this.sending.delete(sa.protection);
+    this.sending.remove(sa.protection, slot);
   }
 
   private setPathMtu(port: number, mtu: number): void {
@@ -355,15 +356,16 @@ export class DesiredState {
     if (direction === 'out' && outbound?.udp !== undefined) this.outbound.set(slot, { ...outbound, udp });
   }
 
-  private use(protection: number, slot: number | undefined): void {
+  private use(command: CommandOf<'use-outbound-sa'>): void {
+    const { protection, slot } = command;
     if (slot === undefined) {
-      this.sending.delete(protection);
+      this.sending.set(command);
       return;
     }
     const sa = this.outbound.get(slot);
     if (sa === undefined || sa.protection !== protection)
       throw new Error(`outbound SA slot ${slot} is no SA of protection ${protection}; add the SA first`);
-    this.sending.set(protection, slot);
+    this.sending.set(command);
     this.everProtected.add(protection);
     if (this.protections.get(protection) === 'never-up') this.protections.set(protection, 'protected');
   }

@@ -180,9 +180,14 @@ export class Engine {
       this.options.onEvent({ event: 'path-mtu', remote: told.remote, mtu: desired.paths.mtuOf(ports[0]!) });
   }
 
-  /** A fresh inbound SPI; its low 16 bits are the slot of the SA. Throws when there is none left. */
-  allocateSpi(): number {
-    return this.spis.allocate();
+  /** A fresh inbound SPI; its low 16 bits are the slot of the SA, and `worker` opens its packets. Throws when there is none left. */
+  allocateSpi(worker?: number): number {
+    return this.spis.allocate(worker);
+  }
+
+  /** Packet workers there are, the main thread as one. */
+  get workers(): number {
+    return this.shared.workers;
   }
 
   /** Gives an SPI back, after its SA is removed or if it was never used. */

@@ -64,11 +64,12 @@ export class SpiAllocator {
     this.resting = new Int32Array(options.slots);
   }
 
-  /** A fresh SPI, workers in turn. Throws when every slot is in use or resting. */
-  allocate(): number {
+  /** A fresh SPI of this worker, or else of workers in turn. Throws when every slot is in use or resting. */
+  allocate(of?: number): number {
     const slot = this.freeSlot();
-    const worker = this.nextWorker;
-    this.nextWorker = (worker + 1) % Math.max(1, this.options.workers);
+    const workers = Math.max(1, this.options.workers);
+    const worker = of === undefined ? this.nextWorker : of % workers;
+    if (of === undefined) this.nextWorker = (worker + 1) % workers;
     const spi = makeSpi(worker, this.generation(this.spiOfSlot[slot]!), slot);
     this.spiOfSlot[slot] = spi;
     return spi;

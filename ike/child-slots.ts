@@ -6,6 +6,7 @@
 import type { EngineContext } from './context.ts';
 import { backOffMs } from './lifetimes.ts';
 import type { Child } from './sa/child-sa.ts';
+import { chooseResource } from './tasks/resources.ts';
 import type { Timer } from './timers.ts';
 import type { ChildConfig, Connection } from './types.ts';
 
@@ -17,6 +18,8 @@ interface Slot {
   pending: boolean;
   /** Not before this runs. */
   pause: Timer | undefined;
+  /** The peer wants none: not before something has changed (`reconsider`). */
+  declined: boolean;
 }
 
 export interface SlotsOwner {
@@ -37,7 +40,7 @@ export class ChildSlots {
   #slot(child: string): Slot {
     let slot = this.#slots.get(child);
     if (slot === undefined) {
-      slot = { acquired: false, failures: 0, pending: false, pause: undefined };
+      slot = { acquired: false, failures: 0, pending: false, pause: undefined, declined: false };
       this.#slots.set(child, slot);
     }
     return slot;
@@ -53,9 +56,17 @@ export class ChildSlots {
   }
 
   #isWanted(config: ChildConfig): boolean {
+    if (!this.#isPossible(config)) return false;
     if (config.start === 'initiate' || this.#slot(config.name).acquired) return true;
     // One that is up on an IKE SA, or with a configuration, that goes away has to get a successor.
     return this.#sasOf(config).some((child) => child.outdated || child.ikeSa.retiring === 'ours');
+  }
+
+  /** One for a further resource has to have what all resources fall back to, and a peer that wants it. */
+  #isPossible({ name, resource }: ChildConfig): boolean {
+    if (resource === undefined) return true;
+    const fallback = this.#owner.config.children.find((config) => config.name === resource.fallback);
+    return fallback !== undefined && this.isUp(fallback) && !this.#slot(name).declined;
   }
 
   missing(): ChildConfig[] {
@@ -70,9 +81,9 @@ export class ChildSlots {
     });
   }
 
-  /** The one that rides in IKE_AUTH. */
+  /** The one that rides in IKE_AUTH: none for a further resource (RFC 9611). */
   first(): ChildConfig | undefined {
-    const missing = this.missing();
+    const missing = this.missing().filter(({ resource }) => resource === undefined);
     return missing.find(({ name }) => this.#slot(name).pause === undefined) ?? missing[0];
   }
 
@@ -108,8 +119,49 @@ export class ChildSlots {
     });
   }
 
+  /** No failure: the peer wants no child SA for a further resource beside those there are. */
+  decline(config: ChildConfig): void {
+    const { context, config: connection } = this.#owner;
+    const slot = this.#slot(config.name);
+    slot.pending = false;
+    // Unless it has set it up itself meanwhile.
+    slot.declined = !this.isUp(config);
+    context.count('declined: child SAs for further resources');
+    context.log('info', connection.name, `${connection.remote} wants no further child SA: ${config.name} stays away`);
+  }
+
+  /** A child SA is gone: a peer that wanted no more of them may want one now. */
+  lost(child: Child): void {
+    if (child.config.resource === undefined || child.peerResource !== undefined) this.reconsider();
+  }
+
+  /** Things are not as they were when the peer wanted no more: it may be asked again. */
+  reconsider(): void {
+    for (const slot of this.#slots.values()) slot.declined = false;
+  }
+
+  /** Whether it is up, or there will be none. */
+  isDone(config: ChildConfig): boolean {
+    return this.isUp(config) || this.#slot(config.name).declined;
+  }
+
+  /** Which child it is that the peer wants beside `fallback` for its resource; undefined: we want none. */
+  resourceFor(fallback: ChildConfig, peerResource: number): ChildConfig | undefined {
+    const states = this.#owner.config.children
+      .filter(({ resource }) => resource?.fallback === fallback.name)
+      .map((config) => ({
+        config,
+        peers: this.#sasOf(config)
+          .filter(({ usable }) => usable)
+          .map((child) => child.peerResource),
+        pending: this.#slot(config.name).pending,
+      }));
+    return chooseResource(states, peerResource);
+  }
+
   up(name: string): void {
     const slot = this.#slot(name);
+    slot.declined = false;
     slot.acquired = false;
     slot.pending = false;
     slot.failures = 0;

@@ -37,6 +37,8 @@ function sameIkeSa(a: Connection, b: Connection): boolean {
 const sameChild = (a: ChildConfig, b: ChildConfig): boolean =>
   a.name === b.name &&
   modeOf(a) === modeOf(b) &&
+  a.resource?.id === b.resource?.id &&
+  a.resource?.fallback === b.resource?.fallback &&
   sameSelectors(a.tsLocal, b.tsLocal) &&
   sameSelectors(a.tsRemote, b.tsRemote);
 
@@ -50,6 +52,9 @@ export function applyConfiguration(state: ConnectionState, next: Connection): vo
     return same !== undefined && same.start === child.start ? same : child;
   });
   state.configure({ ...next, children });
+  // Not whenever the same is said again, which happens with every change to any other tunnel.
+  const same = children.length === before.children.length && children.every((child) => before.children.includes(child));
+  if (!same || !protection) state.slots.reconsider();
   const change = authenticationChange(before.authentication, next.authentication);
   if (!sameIkeSa(before, next) || change !== 'none') {
     state.startAnew();
@@ -93,6 +98,14 @@ export function checkConnection(connection: Connection): void {
   if (connection.ppk?.id === '' || connection.ppk?.secret.length === 0) fault('the PPK has no id or no secret');
   const names = connection.children.map(({ name }) => name);
   if (new Set(names).size !== names.length) fault(`two children have one name: ${names.join(', ')}`);
+  for (const { name, resource } of connection.children) {
+    if (resource === undefined) continue;
+    const fallback = connection.children.find((child) => child.name === resource.fallback);
+    if (fallback === undefined || fallback.resource !== undefined)
+      fault(`child ${name} is one more beside ${resource.fallback}, expected a child without a resource`);
+    if (!Number.isInteger(resource.id) || resource.id < 1 || resource.id > 0xffff_ffff)
+      fault(`child ${name} is for resource ${resource.id}, expected 1 to 4294967295`);
+  }
   for (const [protocol, proposals] of [
     ['IKE', connection.ikeProposals],
     ['ESP', connection.espProposals],

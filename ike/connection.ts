@@ -46,7 +46,7 @@ export class ConnectionState {
   config: Connection;
   lastFailure: string | undefined;
   readonly #sas = new Set<IkeSa>();
-  readonly #slots: ChildSlots = new ChildSlots(this);
+  readonly slots: ChildSlots = new ChildSlots(this);
   #failures = 0;
   #attemptAtMs = Number.NEGATIVE_INFINITY;
   #notedAtMs = Number.NEGATIVE_INFINITY;
@@ -70,12 +70,12 @@ export class ConnectionState {
 
   /** Whether a child SA of this configured child is there and stays. */
   isUp(config: ChildConfig): boolean {
-    return this.#slots.isUp(config);
+    return this.slots.isUp(config);
   }
 
   /** The first child to set up; it rides in IKE_AUTH. */
   firstMissing(): ChildConfig | undefined {
-    return this.#slots.first();
+    return this.slots.first();
   }
 
   /** The IKE SA for new exchanges: the youngest. */
@@ -93,7 +93,7 @@ export class ConnectionState {
   reconcile(): void {
     if (this.#removed) return;
     finishRetiring(this);
-    const due = this.#slots.due();
+    const due = this.slots.due();
     if (due.length === 0) return;
     const sa = this.usableSa();
     if (sa === undefined) {
@@ -114,7 +114,7 @@ export class ConnectionState {
     else {
       this.#retry = this.context.timers.at(atMs, () => {
         this.#retry = undefined;
-        if (!this.#removed && this.#slots.due().length > 0 && this.usableSa() === undefined) this.#start();
+        if (!this.#removed && this.slots.due().length > 0 && this.usableSa() === undefined) this.#start();
       });
     }
   }
@@ -125,12 +125,12 @@ export class ConnectionState {
   }
 
   markPending(config: ChildConfig, pending: boolean): void {
-    this.#slots.markPending(config, pending);
+    this.slots.markPending(config, pending);
   }
 
   /** Traffic waits. Cuts back-off short, but attempts never begin more often than every retryMs. */
   acquire(): void {
-    for (const config of this.config.children) this.#slots.acquire(config);
+    for (const config of this.config.children) this.slots.acquire(config);
     this.#attempt()?.requests.hasten();
     const { timers } = this.context;
     const earliestMs = this.#attemptAtMs + this.context.settings.retryMs;
@@ -193,12 +193,12 @@ export class ConnectionState {
   childFailed(config: ChildConfig, reason: string): void {
     this.context.count('failed: children');
     this.#report(reason);
-    this.#slots.failed(config);
+    this.slots.failed(config);
   }
 
   /** Not a failure: the peer was busy, or deleted the child and may be about to replace it. */
   childLater(config: ChildConfig, pauseMs: number): void {
-    this.#slots.pause(config, pauseMs);
+    this.slots.pause(config, pauseMs);
   }
 
   /** Another child SA of the same configured child on the same IKE SA: the peer made it meanwhile. */
@@ -210,8 +210,8 @@ export class ConnectionState {
   }
 
   childUp(child: Child): void {
-    this.#slots.up(child.config.name);
-    if (this.#slots.missing().length === 0) this.lastFailure = undefined;
+    this.slots.up(child.config.name);
+    if (this.slots.missing().length === 0) this.lastFailure = undefined;
     // On an IKE SA that is to go it needs a successor at once.
     if (child.ikeSa.retiring === 'ours') this.reconcile();
     else finishRetiring(this);
@@ -236,6 +236,7 @@ export class ConnectionState {
     context.timers.cancel(this.#retry);
     this.#retry = undefined;
     this.lastFailure = undefined;
+    this.slots.reconsider();
     context.count('established: IKE SAs');
     superviseLife(sa, this.config);
     context.log(
@@ -280,7 +281,7 @@ export class ConnectionState {
   /** Puts a changed configuration in force; what it means for the SAs there are is connection-change.ts. */
   configure(config: Connection): void {
     this.config = config;
-    this.#slots.prune();
+    this.slots.prune();
   }
 
   /** The credentials changed: earlier failures say nothing any more. */
@@ -308,6 +309,7 @@ export class ConnectionState {
   childLost(child: Child, pauseMs: number): void {
     const config = this.config.children.find(({ name }) => name === child.config.name);
     if (config === undefined || this.isUp(config)) return;
+    this.slots.lost(child);
     if (pauseMs > 0) this.childLater(config, pauseMs);
     this.reconcile();
   }
@@ -373,7 +375,7 @@ export class ConnectionState {
   forget(): void {
     this.#removed = true;
     for (const timer of [this.#retry, this.#hold]) this.context.timers.cancel(timer);
-    this.#slots.stop();
+    this.slots.stop();
   }
 
   /** Forgets everything; the peers get a Delete for each IKE SA. */

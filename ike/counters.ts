@@ -41,6 +41,8 @@ export const COUNTER_MEANINGS = {
   'refused: wrong key exchange group': 'answered with INVALID_KE_PAYLOAD',
   'refused: authentication failed': 'the peer did not prove its identity',
   'refused: traffic selectors': 'no configured child has the selectors that the peer asks for',
+  'refused: child SAs for further resources':
+    'the peer asks for more child SAs with the same selectors than there are workers here for; answered with TS_MAX_QUEUE (RFC 9611)',
   'refused: mode mismatch': 'a child without USE_TRANSPORT_MODE',
   'refused: unknown critical payload': 'answered with UNSUPPORTED_CRITICAL_PAYLOAD',
   'refused: temporary failure': 'answered with TEMPORARY_FAILURE (RFC 7296 §2.25)',
@@ -64,6 +66,8 @@ export const COUNTER_MEANINGS = {
   'lost: no response': 'IKE SAs given up because the peer stopped to answer',
   'failed: attempts': 'attempts to set up an IKE SA that did not succeed',
   'failed: children': 'attempts to set up or rekey a child that did not succeed',
+  'declined: child SAs for further resources':
+    'the peer wants no further child SA with the same selectors, or does not know of such (RFC 9611); it stays with those there are',
 } as const satisfies Record<string, string>;
 
 export type CounterName = keyof typeof COUNTER_MEANINGS | `dropped: ${ParseFailure}`;

@@ -22,7 +22,7 @@ export interface Retiring {
   readonly config: Connection;
   readonly name: string;
   readonly ikeSas: readonly IkeSa[];
-  isUp(config: ChildConfig): boolean;
+  readonly slots: { isDone(config: ChildConfig): boolean };
   usableSa(): IkeSa | undefined;
   close(sa: IkeSa, reason: string): void;
   deleteChild(child: Child, reason: string): void;
@@ -117,7 +117,7 @@ function isUpThere(connection: Retiring, initiator: boolean, sinceMs: number): b
 export function finishRetiring(connection: Retiring): void {
   const done = (child: Child): boolean => {
     const config = connection.config.children.find(({ name }) => name === child.config.name);
-    return config === undefined || connection.isUp(config);
+    return config === undefined || connection.slots.isDone(config);
   };
   for (const child of connection.context.children.ofConnection(connection.name)) {
     if (!child.outdated || child.ikeSa.retiring !== undefined || !done(child)) continue;

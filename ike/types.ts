@@ -89,6 +89,17 @@ export interface ChildConfig {
   readonly start: 'initiate' | 'wait';
   /** ESP mode (RFC 7296 §1.3.1). Default: transport. A peer that insists on the other one is refused. */
   readonly mode?: EspMode;
+  /** A further SA with the selectors of another child, for one of the ends' resources (RFC 9611). */
+  readonly resource?: ChildResource;
+}
+
+/**
+ * For which resource a child SA is, of those that share the selectors of the child `fallback`, which all can use. Each end has its own
+ * resources; `id` (1 to 2^32-1) names one of this end's, and at best the one of that number at the other.
+ */
+export interface ChildResource {
+  readonly id: number;
+  readonly fallback: string;
 }
 
 export type EspMode = 'transport' | 'tunnel';

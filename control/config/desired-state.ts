@@ -126,6 +126,8 @@ export interface IpsecOptions {
   /** Packets. */
   readonly replayWindow: number;
   readonly pfs: boolean;
+  /** Child SAs for each packet worker (RFC 9611). */
+  readonly perWorker: boolean;
   /** `yes`: ESP always in UDP; `auto`: when a NAT is found; `no`: never. */
   readonly encapsulation: Encapsulation;
   readonly mode: EspMode;

@@ -97,6 +97,16 @@ export const IPSEC_KEYS = {
     byDefault: 'yes',
     documentation: 'Fresh Diffie-Hellman when a child SA is rekeyed.',
   }),
+  perWorker: option('ipsec_per_worker_sas', {
+    parse: yesOrNo,
+    expected: 'yes or no',
+    example: 'yes',
+    byDefault: 'no',
+    documentation:
+      'Whether each packet worker gets child SAs of its own (RFC 9611), so that one tunnel uses as many cores at both ends as ' +
+      'workers that have some at both: with `--workers=N` N, if the peer takes so many. A peer that does not is asked once. ' +
+      'With `espd=uplink` what comes in is opened by one worker all the same, and with `espd=port` one does everything.',
+  }),
   fragmentation: option('ipsec_fragmentation', {
     parse: yesOrNo,
     expected: 'yes or no',

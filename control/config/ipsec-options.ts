@@ -23,6 +23,7 @@ const DEFAULTS = {
   dpdSeconds: 30,
   replayWindow: 1024,
   pfs: true,
+  perWorker: false,
   fragmentation: true,
   reauthenticate: false,
 } as const;
@@ -99,6 +100,7 @@ export function readIpsecOptions(reader: OptionReader, parseProposals: ProposalP
     dpdSeconds: reader.read(IPSEC_KEYS.dpdDelay) ?? DEFAULTS.dpdSeconds,
     replayWindow: reader.read(IPSEC_KEYS.replayWindow) ?? DEFAULTS.replayWindow,
     pfs: reader.read(IPSEC_KEYS.pfs) ?? DEFAULTS.pfs,
+    perWorker: reader.read(IPSEC_KEYS.perWorker) ?? DEFAULTS.perWorker,
     encapsulation: ENCAPSULATIONS[reader.read(IPSEC_KEYS.encapsulation) ?? 'auto'],
     mode: reader.read(IPSEC_KEYS.type) ?? 'transport',
     fragmentation: reader.read(IPSEC_KEYS.fragmentation) ?? DEFAULTS.fragmentation,

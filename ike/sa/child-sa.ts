@@ -27,6 +27,8 @@ export interface NegotiatedChild {
   readonly initiator: boolean;
   /** The nonces of the exchange that made it: they decide collisions (RFC 7296 §2.8.1). */
   readonly nonces: readonly Uint8Array[];
+  /** The peer's number of its resource (tasks/resources.ts); undefined: it has named none, or that is not known any more. */
+  readonly peerResource?: number | undefined;
 }
 
 export class Child {
@@ -42,6 +44,7 @@ export class Child {
   readonly replaces: number | undefined;
   readonly initiator: boolean;
   readonly nonces: readonly Uint8Array[];
+  readonly peerResource: number | undefined;
   /** The IKE SA that carries it; a rekeyed IKE SA hands its children on. */
   ikeSa: IkeSa;
   state: ChildState = 'installed';
@@ -67,6 +70,7 @@ export class Child {
     this.replaces = negotiated.replaces;
     this.initiator = negotiated.initiator;
     this.nonces = negotiated.nonces;
+    this.peerResource = negotiated.peerResource;
     this.ikeSa = ikeSa;
   }
 

@@ -177,9 +177,16 @@ export class ChildTable {
     this.#context.emit({
       action: 'child-remove',
       id: child.id,
-      drainMs: heir === undefined ? 0 : DRAIN_MS,
+      drainMs: heir === undefined && !this.#hasFallback(child) ? 0 : DRAIN_MS,
       reason,
     });
+  }
+
+  /** What the peer sends on it goes on with another child as soon as it knows (RFC 9611). */
+  #hasFallback({ connection, config }: Child): boolean {
+    return (
+      config.resource !== undefined && this.of(connection.name, config.resource.fallback).some(({ usable }) => usable)
+    );
   }
 
   summaries(connection: string): ChildSaSummary[] {

@@ -20,6 +20,7 @@ import { NOTIFY } from '../wire/names.ts';
 import type { KePayload, NotifyPayload, Payload } from '../wire/payloads.ts';
 import { childKeys } from './child-keys.ts';
 import { deferWork } from './follow-up.ts';
+import { peerResourceOf, resourceNotifies } from './resources.ts';
 
 export interface AnswerTerms {
   readonly connection: Connection;
@@ -72,7 +73,11 @@ export function answerChild(sa: IkeSa, payloads: readonly Payload[], terms: Answ
   const transport = findNotify(payloads, NOTIFY.USE_TRANSPORT_MODE) !== undefined;
   const at = { nat: sa.nat, local: connection.local, remote: connection.remote };
   const translated = translate(at, transport, theirs, ours);
-  const narrowed = chooseChild(terms.configs, translated.remote, translated.local);
+  const narrowed = chooseChild(
+    terms.configs.filter(({ resource }) => resource === undefined || terms.replaces !== undefined),
+    translated.remote,
+    translated.local,
+  );
   if (narrowed === undefined) {
     context.count('refused: traffic selectors');
     return refuse(
@@ -81,7 +86,14 @@ export function answerChild(sa: IkeSa, payloads: readonly Payload[], terms: Answ
         'destination port the same on both ends?',
     );
   }
-  const config = narrowed.child;
+  const peerResource = terms.kind === 'auth' ? undefined : peerResourceOf(payloads);
+  const isFurther = peerResource !== undefined && terms.replaces === undefined;
+  const config = isFurther ? sa.connection?.slots.resourceFor(narrowed.child, peerResource) : narrowed.child;
+  // Half of the room stays free for what must be: other tunnels, and successors of all of these.
+  if (config === undefined || (isFurther && sa.children.size >= CHILDREN_LIMIT / 2)) {
+    context.count('refused: child SAs for further resources');
+    return refuse(NOTIFY.TS_MAX_QUEUE, `peer asks for one more child SA beside ${narrowed.child.name} than we want`);
+  }
 
   // 2. Mode: transport mode is the peer's wish, which we may decline by not repeating it (RFC 7296 §1.3.1).
   const mode = modeOf(config);
@@ -153,6 +165,7 @@ export function answerChild(sa: IkeSa, payloads: readonly Payload[], terms: Answ
     replaces: terms.replaces,
     initiator: false,
     nonces,
+    peerResource,
   };
   context.log('info', connection.name, `child ${config.name}: selected ${suiteText(choice.suite)}`);
   return {
@@ -169,6 +182,7 @@ export function answerChild(sa: IkeSa, payloads: readonly Payload[], terms: Answ
     },
     payloads: [
       ...(mode === 'transport' ? [notify(NOTIFY.USE_TRANSPORT_MODE)] : []),
+      ...resourceNotifies(config),
       { type: 'SA', proposals: [{ ...choice.proposal, spi: writeSpi(inboundSpi) }] },
       ...(terms.kind === 'auth' ? [] : [{ type: 'NONCE', data: terms.nr } as const]),
       ...(exchange === undefined ? [] : [exchange.payload]),

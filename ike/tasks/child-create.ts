@@ -7,6 +7,7 @@ import { refusalOf } from '../collisions.ts';
 import type { ConnectionState } from '../connection.ts';
 import { replaceIfOutdated } from '../connection-change.ts';
 import type { Child } from '../sa/child-sa.ts';
+import type { ChildKeys } from '../sa/child-table.ts';
 import type { IkeSa } from '../sa/ike-sa.ts';
 import { find, notify } from '../sa/notify.ts';
 import { invalidSyntax } from '../sa/request-checks.ts';
@@ -23,6 +24,13 @@ export const NONCE_BYTES = 32;
 /** After TEMPORARY_FAILURE: long enough for the exchange that was in the way, random so that both ends don't meet again. */
 const BUSY_MS = 500;
 const BUSY_SPREAD_MS = 2500;
+
+/** What a peer says that wants no child SA for a further resource, in the words of RFC 9611 or in those of before. */
+const DECLINES: ReadonlySet<number | undefined> = new Set([
+  NOTIFY.TS_MAX_QUEUE,
+  NOTIFY.NO_ADDITIONAL_SAS,
+  NOTIFY.TS_UNACCEPTABLE,
+]);
 
 export const busyPauseMs = (sa: IkeSa): number => Math.round(BUSY_MS + BUSY_SPREAD_MS * sa.context.fraction());
 
@@ -77,13 +85,29 @@ export class ChildCreate implements InitiatorTask {
     if (result === 'next') return 'next';
     if (result.ok) {
       this.#connection.markPending(this.config, false);
+      if (this.config.resource !== undefined && result.child.peerResource === undefined) {
+        this.#goBack(sa, result.child, result.keys);
+        return 'done';
+      }
       installCreated(this.#connection, result.child, result.keys);
       forgetIfDeleted(sa, result.child, this.deletedSpis);
       replaceIfOutdated(this.#connection, result.child);
+      this.#connection.reconcile();
       return 'done';
     }
     this.#refused(sa, offer, result);
     return 'done';
+  }
+
+  /**
+   * The peer knows nothing of RFC 9611 and took the child for another one. It may send on it already, so it is there until its
+   * Delete is answered.
+   */
+  #goBack(sa: IkeSa, child: Child, keys: ChildKeys): void {
+    sa.context.children.install(child, keys, 'when-seen');
+    child.state = 'deleting';
+    this.#connection.slots.decline(this.config);
+    sa.enqueue(new ChildDelete(child, 'the peer does not know of SA_RESOURCE_INFO'), true);
   }
 
   #refused(sa: IkeSa, offer: ChildOffer, result: Extract<OfferResult, { ok: false }>): void {
@@ -96,6 +120,8 @@ export class ChildCreate implements InitiatorTask {
       sa.enqueue(new ChildCreate(this.#connection, this.config, group), true);
     } else if (error?.notify === NOTIFY.TEMPORARY_FAILURE) {
       this.#connection.childLater(this.config, busyPauseMs(sa));
+    } else if (this.config.resource !== undefined && DECLINES.has(error?.notify)) {
+      this.#connection.slots.decline(this.config);
     } else this.#connection.childFailed(this.config, result.reason);
   }
 
@@ -141,6 +167,7 @@ export function answerChildCreate(sa: IkeSa, payloads: readonly Payload[]): Answ
       sa.context.children.install(child, keys, 'soon');
       connection.childUp(child);
       replaceIfOutdated(connection, child);
+      connection.reconcile();
     },
   });
 }

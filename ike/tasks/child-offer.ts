@@ -18,6 +18,7 @@ import { type ExchangeName, NOTIFY, notifyName } from '../wire/names.ts';
 import type { NotifyPayload, Payload, Proposal } from '../wire/payloads.ts';
 import { childKeys } from './child-keys.ts';
 import { FollowUps } from './follow-up.ts';
+import { peerResourceOf, resourceNotifies } from './resources.ts';
 
 export interface OfferTerms {
   readonly connection: Connection;
@@ -50,6 +51,7 @@ const REFUSALS: Readonly<Record<number, string>> = {
   [NOTIFY.TS_UNACCEPTABLE]: 'are the tunnel type, addresses and destination port the same on both ends?',
   [NOTIFY.NO_PROPOSAL_CHOSEN]: 'do both ends allow a common ESP proposal, and transport mode?',
   [NOTIFY.NO_ADDITIONAL_SAS]: 'it takes no more child SAs',
+  [NOTIFY.TS_MAX_QUEUE]: 'it takes no more child SAs with these selectors',
 };
 
 export class ChildOffer {
@@ -93,6 +95,7 @@ export class ChildOffer {
     const { config, exchange } = this.terms;
     return [
       ...(modeOf(config) === 'transport' ? [notify(NOTIFY.USE_TRANSPORT_MODE)] : []),
+      ...resourceNotifies(config),
       { type: 'SA', proposals: this.#proposals },
       ...(exchange === undefined ? [] : [{ type: 'NONCE', data: exchange.nonce } as const]),
       ...(this.#keyExchange === undefined
@@ -190,6 +193,7 @@ export class ChildOffer {
         replaces: this.terms.replaces,
         initiator: true,
         nonces,
+        peerResource: peerResourceOf(payloads),
       };
       return { ok: true, child: new Child(negotiated, this.#sa), keys };
     };

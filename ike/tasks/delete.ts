@@ -16,6 +16,8 @@ import { IkeRekey } from './ike-rekey.ts';
 
 /** A wanted child that the peer deleted is set up again after this time: the peer may be replacing it. */
 const AFTER_DELETE_MS = 1000;
+/** The same for one more beside others, which carry its traffic: the peer may be short of something (RFC 9611). */
+const AFTER_RESOURCE_DELETE_MS = 30_000;
 
 /** So many Deletes of unknown SPIs are remembered during one exchange. */
 const EARLY_DELETES = 16;
@@ -181,7 +183,8 @@ export function answerInformational(sa: IkeSa, payloads: readonly Payload[]): An
       child.deletedByPeer = true;
       sa.context.children.remove(child, `deleted by ${sa.remote.address}`);
       keepReplaced(child);
-      sa.connection?.childLost(child, AFTER_DELETE_MS);
+      const { resource } = child.config;
+      sa.connection?.childLost(child, resource === undefined ? AFTER_DELETE_MS : AFTER_RESOURCE_DELETE_MS);
     }
   }
   return { payloads: answered.length === 0 ? [] : [deleteOf(answered)] };

@@ -95,6 +95,23 @@ describe.skipIf(reason !== '')(`IKEv2 with strongSwan's charon${reason}`, { time
     expect(sa?.children.map((child) => child.state)).toEqual(['INSTALLED', 'INSTALLED']);
   });
 
+  it('has one child SA for all workers with a charon that takes a further one for any other (RFC 9611), which is asked once', async () => {
+    const charon = await startCharon(rig, lan.b, theirs('gre'));
+    const config = ourConfig('gre', { ipsec_per_worker_sas: 'yes' });
+    const espd = await startEspd(rig, lan.a, { config, args: ['--workers=2'] });
+    await espd.waitForTunnel('tun');
+    await until('a further child SA that was taken back', async () =>
+      /declined: child SAs for further resources +1$/m.test(await espd.appctl('coverage/show')),
+    );
+    await until('one child SA at charon', async () => {
+      const children = (await charon.listSas()).flatMap((sa) => sa.children);
+      return children.filter(({ state }) => state === 'INSTALLED').length === 1;
+    });
+    await expectSameSas(espd, charon);
+    await espd.appctl('refresh');
+    expect(await espd.appctl('coverage/show')).toMatch(/declined: child SAs for further resources +1$/m);
+  });
+
   it('follows a rekey of the child and of the IKE SA that charon starts', async () => {
     const charon = await startCharon(rig, lan.b, theirs('gre'));
     const espd = await startOurs('gre');

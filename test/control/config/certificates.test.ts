@@ -40,7 +40,7 @@ describe('a tunnel with certificates', () => {
     const state = stateWith([{ remote_name: 'host_2' }]);
     expect(state.tunnels[0]).toMatchObject({ state: 'CONFIGURED', remoteName: 'host_2' });
     expect(state.global.localName).toBe('host_1');
-    const [{ connection }] = planConnections(state.connections) as [ReturnType<typeof planConnections>[number]];
+    const [{ connection }] = planConnections(state.connections, 1) as [ReturnType<typeof planConnections>[number]];
     expect(connection).toMatchObject({
       localId: { type: 'fqdn', value: 'host_1' },
       remoteId: { type: 'fqdn', value: 'host_2' },

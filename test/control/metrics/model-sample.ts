@@ -46,6 +46,7 @@ export function sampleModel(change: Partial<StatusModel> = {}): StatusModel {
             ...{
               esn: true,
               sends: true,
+              worker: undefined,
               rekeyInSeconds: 300,
               packetsIn: 11,
               bytesIn: 110,

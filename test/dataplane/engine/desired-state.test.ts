@@ -94,6 +94,31 @@ describe('the state that a fresh worker gets', () => {
     expect(ops(state)).toEqual(['set-mark-policy']);
   });
 
+  it('sends on one SA with all workers and on others with single ones, each until that SA goes', () => {
+    const use = (slot: number, worker?: number): EngineCommand => ({
+      op: 'use-outbound-sa',
+      protection: 1,
+      slot,
+      worker,
+    });
+    const state = stateAfter(
+      BRIDGE,
+      PROTECTION,
+      ...[3, 4, 5].map((slot): EngineCommand => ({ op: 'add-outbound-sa', sa: sa(slot) })),
+      use(3),
+      use(4, 0),
+      use(5, 1),
+    );
+    const used = () => state.commands().flatMap((command) => (command.op === 'use-outbound-sa' ? [command] : []));
+    expect(used()).toMatchObject([{ slot: 3 }, { slot: 4, worker: 0 }, { slot: 5, worker: 1 }]);
+    expect(() => state.record(use(6, 1))).toThrow(/slot 6 is no SA of protection 1/);
+    state.record({ op: 'remove-outbound-sa', slot: 3 });
+    state.record({ ...use(5, 1), slot: undefined } as EngineCommand);
+    expect(used()).toMatchObject([{ slot: 4, worker: 0 }]);
+    state.record({ op: 'remove-protection', protection: 1 });
+    expect(used()).toEqual([]);
+  });
+
   it('has keys of its own, which it wipes with the SA', () => {
     const theirs = sa(3);
     const state = stateAfter(PROTECTION, { op: 'add-outbound-sa', sa: theirs });

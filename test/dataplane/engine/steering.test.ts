@@ -34,6 +34,12 @@ function packet(
 const uint32 = fc.integer({ min: 0, max: 0xffffffff });
 
 describe('SPIs', () => {
+  it('are of the worker that is asked for, and of workers in turn otherwise', () => {
+    const { spis } = allocator(3, 100);
+    const workers = [undefined, 2, 2, undefined, 0, undefined].map((of) => workerOfSpi(spis.allocate(of)));
+    expect(workers).toEqual([0, 2, 2, 1, 0, 2]);
+  });
+
   it('carry worker and slot and are never below 256', () => {
     const { spis } = allocator(4, 100);
     const seen = new Set<number>();

@@ -53,6 +53,19 @@ export function missingChildren(host: Host, names: readonly string[]): string[] 
   return faults;
 }
 
+/** Beside each child as many further ones as both ends want, of whatever number, each once. */
+export function furtherChildren(host: Host, names: readonly string[], count: number): string[] {
+  const faults: string[] = [];
+  for (const name of names.filter((child) => !child.includes('#'))) {
+    const beside = [...host.installed.values()]
+      .map(({ sa }) => sa.child)
+      .filter((child) => child.startsWith(`${name}#`));
+    if (beside.length !== count || new Set(beside).size !== count)
+      faults.push(`${host.address}: beside ${name} are ${beside.join(', ') || 'none'}, expected ${count}`);
+  }
+  return faults;
+}
+
 /** One IKE SA, and no SPI that is neither installed nor given back. */
 export function leftovers(host: Host): string[] {
   const faults: string[] = [];
@@ -68,6 +81,8 @@ export interface Wanted {
   readonly host: Host;
   readonly peer: Host;
   readonly children: readonly string[];
+  /** Further ones beside each of them; undefined: not looked at. */
+  readonly further?: number;
 }
 
 /** What may not be at any time, on whatever network: SAs beyond their end of life, or state for strangers without bound. */
@@ -101,9 +116,10 @@ export function unfinished(host: Host): string[] {
 
 /** All of the above, for both ends, once they had time to settle. */
 export function faults(ends: readonly Wanted[], rename = unchanged): string[] {
-  return ends.flatMap(({ host, peer, children }) => [
+  return ends.flatMap(({ host, peer, children, further }) => [
     ...uncrossed(host, peer, rename),
     ...missingChildren(host, children),
+    ...(further === undefined ? [] : furtherChildren(host, children, further)),
     ...leftovers(host),
   ]);
 }

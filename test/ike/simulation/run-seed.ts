@@ -70,7 +70,7 @@ export function runSeed(seed: number, choices: SimulationChoices = {}): SeedResu
 }
 
 function play(scenario: Scenario, events: string[], states: Set<string>): string[] {
-  const { world, a, b, nat, conditions, childNames } = scenario;
+  const { world, a, b, nat, conditions, childNames, further } = scenario;
   let steps = 0;
   let broken: string[] = [];
   const watch = (): boolean => {
@@ -80,8 +80,8 @@ function play(scenario: Scenario, events: string[], states: Set<string>): string
     return broken.length > 0;
   };
   const ends = [
-    { host: a, peer: b, children: childNames },
-    { host: b, peer: a, children: childNames },
+    { host: a, peer: b, children: childNames, further },
+    { host: b, peer: a, children: childNames, further },
   ];
   const faultsNow = (): string[] => faults(ends, rename);
 

@@ -12,7 +12,7 @@ import {
 } from '../../../ike/index.ts';
 import type { CredentialPair } from './credentials.ts';
 import { Nat } from './nat.ts';
-import { A, B, connectionOf, greChild, udpChildren } from './tunnels.ts';
+import { A, B, connectionOf, greChild, udpChildren, withFurther } from './tunnels.ts';
 import { type Host, type NetworkConditions, TEST_SETTINGS, World } from './world.ts';
 
 export interface SimulationChoices {
@@ -36,6 +36,8 @@ export interface Scenario {
   /** In words, for the report. */
   readonly traits: readonly string[];
   readonly childNames: readonly string[];
+  /** Child SAs beside each of those that have none of their own in `childNames`: which of them is the ends' matter. */
+  readonly further: number;
   /** Those of both ends; sometimes with another secret than before. */
   readonly connections: () => readonly [Connection, Connection];
 }
@@ -104,6 +106,8 @@ export function makeScenario(seed: number, choices: SimulationChoices): Scenario
     ? { id: 'simulated', secret: new Uint8Array(32).fill(7), required: chance() < 0.5 }
     : undefined;
   const [anewA, anewB] = [trait('A reauthenticates', 0.2), trait('B reauthenticates', 0.2)];
+  const furtherA = trait('RFC 9611', 0.25) ? 1 + Math.floor(chance() * 2) : 0;
+  const furtherB = furtherA > 0 && trait('RFC 9611 unequal', 0.3) ? Math.floor(chance() * 3) : furtherA;
   const signs = choices.credentials !== undefined && trait('certificates', 0.25);
 
   let psk = 'swordfish';
@@ -115,7 +119,7 @@ export function makeScenario(seed: number, choices: SimulationChoices): Scenario
       ...suites.a,
       ...(ppk && { ppk }),
       reauthenticate: anewA,
-      children: childrenOf(A, B, startOfA),
+      children: withFurther(childrenOf(A, B, startOfA), furtherA),
       ...(signs && choices.credentials?.a),
     }),
     connectionOf(B, remoteOfB, {
@@ -125,7 +129,7 @@ export function makeScenario(seed: number, choices: SimulationChoices): Scenario
       ...(ppk && { ppk: { ...ppk, required: false } }),
       reauthenticate: anewB,
       remoteId: { type: 'ipv4', value: A },
-      children: childrenOf(B, remoteOfB, startOfB),
+      children: withFurther(childrenOf(B, remoteOfB, startOfB), furtherB),
       ...(signs && choices.credentials?.b),
     }),
   ];
@@ -136,7 +140,8 @@ export function makeScenario(seed: number, choices: SimulationChoices): Scenario
     nat,
     conditions,
     traits,
-    childNames: childrenOf(A, B, 'wait').map(({ name }) => name),
+    childNames: withFurther(childrenOf(A, B, 'wait'), furtherA === furtherB ? furtherA : 0).map(({ name }) => name),
+    further: Math.min(furtherA, furtherB),
     connections: () => {
       if (chance() < 0.1) psk = `${psk}!`;
       return connections();

@@ -40,6 +40,20 @@ export function udpChildren(
   ];
 }
 
+/** The same with so many further child SAs beside each, as for packet workers (RFC 9611). */
+export function withFurther(children: readonly ChildConfig[], count: number): ChildConfig[] {
+  const further = Array.from({ length: count }, (_, index) =>
+    children.map((child) => ({
+      ...child,
+      name: furtherName(child.name, index + 1),
+      resource: { id: index + 1, fallback: child.name },
+    })),
+  );
+  return [...children, ...further.flat()];
+}
+
+export const furtherName = (child: string, id: number): string => `${child}#${id}`;
+
 export const A = '10.0.0.1';
 export const B = '10.0.0.2';
 
