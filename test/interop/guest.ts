@@ -9,7 +9,7 @@ import { createConnection, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Wire } from '../rig/namespace.ts';
 import { type Running, run, start } from '../rig/process.ts';
-import type { Rig } from '../rig/rig.ts';
+import { canMakeNamespaces, missingPrograms, type Rig } from '../rig/rig.ts';
 import { ROOT } from '../rig/root.ts';
 
 const BOOT_MS = 120_000;
@@ -33,6 +33,14 @@ export type Guest = {
   diagnosis(): Promise<string>;
   stop(): Promise<void>;
 };
+
+/** Why no suite with guests runs here; '' if one may. Slow, as guests are emulated: only when asked for. */
+export function guestObstacle(): string {
+  if (!process.env.OVS_ESPD_INTEROP) return 'set OVS_ESPD_INTEROP=1';
+  if (!canMakeNamespaces()) return 'needs root';
+  const missing = missingPrograms('qemu-system-x86_64', 'debootstrap', 'mkfs.ext4', 'busybox', 'tcpdump', 'ovs-vsctl');
+  return missing.length > 0 ? `no ${missing.join(', ')}` : '';
+}
 
 /** Gives the directory with the image of a suite's guest, after building it if it is not in the cache. */
 async function guestImage(suite: string | undefined): Promise<string> {

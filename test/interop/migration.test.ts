@@ -9,22 +9,13 @@ import { espdIsBuilt } from '../rig/espd.ts';
 import { commandsOf } from '../rig/howto.ts';
 import { createWire } from '../rig/namespace.ts';
 import { start } from '../rig/process.ts';
-import { canMakeNamespaces, createRig, missingPrograms, type Rig } from '../rig/rig.ts';
+import { createRig, type Rig } from '../rig/rig.ts';
 import { ROOT } from '../rig/root.ts';
-import { bootGuest, type Guest } from './guest.ts';
+import { bootGuest, type Guest, guestObstacle } from './guest.ts';
 import { INNER, MatrixHost } from './matrix-host.ts';
 import { ReferenceSystem } from './reference-system.ts';
 
-const missing = missingPrograms('qemu-system-x86_64', 'debootstrap', 'mkfs.ext4', 'busybox', 'tcpdump', 'ovs-vsctl');
-const reason = !process.env.OVS_ESPD_INTEROP
-  ? 'set OVS_ESPD_INTEROP=1'
-  : !canMakeNamespaces()
-    ? 'needs root'
-    : missing.length > 0
-      ? `no ${missing.join(', ')}`
-      : espdIsBuilt()
-        ? ''
-        : 'not built, run npm run build';
+const reason = guestObstacle() || (espdIsBuilt() ? '' : 'not built, run npm run build');
 const MINUTES = 60_000;
 const MTU = 1340;
 const [OURS, THEIRS, PREFIX] = ['10.1.0.1', '10.1.0.2', 24];

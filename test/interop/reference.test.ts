@@ -3,18 +3,11 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { startCapture } from '../rig/capture.ts';
 import { createWire } from '../rig/namespace.ts';
-import { canMakeNamespaces, createRig, missingPrograms, type Rig } from '../rig/rig.ts';
-import { bootGuest, type Guest } from './guest.ts';
+import { createRig, type Rig } from '../rig/rig.ts';
+import { bootGuest, type Guest, guestObstacle } from './guest.ts';
 import { ReferenceSystem } from './reference-system.ts';
 
-const missing = missingPrograms('qemu-system-x86_64', 'debootstrap', 'mkfs.ext4', 'busybox', 'tcpdump', 'ovs-vsctl');
-const reason = !process.env.OVS_ESPD_INTEROP
-  ? 'set OVS_ESPD_INTEROP=1'
-  : !canMakeNamespaces()
-    ? 'needs root'
-    : missing.length > 0
-      ? `no ${missing.join(', ')}`
-      : '';
+const reason = guestObstacle();
 const MINUTES = 60_000;
 const MTU = 1400;
 
