@@ -1,8 +1,9 @@
 /**
- * `npm run interop -- [--only=WORDS] [--pairs] [--keep] [--list]`: the matrix of docs/interop-matrix.md against the reference system.
- * WORDS are those of a cell, joined by commas: `--only=bookworm,strongSwan,gre,psk`; `--pairs` takes of them a part in which every
- * two values of two axes meet. With `--keep` results go into docs/. The
- * guest is built at the first run. A failed cell's diagnosis is in the file that its line names. Ends with 1 if a cell failed.
+ * `npm run interop -- [--only=WORDS] [--untried] [--pairs] [--keep] [--list]`: the matrix of docs/interop-matrix.md against the
+ * reference system. WORDS are those of a cell, `--only=bookworm,strongSwan,gre,psk`, or names of cells. `--untried` leaves out
+ * what docs/ has a result of; `--pairs` takes a part in which every two values of two axes meet (with `--untried`: that had not
+ * met). With `--keep` results go into docs/. A guest is booted once for all its cells, and built at the first run. A failed
+ * cell's diagnosis is in the file that its line names. Ends with 1 if a cell failed.
  */
 import { appendFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,8 +11,8 @@ import { parseArgs } from 'node:util';
 import { cacheDirectory } from '../rig/cache.ts';
 import { canMakeNamespaces, createRig, missingPrograms } from '../rig/rig.ts';
 import { type CellResult, runCell } from './matrix-cell.ts';
-import { type Cell, cellName, pairwise, selectCells } from './matrix-cells.ts';
-import { keepResults, matrixTable } from './matrix-report.ts';
+import { allCells, type Cell, cellName, pairwise, selectCells } from './matrix-cells.ts';
+import { keepResults, matrixTable, readResults } from './matrix-report.ts';
 import { setStage } from './matrix-stage.ts';
 
 const say = (text: string) => process.stdout.write(`${text}\n`);
@@ -61,6 +62,7 @@ async function runGroup(cells: readonly Cell[], keep: boolean): Promise<CellResu
 const { values } = parseArgs({
   options: {
     only: { type: 'string', default: '' },
+    untried: { type: 'boolean' },
     pairs: { type: 'boolean' },
     keep: { type: 'boolean' },
     list: { type: 'boolean' },
@@ -69,7 +71,10 @@ const { values } = parseArgs({
 let cells: Cell[] = [];
 try {
   cells = selectCells(values.only.split(',').filter(Boolean));
-  if (values.pairs) cells = pairwise(cells);
+  const done = new Set(values.untried ? readResults().map(({ cell }) => cell) : []);
+  const tried = allCells().filter((cell) => done.has(cellName(cell)));
+  cells = cells.filter((cell) => !tried.some((other) => cellName(other) === cellName(cell)));
+  if (values.pairs) cells = pairwise(cells, tried);
 } catch (error) {
   fail((error as Error).message);
 }

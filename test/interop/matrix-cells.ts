@@ -44,19 +44,32 @@ export function allCells(): Cell[] {
 }
 
 /**
- * The cells that `only` names: words of the axes joined by commas, `bookworm,Libreswan,gre`; several words of one axis are
- * alternatives. @throws on a word that is in no axis
+ * The cells that `only` names: words of the axes, `bookworm,Libreswan,gre`, of which several of one axis are alternatives; and
+ * whole names of cells, in any number. Words narrow down all cells; names without words stand for themselves.
+ * @throws on a word that is in no axis, and on the name of no cell
  */
 export function selectCells(only: readonly string[]): Cell[] {
+  const names = only.filter((word) => word.includes('/'));
+  const words = only.filter((word) => !word.includes('/'));
+  const cells = allCells();
   const known = Object.values(AXES).flat() as readonly string[];
-  for (const word of only) {
-    if (!known.includes(word)) throw new Error(`--only=${word}: expected words of ${known.join(', ')}`);
+  for (const word of words) {
+    if (!known.includes(word))
+      throw new Error(`--only=${word}: expected words of ${known.join(', ')}, or names of cells`);
+  }
+  for (const name of names) {
+    if (!cells.some((cell) => cellName(cell) === name))
+      throw new Error(`--only=${name}: no such cell; --list names those there are`);
   }
   const allowed = Object.entries(AXES).map(([axis, values]) => {
-    const chosen = (values as readonly string[]).filter((value) => only.includes(value));
+    const chosen = (values as readonly string[]).filter((value) => words.includes(value));
     return [axis as keyof Cell, chosen.length === 0 ? (values as readonly string[]) : chosen] as const;
   });
-  return allCells().filter((cell) => allowed.every(([axis, values]) => values.includes(cell[axis])));
+  const byWords = words.length > 0 || names.length === 0;
+  return cells.filter(
+    (cell) =>
+      names.includes(cellName(cell)) || (byWords && allowed.every(([axis, values]) => values.includes(cell[axis]))),
+  );
 }
 
 const pairsOf = (cell: Cell): string[] => {
@@ -64,15 +77,19 @@ const pairsOf = (cell: Cell): string[] => {
   return words.flatMap((a, index) => words.slice(index + 1).map((b) => `${a} ${b}`));
 };
 
-/** A small part of the cells in which every two values of two axes that meet in `cells` meet as well: most faults need no more. */
-export function pairwise(cells: readonly Cell[]): Cell[] {
+/**
+ * A small part of the cells in which every two values of two axes that meet in `cells` meet as well: most faults need no more.
+ * What meets in `tried` counts as done. Those that bring most pairs come first.
+ */
+export function pairwise(cells: readonly Cell[], tried: readonly Cell[] = []): Cell[] {
   const missing = new Set(cells.flatMap(pairsOf));
+  for (const pair of tried.flatMap(pairsOf)) missing.delete(pair);
   const gain = (cell: Cell) => pairsOf(cell).filter((pair) => missing.has(pair)).length;
-  const chosen = new Set<Cell>();
+  const chosen: Cell[] = [];
   while (missing.size > 0) {
     const best = cells.reduce((a, b) => (gain(b) > gain(a) ? b : a));
     for (const pair of pairsOf(best)) missing.delete(pair);
-    chosen.add(best);
+    chosen.push(best);
   }
-  return cells.filter((cell) => chosen.has(cell));
+  return chosen;
 }
