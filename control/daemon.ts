@@ -30,7 +30,7 @@ import { isCompanion } from './mark-policy.ts';
 import { messageOf } from './message-of.ts';
 import { MainThreadMonitor } from './metrics/main-thread.ts';
 import { modelOf, type StatusModel, statusLine } from './model/model.ts';
-import { type Database, numberOf, type Replica } from './ovsdb/database.ts';
+import { type Database, numberOf, type Replica, snapshotOf } from './ovsdb/database.ts';
 import { openDatabase } from './ovsdb/open.ts';
 import { systemTimers } from './ovsdb/timers.ts';
 import { Pidfile } from './pidfile.ts';
@@ -243,7 +243,8 @@ export class Daemon {
   }
 
   async #reconcileOnce(): Promise<void> {
-    const replica = this.#database.replica();
+    // Rows change while files and routes are read: these are the ones that are read for.
+    const replica = snapshotOf(this.#database.replica());
     const underlay = await this.#readUnderlay(replica);
     if (underlay === undefined) return;
     const paths = credentialPaths(replica);

@@ -7,14 +7,13 @@ import { redundantOf } from './collisions.ts';
 import type { EngineContext } from './context.ts';
 import type { Child } from './sa/child-sa.ts';
 import type { IkeSa } from './sa/ike-sa.ts';
+import { surelyUpAtMs } from './sa/up-there.ts';
 import type { ChildConfig, Connection } from './types.ts';
 
 /** A redundant IKE SA that its initiator should delete, but doesn't, becomes ours to delete after this time. */
 export const REDUNDANT_MS = 30_000;
 /** What a new configuration replaces stays at most this long, if the replacement does not come up. */
 export const OUTDATED_MS = 60_000;
-/** A response of ours is there after this time, or will be asked for again. */
-const RESPONSE_MS = 1000;
 
 /** What retirement needs of the connection. */
 export interface Retiring {
@@ -63,7 +62,7 @@ export function retire(connection: Retiring, sa: IkeSa, by: 'ours' | 'peers', li
 
 /** The configuration that the IKE SA was made with has changed: it goes when its successor is up, or after limitMs. */
 export function outdate(connection: Retiring, sa: IkeSa, limitMs: number): void {
-  if (sa.state === 'connecting') sa.end('replaced', 'the configuration changed');
+  if (sa.state === 'connecting') connection.close(sa, 'the configuration changed');
   else if (sa.state === 'established' || sa.state === 'rekeying') {
     sa.outdated = true;
     retire(connection, sa, 'ours', limitMs);
@@ -101,35 +100,35 @@ export function outdateChild(connection: Retiring, child: Child): void {
   context.timers.at(context.nowMs() + OUTDATED_MS, () => connection.deleteChild(child, 'its configuration changed'));
 }
 
-/**
- * Whether the peer surely has this SA too. One that it made comes up there only with our response, and a Delete of the
- * former one could overtake that.
- */
+/** Whether the peer surely has this SA too; if not, the question is asked again when it has. */
 function isUpThere(connection: Retiring, initiator: boolean, sinceMs: number): boolean {
   const { context } = connection;
-  const fromMs = sinceMs + RESPONSE_MS;
-  if (initiator || context.nowMs() >= fromMs) return true;
-  context.timers.at(fromMs, () => connection.reconcile());
+  const atMs = surelyUpAtMs(initiator, sinceMs);
+  if (context.nowMs() >= atMs) return true;
+  context.timers.at(atMs, () => connection.reconcile());
   return false;
 }
 
-/** Deletes what has been replaced. */
+/** Deletes what has been replaced, at both ends. */
 export function finishRetiring(connection: Retiring): void {
-  const done = (child: Child): boolean => {
+  const isReplaced = (child: Child): boolean => {
     const config = connection.config.children.find(({ name }) => name === child.config.name);
-    return config === undefined || connection.slots.isDone(config);
+    if (config === undefined) return true;
+    if (!connection.slots.isDone(config)) return false;
+    const heir = connection.context.children
+      .of(connection.name, child.config.name)
+      .findLast((other) => other !== child && other.usable);
+    return heir === undefined || isUpThere(connection, heir.initiator, heir.installedAtMs);
   };
   for (const child of connection.context.children.ofConnection(connection.name)) {
-    if (!child.outdated || child.ikeSa.retiring !== undefined || !done(child)) continue;
-    const heir = connection.context.children.of(connection.name, child.config.name).findLast(({ usable }) => usable);
-    if (heir !== undefined && !isUpThere(connection, heir.initiator, heir.installedAtMs)) continue;
+    if (!child.outdated || child.ikeSa.retiring !== undefined || !isReplaced(child)) continue;
     connection.deleteChild(child, 'it was replaced');
   }
   for (const sa of connection.ikeSas) {
     const heir = connection.usableSa();
     if (sa.retiring !== 'ours' || heir?.establishedAtMs === undefined) continue;
     if (!isUpThere(connection, heir.initiator, heir.establishedAtMs)) continue;
-    if ([...sa.children].every(done)) connection.close(sa, 'it was replaced');
+    if ([...sa.children].every(isReplaced)) connection.close(sa, 'it was replaced');
   }
 }
 

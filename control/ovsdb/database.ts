@@ -14,6 +14,11 @@ export type Row = Readonly<Record<string, Value>>;
 /** Table name, then UUID. The maps are live: read them within one turn of the event loop. */
 export type Replica = ReadonlyMap<string, ReadonlyMap<string, Row>>;
 
+/** What a replica holds now. Rows are replaced, never changed. */
+export function snapshotOf(replica: Replica): Replica {
+  return new Map([...replica].map(([table, rows]) => [table, new Map(rows)]));
+}
+
 /** What `transact` takes; UUIDs in reference columns may also be the `name` of an insert beside them. */
 export type Operation =
   | { readonly op: 'insert'; readonly table: string; readonly row: Row; readonly name?: string }

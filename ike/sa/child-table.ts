@@ -86,7 +86,7 @@ export class ChildTable {
     const sendNow = policy === 'now' || !this.#sending.has(slot);
     if (sendNow) this.#sending.set(slot, child);
     else if (policy === 'soon') {
-      child.takeOverTimer = context.timers.at(nowMs + TAKE_OVER_MS, () => this.startSending(child));
+      child.takeOverTimer = context.timers.at(nowMs + TAKE_OVER_MS, () => this.#takeOver(child));
     }
     context.count('established: child SAs');
     context.log(
@@ -142,6 +142,13 @@ export class ChildTable {
         ...keys,
       },
     });
+  }
+
+  /** Not from a younger one: that has come up for sure, and the peer may have given this one up meanwhile. */
+  #takeOver(child: Child): void {
+    const siblings = this.of(child.connection.name, child.config.name);
+    const isYounger = siblings.slice(siblings.indexOf(child)).some((sibling) => this.isSending(sibling));
+    if (!isYounger) this.startSending(child);
   }
 
   /** Moves outbound traffic to this child, if it is not there already. */

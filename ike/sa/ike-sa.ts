@@ -172,12 +172,12 @@ export class IkeSa {
     return tasks;
   }
 
-  /** Nobody wants any more what the outstanding request asked for: its response only lets the next request go. */
-  disownTask(reason: string): void {
+  /** Nobody wants any more what the outstanding request asked for. Its response is for `heir`, or only lets the next request go. */
+  disownTask(reason: string, heir?: InitiatorTask): void {
     const task = this.#task;
     if (task === undefined) return;
     // Between two requests of a task nothing is outstanding.
-    this.#task = this.requests.busy ? new DisownedTask(task) : undefined;
+    this.#task = this.requests.busy ? (heir ?? new DisownedTask(task)) : undefined;
     task.abandon(reason);
   }
 

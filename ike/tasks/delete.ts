@@ -6,7 +6,7 @@
 
 import type { Child } from '../sa/child-sa.ts';
 import type { IkeSa } from '../sa/ike-sa.ts';
-import { findAll, findError, notify, readSpi, writeSpi } from '../sa/notify.ts';
+import { find, findAll, findError, notify, readSpi, writeSpi } from '../sa/notify.ts';
 import type { Answer, InitiatorTask, Outcome } from '../sa/task.ts';
 import { NOTIFY, notifyName } from '../wire/names.ts';
 import type { DeletePayload, Payload } from '../wire/payloads.ts';
@@ -112,10 +112,33 @@ export class AuthenticationRefusal implements InitiatorTask {
   abandon(): void {}
 }
 
+/** In the place of an IKE_AUTH that nobody wants any more: a peer that accepts it is up by it, and is told to go down again. */
+class ForsakenAuth implements InitiatorTask {
+  readonly exchange = 'IKE_AUTH';
+  readonly purpose: string;
+  readonly #reason: string;
+
+  constructor(reason: string) {
+    this.#reason = reason;
+    this.purpose = `authenticate, given up: ${reason}`;
+  }
+
+  build(): undefined {}
+
+  process(sa: IkeSa, payloads: readonly Payload[]): Outcome {
+    if (find(payloads, 'AUTH') === undefined) sa.end('closed', this.#reason);
+    else sa.enqueue(new IkeDelete(this.#reason));
+    return 'done';
+  }
+
+  abandon(): void {}
+}
+
 /** Takes the children out at once, drops what is queued, and deletes the IKE SA at the peer. */
 export function closeIkeSa(sa: IkeSa, reason: string): void {
   if (sa.state === 'gone') return;
-  if (sa.state === 'connecting') {
+  const isAuthenticating = sa.state === 'connecting' && sa.requests.busy && sa.currentTask?.exchange === 'IKE_AUTH';
+  if (sa.state === 'connecting' && !isAuthenticating) {
     sa.end('closed', reason);
     return;
   }
@@ -124,6 +147,10 @@ export function closeIkeSa(sa: IkeSa, reason: string): void {
   sa.state = 'deleting';
   for (const child of [...sa.children]) sa.context.children.remove(child, reason);
   for (const task of sa.takeQueue()) task.abandon(reason);
+  if (isAuthenticating) {
+    sa.disownTask(reason, new ForsakenAuth(reason));
+    return;
+  }
   // A child whose creation is under way would come up for nobody, and meanwhile no other IKE SA would set it up.
   if (sa.currentTask instanceof ChildCreate || sa.currentTask instanceof ChildRekey) sa.disownTask(reason);
   if (!alreadyDeleting) sa.enqueue(new IkeDelete(reason));

@@ -167,6 +167,23 @@ describe.skipIf(reason !== '')(`the tutorial with certificates${reason}`, { time
     expect(await b.espd.tunnelsShow('tun')).toMatch(/SA state: {7}up/);
   });
 
+  it('goes on with what is up while the paths of its files change over and over', async () => {
+    const tutorial = await startTutorial(rig);
+    const { a, b } = tutorial;
+    const keys = await caSigned(tutorial, 'gre');
+    await a.espd.waitForTunnel('tun');
+    await b.espd.waitForTunnel('tun');
+    const sasBefore = (await a.espd.appctl('sas/show')).match(/SPI 0x[0-9a-f]{8}/g);
+    const paths = ['first.pem', 'second.pem'].map((name) => keys.a.path(name));
+    for (const path of paths) copyFileSync(keys.a.path('cacert.pem'), path);
+    for (let i = 0; i < 30; i++)
+      await a.ovsdb.vsctl(['--no-wait', 'set', 'Open_vSwitch', '.', `other_config:ca_cert=${paths[i % 2]}`]);
+    const last = /CA cert: {8}.*second\.pem\n/;
+    await until('the last path is in force', async () => last.test(await a.espd.tunnelsShow('tun')));
+    expect(a.espd.log()).not.toMatch(/invalid configuration|has not been read/);
+    expect((await a.espd.appctl('sas/show')).match(/SPI 0x[0-9a-f]{8}/g)).toEqual(sasBefore);
+  });
+
   it('says in one line which file is at fault, and comes up when it is there', async () => {
     const tutorial = await startTutorial(rig);
     const { a, b } = tutorial;
