@@ -34,6 +34,8 @@ async function pair(
   const charon = await startCharon(rig, lan.b, [spec], { kernel: 'null-sad', verbose: true });
   const options = { local_ip: lan.a.address, remote_ip: lan.b.address, psk: 'swordfish' };
   const espd = await startEspd(rig, lan.a, { config: fileConfig(BRIDGE, [{ name: 'tun', type, options }]) });
+  // Without an address of its own, IPv6 says nothing: what is in the tunnel is the test's.
+  await ip(lan.a.namespace, 'link', 'set', BRIDGE, 'addrgenmode', 'none');
   await ip(lan.a.namespace, 'address', 'add', '192.0.2.1/24', 'dev', BRIDGE);
   await ip(lan.a.namespace, 'link', 'set', BRIDGE, 'up');
   return { rig, lan, capture, espd, charon };
