@@ -32,9 +32,9 @@ function groups(cells: readonly Cell[]): Cell[][] {
   return [...grouped.values()];
 }
 
-async function runGroup(cells: readonly Cell[], keep: boolean): Promise<CellResult[]> {
+/** Runs cells in one guest, and gives `results` theirs; ends early if the guest goes, with the cell that lost it. */
+async function runInGuest(cells: readonly Cell[], keep: boolean, results: CellResult[]): Promise<Cell | undefined> {
   const rig = createRig();
-  const results: CellResult[] = [];
   try {
     const [{ suite, daemon }] = cells as [Cell];
     say(`${suite}/${daemon}: booting the reference system`);
@@ -43,11 +43,16 @@ async function runGroup(cells: readonly Cell[], keep: boolean): Promise<CellResu
     const explanations = join(cacheDirectory(), `interop-${suite}-${daemon}.log`);
     mkdirSync(cacheDirectory(), { recursive: true });
     for (const [index, cell] of cells.entries()) {
-      const result = await runCell(stage, cell, {
+      const fate = runCell(stage, cell, {
         name: `tun${index}x`,
         report: (text) => say(`  ${cellName(cell)}: ${text}`),
         explain: (text) => appendFileSync(explanations, text),
       });
+      const result = await fate.catch((error: Error) => {
+        if (stage.guest.running.isRunning()) throw error;
+        say(`  ${cellName(cell)}: ${error.message}`);
+      });
+      if (result === undefined) return cell;
       const { failure } = result;
       if (failure) say(`  ${cellName(cell)}: FAILED at ${failure.step}: ${failure.reason} (more in ${explanations})`);
       results.push(result);
@@ -55,6 +60,18 @@ async function runGroup(cells: readonly Cell[], keep: boolean): Promise<CellResu
     }
   } finally {
     await rig.close();
+  }
+  return undefined;
+}
+
+/** Runs cells that share a guest; boots it anew for a cell that it did not outlive, once. @throws if that cell loses it again */
+async function runGroup(cells: readonly Cell[], keep: boolean): Promise<CellResult[]> {
+  const results: CellResult[] = [];
+  let lost: Cell | undefined;
+  while (results.length < cells.length) {
+    const loser = await runInGuest(cells.slice(results.length), keep, results);
+    if (loser !== undefined && loser === lost) throw new Error(`${cellName(loser)}: lost its guest twice`);
+    lost = loser;
   }
   return results;
 }

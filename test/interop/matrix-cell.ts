@@ -45,6 +45,8 @@ async function up({ stage, cell, ours, name, options }: Scene): Promise<void> {
     await until('a first attempt of ours', () => /initiating IKE_SA/.test(ours.espd.log()), 30_000);
     const knocks = `for try in $(seq 60); do ping -n -c 1 -W 1 ${INNER.ours} >/dev/null && exit; done`;
     if (system.hasTraps) knock = guest.sh(knocks, { expect: 'any', ms: 120_000 });
+    // Awaited below; a failure meanwhile must not be nobody's.
+    knock.catch(() => undefined);
   }
   await ours.espd.waitForTunnel(name, undefined, 120_000);
   await knock;
