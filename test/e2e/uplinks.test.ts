@@ -38,7 +38,11 @@ describe.skipIf(reason !== '')(`uplinks of ovs-vswitchd${reason}`, { timeout: 90
         return seen();
       });
 
-    await sendBy('up1');
+    // ovs-vswitchd has the port when it has seen the TAP.
+    await a.espd.running.waitUntil('port up1', async () => {
+      await sendBy('up1');
+      return true;
+    });
     await waitFor('a drop at up1', async () => /policy-mark +[1-9]/.test(await a.espd.appctl('coverage/show')));
     expect(captures[1]!.counts().geneve ?? 0).toBe(0);
     const before = captures[0]!.counts().geneve ?? 0;

@@ -10,6 +10,9 @@ import { type Running, start } from './process.ts';
 import type { Rig } from './rig.ts';
 import { ROOT } from './root.ts';
 
+/** Thousands of tunnels, on a machine that does other things too. */
+const CONFIGURED_MS = 60_000;
+
 export const LAUNCHER = join(ROOT, 'bin/ovs-espd');
 
 /** One tunnel of `fileConfig`: an Interface row's type and options. */
@@ -106,7 +109,7 @@ export async function startEspd(
   await running.waitUntil('an answer on its control socket', () => ask('version'), 15_000);
   const { Bridge: bridges = [] } = JSON.parse(config ?? '{}') as { Bridge?: { name: string }[] };
   for (const { name } of bridges)
-    await running.waitUntil(`device ${name}`, () => ip(host.namespace, 'link', 'show', name));
+    await running.waitUntil(`device ${name}`, () => ip(host.namespace, 'link', 'show', name), CONFIGURED_MS);
   return {
     running,
     directory,
