@@ -7,6 +7,7 @@ import { unicastAddress } from './config/value-formats.ts';
 import { allLinkFacts, type LinkFacts } from './links.ts';
 import { mapOf, type Row } from './ovsdb/database.ts';
 import { runProgram } from './program.ts';
+import { inSlices } from './slices.ts';
 
 /** Where the kernel routes what is addressed to this host itself. */
 export const LOOPBACK = 'lo';
@@ -43,15 +44,21 @@ export async function readUnderlay(addresses: Iterable<string>): Promise<Underla
 }
 
 async function readRoutes(addresses: ReadonlySet<string>): Promise<ReadonlyMap<string, Route>> {
-  const routes = new Map<string, Route>();
-  if (addresses.size === 0) return routes;
+  if (addresses.size === 0) return new Map();
   const input = [...addresses].map((address) => `route get ${address}\n`).join('');
   // It says on stderr and by its status which addresses have no route, and that is no failure.
   const { stdout } = await runProgram('ip', ['-json', '-force', '-batch', '-'], { input });
+  return inSlices(routeSteps(stdout));
+}
+
+/** A line for each address. */
+function* routeSteps(stdout: string): Generator<undefined, ReadonlyMap<string, Route>> {
+  const routes = new Map<string, Route>();
   for (const line of stdout.split('\n').filter(Boolean)) {
     for (const { dst, prefsrc, dev } of JSON.parse(line) as IpRoute[]) {
       if (prefsrc !== undefined && dev !== undefined) routes.set(canonical(dst), { source: prefsrc, device: dev });
     }
+    yield;
   }
   return routes;
 }

@@ -10,6 +10,7 @@ import { EventEmitter } from 'node:events';
 import { type Stats, unwatchFile, watchFile } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
+import { inSlices } from '../slices.ts';
 import {
   type Atom,
   type Database,
@@ -135,8 +136,8 @@ export class FileDatabase extends EventEmitter<DatabaseEvents> implements Databa
       const text = await readFile(this.#path, 'utf8');
       if (text.length > SIZE_LIMIT) throw new FileDatabaseError(`larger than ${SIZE_LIMIT} bytes`);
       // Not before it is needed: what checks the file is a good part of a start, and most daemons have no file.
-      const { parseFileRows } = await import('./file-rows.ts');
-      tables = parseFileRows(text);
+      const { parseFileSteps } = await import('./file-rows.ts');
+      tables = await inSlices(parseFileSteps(text));
       this.#tellWhoReads(mode, tables);
     } catch (error) {
       this.#refuse(error);

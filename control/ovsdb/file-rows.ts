@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import * as z from 'zod';
 import { quote } from '../config/issue.ts';
+import { inOneGo } from '../slices.ts';
 import type { Atom, Row, Value } from './database.ts';
 import { FileDatabaseError } from './file-database-error.ts';
 import { rowWith } from './row-store.ts';
@@ -54,13 +55,26 @@ const FILE_SHAPE = z.strictObject({
   [ROOT]: z
     .union([rowShape(ROOT).transform((row) => [row]), z.array(rowShape(ROOT)).length(1, 'expected one row')])
     .optional(),
-  Bridge: z.array(rowShape('Bridge')).optional(),
-  Port: z.array(rowShape('Port')).optional(),
-  Interface: z.array(rowShape('Interface')).optional(),
+  Bridge: z.array(z.unknown()).optional(),
+  Port: z.array(z.unknown()).optional(),
+  Interface: z.array(z.unknown()).optional(),
 });
+/** Looked at row by row. */
+const ROW_SHAPES = [
+  ['Bridge', rowShape('Bridge')],
+  ['Port', rowShape('Port')],
+  ['Interface', rowShape('Interface')],
+] as const;
+
+type FileContent = Readonly<Record<string, readonly Record<string, Value>[] | undefined>>;
 
 /** Reads the whole text. @throws FileDatabaseError */
 export function parseFileRows(text: string): FileTables {
+  return inOneGo(parseFileSteps(text));
+}
+
+/** The same, row by row: there may be thousands. */
+export function* parseFileSteps(text: string): Generator<undefined, FileTables> {
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -69,8 +83,18 @@ export function parseFileRows(text: string): FileTables {
   }
   const parsed = FILE_SHAPE.safeParse(json);
   if (!parsed.success) throw new FileDatabaseError(describeIssue(parsed.error.issues[0]));
-  const file: Readonly<Record<string, readonly Record<string, Value>[] | undefined>> = parsed.data;
-  return new RowBuilder(file).build();
+  const file: Record<string, readonly Record<string, Value>[] | undefined> = { [ROOT]: parsed.data[ROOT] };
+  for (const [table, shape] of ROW_SHAPES) {
+    const rows: Record<string, Value>[] = [];
+    for (const given of parsed.data[table] ?? []) {
+      const row = shape.safeParse(given);
+      if (!row.success) throw new FileDatabaseError(describeIssue(row.error.issues[0], [table, rows.length]));
+      rows.push(row.data);
+      yield;
+    }
+    file[table] = rows;
+  }
+  return yield* new RowBuilder(file).steps();
 }
 
 /** `at line 3`. V8's message quotes the text, which may hold a psk, so only the place is taken from it. */
@@ -84,16 +108,19 @@ function lineOfError(text: string, error: unknown): string {
   return ` ${position === undefined ? 'near' : 'at'} line ${text.slice(0, at).split('\n').length}`;
 }
 
-function describeIssue(issue: z.core.$ZodIssue | undefined): string {
+/** @param within where that stands to which the issue's path leads */
+function describeIssue(issue: z.core.$ZodIssue | undefined, within: readonly PropertyKey[] = []): string {
   if (issue === undefined) return 'does not have the shape of a database';
   // Within a union the branch that came furthest says it best.
   if (issue.code === 'invalid_union') {
     const deepest = issue.errors.flat().sort((a, b) => b.path.length - a.path.length)[0];
     if (deepest !== undefined && deepest.path.length > 0) {
-      return describeIssue({ ...deepest, path: [...issue.path, ...deepest.path] } as z.core.$ZodIssue);
+      return describeIssue({ ...deepest, path: [...issue.path, ...deepest.path] } as z.core.$ZodIssue, within);
     }
   }
-  const where = issue.path.map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`)).join('');
+  const where = [...within, ...issue.path]
+    .map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`))
+    .join('');
   const what =
     issue.code === 'unrecognized_keys' ? `unknown ${issue.keys.map((key) => quote(key)).join(', ')}` : issue.message;
   return `${where.slice(1) || 'the file'}: ${what}`;
@@ -103,27 +130,31 @@ function describeIssue(issue: z.core.$ZodIssue | undefined): string {
 
 /** Fills in what follows: UUIDs from names, ports from bridges, interfaces from ports, bridges of the root. */
 class RowBuilder {
-  readonly #file: Readonly<Record<string, readonly Record<string, Value>[] | undefined>>;
+  readonly #file: FileContent;
   readonly #tables = new Map<string, Map<string, FileRow>>();
   readonly #byName = new Map<string, string>();
 
-  constructor(file: Readonly<Record<string, readonly Record<string, Value>[] | undefined>>) {
+  constructor(file: FileContent) {
     this.#file = file;
     for (const table of SWITCH_SCHEMA.keys()) this.#tables.set(table, new Map());
   }
 
-  build(): FileTables {
-    for (const table of ['Interface', 'Port', 'Bridge'])
-      for (const row of this.#file[table] ?? []) this.#add(table, row);
+  *steps(): Generator<undefined, FileTables> {
+    for (const table of ['Interface', 'Port', 'Bridge']) {
+      for (const row of this.#file[table] ?? []) {
+        this.#add(table, row);
+        yield;
+      }
+    }
     for (const row of this.#file.Port ?? []) {
       const interfaces = namesOf(row, 'interfaces') ?? [String(row.name)];
-      this.#refer('Port', row, 'interfaces', 'Interface', interfaces, (name) => this.#addInterface(name, ''));
+      yield* this.#refer('Port', row, 'interfaces', 'Interface', interfaces, (name) => this.#addInterface(name, ''));
     }
     for (const row of this.#file.Bridge ?? []) {
       const bridge = String(row.name);
       // As ovs-vsctl add-br: a bridge has a local port of its own name.
       const ports = [...new Set([bridge, ...(namesOf(row, 'ports') ?? [])])];
-      this.#refer('Bridge', row, 'ports', 'Port', ports, (name) =>
+      yield* this.#refer('Bridge', row, 'ports', 'Port', ports, (name) =>
         this.#addPort(name, name === bridge ? 'internal' : ''),
       );
       this.#makeInternal(bridge);
@@ -131,7 +162,7 @@ class RowBuilder {
     const root = this.#file[ROOT]?.[0] ?? {};
     this.#add(ROOT, { ...root, name: ROOT });
     const bridges = namesOf(root, 'bridges') ?? (this.#file.Bridge ?? []).map((row) => String(row.name));
-    this.#refer(ROOT, { ...root, name: ROOT }, 'bridges', 'Bridge', bridges, (name) => {
+    yield* this.#refer(ROOT, { ...root, name: ROOT }, 'bridges', 'Bridge', bridges, (name) => {
       throw new FileDatabaseError(`${ROOT}.bridges: there is no Bridge ${quote(name)}`);
     });
     return this.#tables;
@@ -153,21 +184,21 @@ class RowBuilder {
     return uuid;
   }
 
-  #refer(
+  *#refer(
     table: string,
     owner: Readonly<Record<string, Value>>,
     column: string,
     target: string,
     names: readonly string[],
     make: (name: string) => string,
-  ): void {
-    const uuids = names.map((name) => {
-      if (isUuid(name)) {
-        if (this.#tables.get(target)?.has(name)) return name;
+  ): Generator<undefined, void> {
+    const uuids: string[] = [];
+    for (const name of names) {
+      yield;
+      if (isUuid(name) && !this.#tables.get(target)?.has(name))
         throw new FileDatabaseError(`${table}.${column}: there is no ${target} ${name}`);
-      }
-      return this.#byName.get(`${target} ${name}`) ?? make(name);
-    });
+      uuids.push(isUuid(name) ? name : (this.#byName.get(`${target} ${name}`) ?? make(name)));
+    }
     const uuid = this.#byName.get(`${table} ${String(owner.name)}`)!;
     const held = this.#tables.get(table)?.get(uuid);
     if (held === undefined) return;
@@ -177,7 +208,9 @@ class RowBuilder {
 
   #addPort(name: string, type: string): string {
     const uuid = this.#add('Port', { name });
-    this.#refer('Port', { name }, 'interfaces', 'Interface', [name], (missing) => this.#addInterface(missing, type));
+    inOneGo(
+      this.#refer('Port', { name }, 'interfaces', 'Interface', [name], (missing) => this.#addInterface(missing, type)),
+    );
     return uuid;
   }
 
