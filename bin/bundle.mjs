@@ -17,6 +17,7 @@ const ENTRIES = {
   'privileges.js': 'control/privileges.ts',
   'main.js': 'control/main.ts',
   'compute-thread.js': 'control/compute-thread.ts',
+  'program-thread.js': 'control/program-thread.ts',
   'worker.js': 'dataplane/worker.ts',
 };
 /** Packages that are not taken in: piscina gives its threads a file of its own, raw-socket is an addon and may be missing. */

@@ -4,12 +4,11 @@
  * there is work for them and end when there has been none for a while. How much may wait is the engine's setting. A step that
  * a thread fails to do is given back undone.
  */
-import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
 import { buffersOf, type Job, type JobResult, wipeJob } from '../ike/index.ts';
 import { messageOf } from './message-of.ts';
+import { threadFile } from './thread-file.ts';
 import type { Logger } from './vlog.ts';
 
 /** Threads end when they have had nothing to do for so long. */
@@ -28,7 +27,7 @@ export interface Computer {
 
 export function startComputePool(log: Logger): Computer {
   const piscina = new Piscina({
-    filename: threadFile(),
+    filename: threadFile('compute-thread'),
     minThreads: 1,
     maxThreads: Math.min(MOST_THREADS, availableParallelism()),
     idleTimeout: IDLE_MS,
@@ -56,13 +55,4 @@ export function startComputePool(log: Logger): Computer {
       await piscina.destroy();
     },
   };
-}
-
-/** Node loads the thread itself, so it must be JavaScript: the compiled one beside this, or the bundle when this file runs from source. */
-function threadFile(): string {
-  const here = import.meta.url;
-  const relative = here.endsWith('.ts') ? '../dist/daemon/compute-thread.js' : './compute-thread.js';
-  const path = fileURLToPath(new URL(relative, here));
-  if (!existsSync(path)) throw new Error(`the thread ${path} is not there: build it with \`npm run build\``);
-  return path;
 }

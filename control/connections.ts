@@ -31,14 +31,24 @@ export interface ConnectionPlan {
   readonly children: readonly ChildPlan[];
 }
 
-/** Every valid connection, grouped by its two addresses, as IKE wants it. `workers`: packet workers of this host. */
-export function planConnections(states: readonly ConnectionState[], workers: number): ConnectionPlan[] {
+/** Every valid connection, grouped by its two addresses, as IKE wants it, a step for each. `workers`: packet workers of this host. */
+export function* planSteps(
+  states: readonly ConnectionState[],
+  workers: number,
+): Generator<undefined, ConnectionPlan[]> {
   const byAddresses = new Map<string, ConnectionState[]>();
   for (const state of states) {
     const addresses = `${state.local} ${state.remote}`;
-    byAddresses.set(addresses, [...(byAddresses.get(addresses) ?? []), state]);
+    const group = byAddresses.get(addresses);
+    if (group === undefined) byAddresses.set(addresses, [state]);
+    else group.push(state);
   }
-  return [...byAddresses.values()].map((together) => planOne(together, workers));
+  const plans: ConnectionPlan[] = [];
+  for (const group of byAddresses.values()) {
+    plans.push(planOne(group, workers));
+    yield;
+  }
+  return plans;
 }
 
 function planOne(states: readonly ConnectionState[], workers: number): ConnectionPlan {

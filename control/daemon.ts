@@ -33,8 +33,11 @@ import { modelOf, type StatusModel, statusLine } from './model/model.ts';
 import { type Database, numberOf, type Replica, snapshotOf } from './ovsdb/database.ts';
 import { openDatabase } from './ovsdb/open.ts';
 import { systemTimers } from './ovsdb/timers.ts';
+import { probeTap } from './owned-taps.ts';
 import { Pidfile } from './pidfile.ts';
 import { excessCapabilities } from './privileges.ts';
+import { type ProgramThread, startProgramThread } from './program-pool.ts';
+import { Reconciliations } from './reconciliations.ts';
 import { systemRouting } from './route/kernel-routing.ts';
 import { ServiceManager } from './service-manager.ts';
 import { inSlices } from './slices.ts';
@@ -59,6 +62,8 @@ export interface StopOptions {
 const STATISTICS_MS = 5000;
 /** How long after the underlay could not be read it is tried again. */
 const UNDERLAY_RETRY_MS = 1000;
+/** So long the end waits for a reconciliation that is under way. */
+const LAST_RECONCILIATION_MS = 3000;
 
 export class Daemon {
   /** The exit status, when the daemon has come to its end. */
@@ -68,6 +73,7 @@ export class Daemon {
   readonly #vlog: Vlog;
   readonly #database: Database;
   readonly #core: Core;
+  readonly #programs: ProgramThread;
   readonly #unixctl: UnixctlServer;
   readonly #servers: readonly ReadOnlyServer[];
   readonly #manager: ServiceManager;
@@ -79,9 +85,14 @@ export class Daemon {
   readonly #credentials = new CredentialStore();
   readonly #credentialWatcher: CredentialWatcher;
   #credentialPaths: CredentialPaths | undefined;
-  #reconciling = false;
-  #again = false;
   #stopping = false;
+  readonly #reconciliations = new Reconciliations(
+    () => this.#reconcile(),
+    (error) => {
+      if (!this.#stopping) this.fail(error);
+      else this.#vlog.logger('main').warn(`the reconciliation under way was given up: ${messageOf(error)}`);
+    },
+  );
   #letGo: Promise<void> | undefined;
   #wantsLock = false;
   #settle: (status: number) => void = () => {};
@@ -135,6 +146,7 @@ export class Daemon {
 
   private constructor(options: CommandLine, native: Native, vlog: Vlog, core: Core, pidfile: Pidfile | undefined) {
     this.#options = options;
+    this.#programs = startProgramThread(vlog.logger('main'));
     this.#vlog = vlog;
     this.#core = core;
     this.#pidfile = pidfile;
@@ -187,8 +199,8 @@ export class Daemon {
     await this.#unixctl.listen();
     for (const server of this.#servers) log.info(`${server.option}: listening on ${await server.listen()}`);
     const database = this.#database;
-    database.on('synced', () => this.#reconcileSoon());
-    database.on('changed', () => this.#reconcileSoon());
+    database.on('synced', () => this.#reconciliations.soon());
+    database.on('changed', () => this.#reconciliations.soon());
     database.on('lock', (name, held) => this.#lockChanged(name, held));
     database.on('disconnected', (reason) => log.warn(reason));
     database.on('insecure', (reason) => log.warn(reason));
@@ -201,7 +213,7 @@ export class Daemon {
   }
 
   #lockChanged(name: string, held: boolean): void {
-    if (held) this.#reconcileSoon();
+    if (held) this.#reconciliations.soon();
     // Without a connection nobody holds it, and what runs goes on.
     if (held || !this.#database.synced || this.#stopping) return;
     this.first.decided();
@@ -224,25 +236,8 @@ export class Daemon {
     this.#interfaceStatus.soon();
   }
 
-  #reconcileSoon(): void {
-    this.#again = true;
-    if (this.#reconciling) return;
-    this.#reconciling = true;
-    setImmediate(() => {
-      this.#reconcileAll().catch((error: unknown) => this.fail(error));
-    });
-  }
-
-  async #reconcileAll(): Promise<void> {
-    while (this.#again && !this.#stopping) {
-      this.#again = false;
-      if (!this.#database.synced) continue;
-      await this.#reconcileOnce();
-    }
-    this.#reconciling = false;
-  }
-
-  async #reconcileOnce(): Promise<void> {
+  async #reconcile(): Promise<void> {
+    if (!this.#database.synced) return;
     // Rows change while files and routes are read: these are the ones that are read for.
     const replica = snapshotOf(this.#database.replica());
     const underlay = await this.#readUnderlay(replica);
@@ -284,7 +279,7 @@ export class Daemon {
           'err',
           `routes and devices cannot be read, trying again in ${UNDERLAY_RETRY_MS} ms: ${messageOf(error)}`,
         );
-      setTimeout(() => this.#reconcileSoon(), UNDERLAY_RETRY_MS).unref();
+      setTimeout(() => this.#reconciliations.soon(), UNDERLAY_RETRY_MS).unref();
       return undefined;
     }
   }
@@ -296,8 +291,8 @@ export class Daemon {
   }
 
   async #rereadCredentials(): Promise<void> {
-    if (this.#reconciling || this.#stopping || this.#credentialPaths === undefined) return;
-    if (await this.#credentials.read(this.#credentialPaths)) this.#reconcileSoon();
+    if (this.#reconciliations.isRunning || this.#stopping || this.#credentialPaths === undefined) return;
+    if (await this.#credentials.read(this.#credentialPaths)) this.#reconciliations.soon();
   }
 
   /** The datapath's lock is asked for by who is the datapath: a companion would keep a restarted ovs-vswitchd from its work. */
@@ -309,7 +304,12 @@ export class Daemon {
   }
 
   async #writeStatistics(): Promise<void> {
-    if (this.#reconciling || this.#stopping || !this.#database.synced || !this.#database.holdsLock(DATAPATH_LOCK))
+    if (
+      this.#reconciliations.isRunning ||
+      this.#stopping ||
+      !this.#database.synced ||
+      !this.#database.holdsLock(DATAPATH_LOCK)
+    )
       return;
     const report = await statisticsReport(this.#core.attach, this.#core.engine);
     await report.commit(this.#database, this.#vlog.logger('ovsdb'));
@@ -343,7 +343,7 @@ export class Daemon {
   }
 
   refresh(): void {
-    this.#reconcileSoon();
+    this.#reconciliations.soon();
     this.#core.acquireAll();
   }
 
@@ -371,11 +371,14 @@ export class Daemon {
     clearInterval(this.#statistics);
     this.#mainThread.stop();
     this.#credentialWatcher.close();
+    // What it makes must not be made after it was taken away, nor its commands come when the engine has ended.
+    await this.#reconciliations.end(LAST_RECONCILIATION_MS);
     await this.#interfaceStatus.stop(!handOver);
     if (handOver) await this.#core.handOver();
     else await this.#core.stop(cleanup);
     await this.#database.close();
     for (const server of this.#servers) await server.close();
+    await this.#programs.stop();
     this.#pidfile?.remove();
   }
 
@@ -387,11 +390,4 @@ export class Daemon {
     this.#pidfile?.remove();
     this.#settle(1);
   }
-}
-
-/** Whether TAPs can be made at all: found out now, in one line, and not when the first bridge is added. */
-function probeTap(native: Native): void {
-  native.close(
-    native.openTap(`espd${process.pid}`, { kind: 'tap', multiQueue: true, vnetHeader: false, persistent: false }),
-  );
 }

@@ -6,6 +6,7 @@ import type { Engine } from '../dataplane/index.ts';
 import type { Attach, AttachedPort } from './attach.ts';
 import type { DesiredState } from './config/desired-state.ts';
 import { allLinkFacts, type LinkFacts } from './links.ts';
+import { inSlices } from './slices.ts';
 import { WriteBack } from './write-back.ts';
 
 /** Interface types this datapath has, for Open_vSwitch.iface_types. */
@@ -40,10 +41,19 @@ export async function datapathReport(desired: DesiredState, attach: Attach, engi
 
 /** What changes by itself: counters, and the state of the links. */
 export async function statisticsReport(attach: Attach, engine: Engine): Promise<WriteBack> {
-  const report = new WriteBack();
   const links = await allLinkFacts();
+  return inSlices(statisticsSteps(attach, engine, links));
+}
+
+function* statisticsSteps(
+  attach: Attach,
+  engine: Engine,
+  links: ReadonlyMap<string, LinkFacts>,
+): Generator<undefined, WriteBack> {
+  const report = new WriteBack();
   const counters = engine.counters();
   for (const port of attach.ports().values()) {
+    yield;
     const { rxPackets, rxBytes, txPackets, txBytes } = counters.port(port.id);
     report.set('Interface', port.uuid, {
       ...linkColumns(port, links),

@@ -77,7 +77,7 @@ export class InterfaceStatus {
 
   /** Something may have changed: written soon, if it has. */
   soon(): void {
-    if (this.#stopped) return;
+    if (this.#stopped || !this.#options.database.isShared) return;
     if (this.#writing) this.#again = true;
     if (this.#writing || this.#cancel !== undefined) return;
     const rest = this.#lastMs + PAUSE_MS - this.#options.dateMs();

@@ -51,3 +51,10 @@ function readNames(path: string): string[] {
     throw error;
   }
 }
+
+/** Whether TAPs can be made at all: found out at the start, in one line, and not when the first bridge is added. */
+export function probeTap(native: Native): void {
+  native.close(
+    native.openTap(`espd${process.pid}`, { kind: 'tap', multiQueue: true, vnetHeader: false, persistent: false }),
+  );
+}

@@ -4,6 +4,9 @@
  * They are in a process group of their own: a signal to the daemon's group, by which shells, test rigs and old service managers
  * end it, would end them halfway, and their silence would be taken for an answer. Nothing goes through a shell. Programs
  * that keep running are for those who start them.
+ *
+ * Starting a program stops the thread that does it until the kernel has copied its page tables and the new process runs: 100 ms
+ * of a busy daemon with some hundred megabytes. So the daemon lends another thread for it (program-pool.ts).
  */
 import { spawn } from 'node:child_process';
 
@@ -26,6 +29,19 @@ export interface ProgramOptions {
   readonly timeout?: number;
 }
 
+export interface ProgramCall {
+  readonly program: string;
+  readonly words: readonly string[];
+  readonly options: ProgramOptions;
+}
+
+let elsewhere: ((call: ProgramCall) => Promise<ProgramRun>) | undefined;
+
+/** From now on programs are run by this; undefined: by the thread that asks. */
+export function runProgramsBy(run: ((call: ProgramCall) => Promise<ProgramRun>) | undefined): void {
+  elsewhere = run;
+}
+
 /**
  * Runs a program to its end.
  * @throws Error that it can't be started, or that signals end it again and again
@@ -35,6 +51,11 @@ export async function runProgram(
   words: readonly string[],
   options: ProgramOptions = {},
 ): Promise<ProgramRun> {
+  return elsewhere === undefined ? runHere({ program, words, options }) : elsewhere({ program, words, options });
+}
+
+/** By this very thread. */
+export async function runHere({ program, words, options }: ProgramCall): Promise<ProgramRun> {
   for (let attempt = 1; ; attempt++) {
     const { signal, timedOut, ...run } = await runOnce(program, words, options);
     if (signal === null) return run;

@@ -12,7 +12,7 @@ import { connectionKey } from './config/connections.ts';
 import type { DesiredState, IpsecAuth, TunnelState } from './config/desired-state.ts';
 import { formatIssue } from './config/issue.ts';
 import type { Secret } from './config/secret.ts';
-import { type ConnectionPlan, planConnections } from './connections.ts';
+import { type ConnectionPlan, planSteps } from './connections.ts';
 import type { Inheritance } from './hand-over/inheritance.ts';
 import type { IkeRunner } from './ike-runner.ts';
 import { DROP_ALL, markInForce } from './mark-policy.ts';
@@ -87,10 +87,7 @@ export class Reconciler {
     await attach.apply(desired, underlay, (key) => protections.get(key)?.id, ofportOf, close);
     await this.#setMark(markInForce(desired, attach.closesAll()));
     // Another daemon may have taken the keying over meanwhile: what is protected stays closed, and IKE has nothing.
-    if (this.#standBys === standBys)
-      await inSlices(
-        this.#connectionSteps(this.#keepPlans(planConnections(desired.connections, this.#options.engine.workers))),
-      );
+    if (this.#standBys === standBys) await inSlices(this.#planSteps(desired, standBys));
     if (this.#standBys === standBys) this.#options.ike.command({ command: 'configuration-known', known: true });
     await this.#run(commands.filter((command) => command.op === 'remove-protection'));
   }
@@ -141,14 +138,21 @@ export class Reconciler {
     return markText(drop) !== this.#mark;
   }
 
-  /** Plans that say the same as before stay the same objects: IKE holds on to them, and there may be thousands. */
-  #keepPlans(plans: readonly ConnectionPlan[]): readonly ConnectionPlan[] {
-    return plans.map((plan) => {
-      const former = this.#byConnection.get(plan.connection.name);
-      // Keys and certificates are not compared here.
-      if (former?.connection.authentication.method !== 'psk') return plan;
-      return isDeepStrictEqual(former, plan) ? former : plan;
-    });
+  *#planSteps(desired: DesiredState, standBys: number): Generator<undefined, void> {
+    const plans: ConnectionPlan[] = [];
+    for (const plan of yield* planSteps(desired.connections, this.#options.engine.workers)) {
+      plans.push(this.#kept(plan));
+      yield;
+    }
+    if (this.#standBys === standBys) yield* this.#connectionSteps(plans);
+  }
+
+  /** A plan that says the same as before stays the same object: IKE holds on to it, and there may be thousands. */
+  #kept(plan: ConnectionPlan): ConnectionPlan {
+    const former = this.#byConnection.get(plan.connection.name);
+    // Keys and certificates are not compared here.
+    if (former?.connection.authentication.method !== 'psk') return plan;
+    return isDeepStrictEqual(former, plan) ? former : plan;
   }
 
   /** The IKE engine compares: a connection that did not change keeps its SAs. */
@@ -161,13 +165,14 @@ export class Reconciler {
       if (!this.#byConnection.has(plan.connection.name))
         this.#options.ike.command({ command: 'remove-connection', name: plan.connection.name });
       yield;
+      // Another daemon keys them now: `standBy` took all connections away meanwhile.
+      if (this.#plans !== plans) return;
     }
     const { inheritance } = this.#options;
     for (const plan of plans) {
       const inherited = inheritance?.claim(plan) ?? [];
       this.#options.ike.command({ command: 'set-connection', connection: plan.connection, inherited });
       yield;
-      // Another daemon keys them now: `standBy` took all connections away meanwhile.
       if (this.#plans !== plans) return;
     }
     inheritance?.settle();

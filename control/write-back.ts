@@ -2,13 +2,20 @@
  * What the datapath tells OVSDB, so that `ovs-vsctl` never hangs and shows the truth: cur_cfg, ofport,
  * mac_in_use, mtu, ifindex, link and admin state, errors, statistics, tunnel status.
  *
- * Only differences from the replica are written, in one transaction, guarded by the datapath's lock.
+ * Only differences from the replica are written, guarded by the datapath's lock; of thousands of rows so many in one
+ * transaction, in the order in which they were set, as each is carried out in one piece.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+
 import type { Database, Operation, Row, Value } from './ovsdb/database.ts';
+import { inSlices } from './slices.ts';
 import type { Logger } from './vlog.ts';
 
 /** The OVSDB lock that whoever is the datapath holds; the real ovs-vswitchd too. */
 export const DATAPATH_LOCK = 'ovs_vswitchd';
+
+/** Rows of one transaction. */
+const ROWS_AT_ONCE = 100;
 
 /** Rows by table and UUID, with the columns that they should have. */
 export class WriteBack {
@@ -21,10 +28,11 @@ export class WriteBack {
   }
 
   /** The operations that make the replica's rows equal to what was set. Rows that are gone are left out. */
-  operations(database: Database): Operation[] {
+  *#operations(database: Database): Generator<undefined, Operation[]> {
     const operations: Operation[] = [];
     for (const [table, rows] of this.#rows) {
       for (const [uuid, columns] of rows) {
+        yield;
         const current = database.replica().get(table)?.get(uuid);
         if (current === undefined) continue;
         const row = differing(current, columns, (column) => database.hasColumn(table, column));
@@ -36,11 +44,17 @@ export class WriteBack {
 
   /** Writes the differences. A failure is logged; the next change or the statistics timer tries again. */
   async commit(database: Database, log: Logger): Promise<boolean> {
-    const operations = this.operations(database);
-    if (operations.length === 0) return true;
-    const result = await database.transact([{ op: 'assert-lock', lock: DATAPATH_LOCK }, ...operations]);
-    if (!result.committed) log.limited('write-back', 'warn', `writing state to the database failed: ${result.reason}`);
-    return result.committed;
+    const operations = await inSlices(this.#operations(database));
+    for (let first = 0; first < operations.length; first += ROWS_AT_ONCE) {
+      const portion = operations.slice(first, first + ROWS_AT_ONCE);
+      const result = await database.transact([{ op: 'assert-lock', lock: DATAPATH_LOCK }, ...portion]);
+      if (!result.committed) {
+        log.limited('write-back', 'warn', `writing state to the database failed: ${result.reason}`);
+        return false;
+      }
+      await nextTurn();
+    }
+    return true;
   }
 }
 

@@ -4,17 +4,20 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type ChildRole, ChildSaInstaller } from '../../control/child-sas.ts';
-import { planConnections } from '../../control/connections.ts';
+import { planSteps } from '../../control/connections.ts';
 import { Protections } from '../../control/protections.ts';
+import { inOneGo } from '../../control/slices.ts';
 import type { Logger } from '../../control/vlog.ts';
 import type { EngineCommand } from '../../dataplane/index.ts';
 import type { ChildSa } from '../../ike/index.ts';
 import { stateOf, withRemote } from './config/rows.ts';
 
 const planned = (workers: number, options: Record<string, string>) =>
-  planConnections(
-    stateOf([{ name: 'tun', type: 'geneve', options: withRemote({ psk: 'x', ...options }) }]).connections,
-    workers,
+  inOneGo(
+    planSteps(
+      stateOf([{ name: 'tun', type: 'geneve', options: withRemote({ psk: 'x', ...options }) }]).connections,
+      workers,
+    ),
   );
 
 describe('options:ipsec_per_worker_sas', () => {

@@ -107,3 +107,37 @@ it('lets events have their turn between connections, and stops there when one of
   expect(told.slice(1)).toEqual(['known: false', 'remove-connection', 'remove-connection']);
   expect(reconciler.plans).toEqual([]);
 });
+
+it('sets no connection any more when it was told to stand by while it took others away', async () => {
+  const told: string[] = [];
+  let isRemoving = false;
+  const reconciler = new Reconciler({
+    engine: { apply: async () => {} },
+    protections: new Protections(join(directory, 'protected')),
+    ike: {
+      command: ({ command }: { command: string }) => {
+        told.push(command);
+        if (isRemoving || command !== 'remove-connection') return;
+        isRemoving = true;
+        setImmediate(() => reconciler.standBy());
+        // Longer than a slice.
+        const until = performance.now() + 30;
+        while (performance.now() < until);
+      },
+    },
+    log: { info: () => {}, warn: () => {} },
+  } as never);
+  const place = { apply: async () => {}, closesAll: () => false } as unknown as Attach;
+  const apply = (remote: string) =>
+    reconciler.apply(
+      stateOf([{ name: 'tun', options: { remote_ip: remote, psk: 'x' } }]),
+      {} as never,
+      place,
+      () => undefined,
+    );
+  await apply('10.0.0.2');
+  told.length = 0;
+  await apply('10.0.0.3');
+  expect(told.slice(0, 2)).toEqual(['remove-connection', 'configuration-known']);
+  expect(told).not.toContain('set-connection');
+});

@@ -6,6 +6,7 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { desiredState } from '../../control/config/config.ts';
 import { Core } from '../../control/core.ts';
+import { Reconciliations } from '../../control/reconciliations.ts';
 import type { Logger } from '../../control/vlog.ts';
 import type { MemoryUplink } from '../../dataplane/io/memory.ts';
 import { MemoryPort } from '../../dataplane/io/memory.ts';
@@ -27,6 +28,8 @@ const FRAME_BYTES = 256;
 const QUEUE = 24;
 /** A disk takes so long at most. */
 const SYNC_MS = 30;
+/** Of real time. */
+const LAST_RECONCILIATION_MS = 20_000;
 const EMPTY: HostSpec = { mark: 'unset', tunnels: [] };
 
 /** One life of the daemon, from its start to its end. */
@@ -34,6 +37,7 @@ interface Life {
   readonly core: Core;
   readonly runner: WatchedRunner;
   ended: boolean;
+  readonly reconciliations: Reconciliations;
   readonly sockets: Map<number, { readonly queue: ReceivedDatagram[]; wake: () => void }>;
   readonly aeadKeys: Set<number>;
 }
@@ -50,8 +54,6 @@ export class LeakHost {
   readonly #fds = new Map<number, MemoryPort>();
   #nextFd = 1000;
   #life: Life | undefined;
-  #again = false;
-  #reconciling: Promise<void> | undefined;
 
   constructor(world: LeakWorld, index: 0 | 1, directory: string, uplink: MemoryUplink) {
     this.#world = world;
@@ -123,16 +125,24 @@ export class LeakHost {
         throw error;
       },
     });
-    this.#life = { core, runner: runner!, ended: false, sockets, aeadKeys };
+    const reconciliations = new Reconciliations(
+      () => this.#reconcile(core),
+      // A process that was killed does not go on.
+      (error) => {
+        if (!isOver()) this.#world.fail(error);
+      },
+    );
+    this.#life = { core, runner: runner!, ended: false, reconciliations, sockets, aeadKeys };
     await core.start();
-    this.#reconcileSoon();
+    reconciliations.soon();
   }
 
   /** SIGKILL. */
   crash(): void {
     const life = this.#life;
     if (life === undefined) return;
-    this.#end(life);
+    this.#end();
+    void life.reconciliations.end(0);
     life.runner.kill();
     for (const key of life.aeadKeys) loadNative().aeadDropKey(key);
     // Gives its timer back; it waits for ever for its worker.
@@ -143,27 +153,26 @@ export class LeakHost {
   async stop(): Promise<void> {
     const life = this.#life;
     if (life === undefined) return;
-    await this.#reconciling;
+    await life.reconciliations.end(LAST_RECONCILIATION_MS);
     if (this.#life !== life) return;
     await life.core.stop(false);
-    this.#end(life);
+    this.#end();
   }
 
-  #end(_life: Life): void {
+  #end(): void {
     this.#life = undefined;
-    this.#reconciling = undefined;
     this.model.restart();
   }
 
   /** The database's rows have changed. */
   configure(spec: HostSpec): void {
     this.spec = spec;
-    this.#reconcileSoon();
+    this.#life?.reconciliations.soon();
   }
 
   /** Resolves when the daemon, if it lives, has carried out its configuration. */
   async configured(): Promise<void> {
-    while (this.#reconciling !== undefined) await this.#reconciling;
+    await this.#life?.reconciliations.settled();
   }
 
   restartWorker(): void {
@@ -199,32 +208,16 @@ export class LeakHost {
     socket.wake();
   }
 
-  #reconcileSoon(): void {
-    this.#again = true;
-    const life = this.#life;
-    if (life === undefined || this.#reconciling !== undefined) return;
-    this.#reconciling = this.#reconcile(life).catch((error: unknown) => {
-      this.#world.fail(error);
-      this.#reconciling = undefined;
+  async #reconcile(core: Core): Promise<void> {
+    const { spec } = this;
+    const desired = desiredState(replicaOf(JSON.parse(rowsOf(spec, this.index))), {
+      ...SURROUNDINGS,
+      parseProposals: (protocol, text) => (protocol === 'ike' ? parseIkeProposal(text) : parseEspProposal(text)),
+      previous: core.reconciler.desired,
     });
-  }
-
-  /** As the daemon does it: one at a time, and what comes meanwhile is joined into the next. */
-  async #reconcile(life: Life): Promise<void> {
-    await new Promise((resolve) => setImmediate(resolve));
-    while (this.#again && this.#life === life) {
-      this.#again = false;
-      const { spec } = this;
-      const desired = desiredState(replicaOf(JSON.parse(rowsOf(spec, this.index))), {
-        ...SURROUNDINGS,
-        parseProposals: (protocol, text) => (protocol === 'ike' ? parseIkeProposal(text) : parseEspProposal(text)),
-        previous: life.core.reconciler.desired,
-      });
-      this.model.begin(spec);
-      await life.core.apply(desired, UNDERLAY, () => undefined);
-      if (this.#life === life) this.model.done();
-    }
-    if (this.#life === life) this.#reconciling = undefined;
+    this.model.begin(spec);
+    await core.apply(desired, UNDERLAY, () => undefined);
+    if (this.#life?.core === core) this.model.done();
   }
 
   /** An SA is in the worker: what it covers is protected from now on. */

@@ -30,7 +30,7 @@ describe.skipIf(reason !== '')(`the Debian package${skipped}`, { timeout: 120_00
     const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
     const run = (...args: string[]) => spawnSync(join(tree, 'usr/sbin/ovs-espd'), args, { encoding: 'utf8', cwd: '/' });
     expect(run('--version')).toMatchObject({ status: 0, stdout: `ovs-espd (Open vSwitch) ${version}\n`, stderr: '' });
-    for (const name of ['main', 'worker', 'compute-thread']) {
+    for (const name of ['main', 'worker', 'compute-thread', 'program-thread']) {
       const load = `import('${tree}/usr/lib/ovs-espd/dist/daemon/${name}.js')`;
       expect(spawnSync(process.execPath, ['-e', load], { encoding: 'utf8', cwd: '/' }).stderr, name).toBe('');
     }

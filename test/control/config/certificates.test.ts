@@ -1,8 +1,9 @@
 // Tunnels with certificates: which files are asked for, what IKE gets, which tunnel is INVALID and with what words.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { credentialPaths } from '../../../control/config/trust.ts';
-import { planConnections } from '../../../control/connections.ts';
+import { type ConnectionPlan, planSteps } from '../../../control/connections.ts';
 import { CredentialStore } from '../../../control/credentials/credentials.ts';
+import { inOneGo } from '../../../control/slices.ts';
 import { Pki } from '../../rig/pki.ts';
 import { replicaOf, stateOf, withRemote } from './rows.ts';
 
@@ -40,7 +41,7 @@ describe('a tunnel with certificates', () => {
     const state = stateWith([{ remote_name: 'host_2' }]);
     expect(state.tunnels[0]).toMatchObject({ state: 'CONFIGURED', remoteName: 'host_2' });
     expect(state.global.localName).toBe('host_1');
-    const [{ connection }] = planConnections(state.connections, 1) as [ReturnType<typeof planConnections>[number]];
+    const [{ connection }] = inOneGo(planSteps(state.connections, 1)) as [ConnectionPlan];
     expect(connection).toMatchObject({
       localId: { type: 'fqdn', value: 'host_1' },
       remoteId: { type: 'fqdn', value: 'host_2' },
