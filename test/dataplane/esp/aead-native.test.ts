@@ -14,7 +14,7 @@ try {
 
 if (native !== undefined) {
   const addon = native;
-  describeAead(() => createNativeAead(addon));
+  describeAead('native', () => createNativeAead(addon));
 } else {
   describe('the AEAD backend native', () => {
     it.skip(`is not tested: ${reason}`, () => {});

@@ -1,4 +1,4 @@
 import { createNobleAead } from '../../../dataplane/esp/aead-noble.ts';
 import { describeAead } from './aead-compliance.ts';
 
-describeAead(createNobleAead);
+describeAead('noble', createNobleAead);

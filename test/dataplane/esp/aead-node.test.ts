@@ -1,4 +1,4 @@
 import { createNodeAead } from '../../../dataplane/esp/aead-node.ts';
 import { describeAead } from './aead-compliance.ts';
 
-describeAead(createNodeAead);
+describeAead('node', createNodeAead);

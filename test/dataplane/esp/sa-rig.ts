@@ -18,6 +18,9 @@ export const SLOT = 3;
 /** An inbound SPI that names SLOT (steering.ts). */
 export const SPI = 0x00410000 | SLOT;
 
+/** Spelled out: of what a table has, tests for a row that is gone would be gone too. */
+export const ALGORITHMS: readonly EspAlgorithm[] = ['aes128gcm16', 'aes192gcm16', 'aes256gcm16', 'chacha20poly1305'];
+
 export const anything = (address: string): Selector[] => [
   { protocol: 0, startAddress: address, endAddress: address, startPort: 0, endPort: 65535 },
 ];

@@ -3,14 +3,15 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Arena } from '../../../dataplane/arena.ts';
-import type { EspAlgorithm, Selector } from '../../../dataplane/commands.ts';
+import type { Selector } from '../../../dataplane/commands.ts';
 import { DROP } from '../../../dataplane/drops.ts';
 import { createNodeAead } from '../../../dataplane/esp/aead-node.ts';
-import { ESP_ALGORITHMS, espOverhead } from '../../../dataplane/esp/algorithms.ts';
+import { espOverhead } from '../../../dataplane/esp/algorithms.ts';
 import { SA_EXHAUSTED, SA_SOFT_LIMIT, SaMemory, SEQUENCE_LIMIT } from '../../../dataplane/esp/sa-memory.ts';
 import { sealBatch } from '../../../dataplane/esp/seal.ts';
 import { referenceOpen, withTrailer } from './reference.ts';
 import {
+  ALGORITHMS,
   ALICE,
   BOB,
   eventsOf,
@@ -26,8 +27,6 @@ import {
   UDP,
   verdicts,
 } from './sa-rig.ts';
-
-const ALGORITHMS = Object.keys(ESP_ALGORITHMS) as EspAlgorithm[];
 
 describe('sealing', () => {
   describe.each(ALGORITHMS)('with %s', (algorithm) => {
@@ -98,6 +97,43 @@ describe('sealing', () => {
       [GRE, 8, 0],
       [50, 44, 0],
     ]);
+  });
+
+  it('seals in slot 0 as in any other', () => {
+    const rig = new SaRig();
+    rig.addOutbound({ slot: 0, spi: 0x00410000 });
+    rig.load([payload(8), payload(8)], GRE, 0);
+    sealBatch(rig.batch, rig.list, rig.outbound);
+    expect(rig.result().map((packet) => [packet.protocol, packet.bytes.length, packet.verdict])).toEqual([
+      [50, 44, 0],
+      [50, 44, 0],
+    ]);
+  });
+
+  it('takes no number for what an earlier batch left behind the rows of this one', () => {
+    const rig = new SaRig();
+    rig.addOutbound();
+    rig.load([payload(8), payload(8), payload(8)], GRE);
+    rig.batch.count = 2;
+    sealBatch(rig.batch, rig.list, rig.outbound);
+    expect(rig.list.count).toBe(2);
+    expect(rig.memory.outboundStatus(SLOT)).toMatchObject({ packets: 2, sequence: 2 });
+    rig.batch.count = 3;
+    expect(rig.result().map((packet) => [packet.protocol, packet.bytes.length])).toEqual([
+      [50, 44],
+      [50, 44],
+      [GRE, 8],
+    ]);
+  });
+
+  it('writes all of the additional data, whatever packets with ESN that were opened left there', () => {
+    const rig = new SaRig();
+    const { algorithm, keyAndSalt } = rig.addOutbound({ esn: true });
+    rig.batch.arena.fill(0xaa, rig.list.scratchOffset[0], rig.list.scratchOffset[3]);
+    rig.seal([payload(8), payload(9), payload(10)]).forEach(({ bytes }, i) => {
+      const opened = referenceOpen({ algorithm, keyAndSalt, spi: SPI, sequenceLow: i + 1, sequenceHigh: 0 }, bytes);
+      expect(hexOf(opened)).toBe(hexOf(withTrailer(payload(8 + i), GRE)));
+    });
   });
 
   it('drops rows whose SA is not there', () => {

@@ -5,8 +5,11 @@ import { describe, expect, it } from 'vitest';
 import {
   createKeyExchange,
   InvalidPublicValueError,
+  isGroupDear,
+  isGroupSupported,
   modpPrime,
   publicValueBytes,
+  resumeKeyExchange,
   SUPPORTED_GROUPS,
   UnsupportedGroupError,
 } from '../../../ike/crypto/dh.ts';
@@ -19,20 +22,25 @@ import { bytes, hex } from './hex.ts';
 const given = (privateKey: string) => () => bytes(privateKey);
 
 describe.each(rfc5903)('ECP group $group (RFC 5903 §$section)', (vector) => {
-  const initiator = createKeyExchange(vector.group, given(vector.i));
-  const responder = createKeyExchange(vector.group, given(vector.r));
+  const sides = () => ({
+    initiator: createKeyExchange(vector.group, given(vector.i)),
+    responder: createKeyExchange(vector.group, given(vector.r)),
+  });
 
   it('has x||y of the published points as public values', () => {
+    const { initiator, responder } = sides();
     expect(hex(initiator.publicValue)).toBe(vector.gix + vector.giy);
     expect(hex(responder.publicValue)).toBe(vector.grx + vector.gry);
   });
 
   it('gives the published x coordinate as shared secret on both sides', () => {
+    const { initiator, responder } = sides();
     expect(hex(initiator.computeShared(responder.publicValue))).toBe(vector.girx);
     expect(hex(responder.computeShared(initiator.publicValue))).toBe(vector.girx);
   });
 
   it('refuses a point that is not on the curve', () => {
+    const { initiator, responder } = sides();
     const off = responder.publicValue.slice();
     off[off.length - 1] ^= 1;
     expect(codeOf(() => initiator.computeShared(off))).toBe('not-on-curve');
@@ -51,8 +59,21 @@ describe.each(rfc5903)('ECP group $group (RFC 5903 §$section)', (vector) => {
     expect(draws).toHaveLength(0);
   });
 
-  it('gives up on a random source that never yields a scalar', () => {
-    expect(() => createKeyExchange(vector.group, (size) => new Uint8Array(size))).toThrow(/random source/);
+  it('gives up on a random source that never yields a scalar, after 128 draws', () => {
+    let draws = 0;
+    const broken = (size: number) => {
+      draws++;
+      return new Uint8Array(size);
+    };
+    expect(() => createKeyExchange(vector.group, broken)).toThrow(/128 draws: the random source/);
+    expect(draws).toBe(128);
+  });
+
+  it('takes the random bits that the order of the curve has room for, and no others', () => {
+    const scalar = bytes(vector.i);
+    // Of P-521 the first byte holds one bit; the others have none to spare.
+    if (vector.group === 21) scalar[0] |= 0xfe;
+    expect(hex(createKeyExchange(vector.group, () => scalar).publicValue)).toBe(vector.gix + vector.giy);
   });
 });
 
@@ -121,9 +142,59 @@ describe.each(rfc3526)('MODP group $group (RFC 3526 §$section)', ({ group, name
   });
 });
 
-describe.each(SUPPORTED_GROUPS.map((group) => ({ group, name: transformName({ type: 'DH', id: group }) })))(
+/** Bytes of random data that each group draws: for MODP twice the larger estimate of RFC 3526 §8. Dear: resumed elsewhere. */
+const EVERY = [
+  { group: 14, drawn: 40, dear: true },
+  { group: 15, drawn: 53, dear: true },
+  { group: 16, drawn: 60, dear: true },
+  { group: 19, drawn: 32, dear: false },
+  { group: 20, drawn: 48, dear: true },
+  { group: 21, drawn: 66, dear: true },
+  { group: 31, drawn: 32, dear: false },
+] as const;
+
+it('are these groups, and no others', () => {
+  expect(SUPPORTED_GROUPS).toEqual(EVERY.map(({ group }) => group));
+  for (const group of [0, 2, 17, 35]) {
+    expect(isGroupSupported(group)).toBe(false);
+    expect(isGroupDear(group)).toBe(false);
+    expect(publicValueBytes(group)).toBeUndefined();
+  }
+});
+
+describe.each(EVERY.map((row) => ({ ...row, name: transformName({ type: 'DH', id: row.group }) })))(
   'every group: $name',
-  ({ group }) => {
+  ({ group, drawn, dear }) => {
+    it('draws as many random bytes as its strength asks for', () => {
+      const sizes = new Set<number>();
+      const { group: made } = createKeyExchange(group, (size) => {
+        sizes.add(size);
+        return randomBytes(size);
+      });
+      expect([...sizes]).toEqual([drawn]);
+      expect(made).toBe(group);
+      expect(isGroupSupported(group)).toBe(true);
+    });
+
+    it(`${dear ? 'is' : 'is not'} resumed elsewhere from its private key alone`, () => {
+      const own = createKeyExchange(group, randomBytes);
+      const peer = createKeyExchange(group, randomBytes);
+      expect(isGroupDear(group)).toBe(dear);
+      expect(own.privateKey !== undefined).toBe(dear);
+      const privateKey = own.privateKey?.() ?? new Uint8Array(drawn);
+      const resumed = () => resumeKeyExchange(group, privateKey, peer.publicValue);
+      if (!dear) {
+        expect(resumed).toThrow(UnsupportedGroupError);
+        return;
+      }
+      expect(resumed()).toEqual(own.computeShared(peer.publicValue));
+      const short = () => resumeKeyExchange(group, privateKey, peer.publicValue.subarray(1));
+      expect(codeOf(short)).toBe('wrong-length');
+      // A copy: who wipes it does not wipe the exchange's own.
+      privateKey.fill(0);
+      expect(own.privateKey?.().every((byte) => byte === 0)).toBe(false);
+    });
+
     it('agrees between two random sides, whose public values differ', () => {
       const a = createKeyExchange(group, randomBytes);
       const b = createKeyExchange(group, randomBytes);
@@ -134,8 +205,13 @@ describe.each(SUPPORTED_GROUPS.map((group) => ({ group, name: transformName({ ty
 
     it('refuses public values of another length', () => {
       const own = createKeyExchange(group, randomBytes);
-      for (const length of [0, 1, own.publicValue.length - 1, own.publicValue.length + 1, 2000]) {
-        expect(codeOf(() => own.computeShared(new Uint8Array(length).fill(9)))).toBe('wrong-length');
+      const expected = own.publicValue.length;
+      for (const length of [0, 1, expected - 1, expected + 1, 2000]) {
+        const attempt = () => own.computeShared(new Uint8Array(length).fill(9));
+        expect(codeOf(attempt)).toBe('wrong-length');
+        expect(attempt).toThrow(
+          `key exchange with group ${group}: the public value has ${length} bytes, expected ${expected}`,
+        );
       }
     });
   },
