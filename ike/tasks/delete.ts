@@ -134,11 +134,16 @@ class ForsakenAuth implements InitiatorTask {
   abandon(): void {}
 }
 
+/** Our IKE_AUTH is on its way: the peer is up by it, or will be. */
+function isAuthenticating(sa: IkeSa): boolean {
+  return sa.state === 'connecting' && sa.requests.busy && sa.currentTask?.exchange === 'IKE_AUTH';
+}
+
 /** Takes the children out at once, drops what is queued, and deletes the IKE SA at the peer. */
 export function closeIkeSa(sa: IkeSa, reason: string): void {
   if (sa.state === 'gone') return;
-  const isAuthenticating = sa.state === 'connecting' && sa.requests.busy && sa.currentTask?.exchange === 'IKE_AUTH';
-  if (sa.state === 'connecting' && !isAuthenticating) {
+  const isLeft = isAuthenticating(sa);
+  if (sa.state === 'connecting' && !isLeft) {
     sa.end('closed', reason);
     return;
   }
@@ -147,7 +152,7 @@ export function closeIkeSa(sa: IkeSa, reason: string): void {
   sa.state = 'deleting';
   for (const child of [...sa.children]) sa.context.children.remove(child, reason);
   for (const task of sa.takeQueue()) task.abandon(reason);
-  if (isAuthenticating) {
+  if (isLeft) {
     sa.disownTask(reason, new ForsakenAuth(reason));
     return;
   }
@@ -161,13 +166,13 @@ export function closeIkeSa(sa: IkeSa, reason: string): void {
  * the Delete through, then the Delete. Nobody waits for an answer.
  */
 export function sayGoodbye(sa: IkeSa): void {
-  if (sa.protection === undefined || sa.connection === undefined || sa.state === 'connecting') return;
+  if (sa.protection === undefined || sa.connection === undefined) return;
+  if (sa.state === 'connecting' && !isAuthenticating(sa)) return;
   const pending = sa.requests.pending;
   if (pending !== undefined) sa.transmit(pending, sa.remote, sa.local);
+  if (pending !== undefined && sa.currentTask instanceof IkeDelete) return;
   const messageId = sa.requests.id + (pending === undefined ? 0 : 1);
-  if (sa.state !== 'deleting' || pending === undefined) {
-    sa.transmit(sa.seal('INFORMATIONAL', IKE_DELETE, messageId, false), sa.remote, sa.local);
-  }
+  sa.transmit(sa.seal('INFORMATIONAL', IKE_DELETE, messageId, false), sa.remote, sa.local);
 }
 
 /** Serves an INFORMATIONAL request. */

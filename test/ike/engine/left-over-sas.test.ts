@@ -131,6 +131,17 @@ describe('an IKE SA whose IKE_AUTH is under way when its configuration changes',
     expect(b.engine.status().flatMap(({ ikeSas }) => ikeSas)).toHaveLength(what === 'changes' ? 1 : 0);
   });
 
+  it('is deleted at the peer when the program ends', () => {
+    const pair = connectedPair();
+    const { world, a, b } = pair;
+    const held = holdAuthOfA(pair);
+    b.command(reauthenticate(b));
+    expect(world.run(2000, held.seen)).toBe(true);
+    b.command({ command: 'shutdown' });
+    world.run(1000);
+    expect(a.upIkeSas()).toBe(0);
+  });
+
   it('is forgotten when the peer refuses it', () => {
     const pair = makePair();
     const { world, b } = pair;
