@@ -6,8 +6,9 @@ export default defineConfig({
     // Process isolation: the raw-socket addon and POSIX locks are per process.
     pool: 'forks',
     maxWorkers: 2,
-    testTimeout: 20_000,
-    hookTimeout: 30_000,
+    // Above what a test waits for by itself (test/rig/process.ts), so that it is the test that says what did not come.
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
     // `npm run coverage`: packets and IKE by their own tests, without the daemons of the others.
     coverage: {
       provider: 'v8',

@@ -156,7 +156,7 @@ function negotiate(id: number, a: Side, b: Side): { readonly a: ChildSa; readonl
   };
 }
 
-it(`${REKEYS} rekeyings under traffic lose no frame, double none and drop none`, { timeout: 60_000 }, async () => {
+it(`${REKEYS} rekeyings under traffic lose no frame, double none and drop none`, { timeout: 120_000 }, async () => {
   const directory = mkdtempSync(join(tmpdir(), 'rekey-'));
   const clock = { ms: 1 };
   const wire = new ShufflingWire();

@@ -40,7 +40,7 @@ wire.bind((device, 0))
 for _ in range(3): wire.send(packet)
 `;
 
-describe.skipIf(reason !== '')(`ports beside an uplink of ovs-vswitchd${reason}`, { timeout: 90_000 }, () => {
+describe.skipIf(reason !== '')(`ports beside an uplink of ovs-vswitchd${reason}`, { timeout: 180_000 }, () => {
   let rig: Rig;
   let lan: Lan;
   beforeEach(async () => {

@@ -15,7 +15,7 @@ import { addBridge, addTunnel, INNER, obstacle, startTutorial, type Tutorial, ty
 const reason = obstacle('ovsdb-server', 'ovs-vsctl', 'ovs-pki', 'openssl', 'tcpdump', 'ping');
 type Keys = { readonly a: HostKeys; readonly b: HostKeys };
 
-describe.skipIf(reason !== '')(`the tutorial with certificates${reason}`, { timeout: 90_000 }, () => {
+describe.skipIf(reason !== '')(`the tutorial with certificates${reason}`, { timeout: 180_000 }, () => {
   let rig: Rig;
   beforeEach(() => {
     rig = createRig();

@@ -14,7 +14,7 @@ import { obstacle, PSK } from './two-hosts.ts';
 
 const reason = obstacle('swanctl', 'cc', 'ovs-appctl');
 
-describe.skipIf(reason !== '')(`a charon that asks for more${reason}`, { timeout: 60_000 }, () => {
+describe.skipIf(reason !== '')(`a charon that asks for more${reason}`, { timeout: 120_000 }, () => {
   let rig: Rig;
   let lan: Lan;
   beforeEach(async () => {

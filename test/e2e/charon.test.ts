@@ -14,7 +14,7 @@ import { obstacle, PSK } from './two-hosts.ts';
 const reason = obstacle('swanctl', 'cc', 'ovs-appctl');
 type Type = 'gre' | 'geneve' | 'vxlan';
 
-describe.skipIf(reason !== '')(`IKEv2 with strongSwan's charon${reason}`, { timeout: 60_000 }, () => {
+describe.skipIf(reason !== '')(`IKEv2 with strongSwan's charon${reason}`, { timeout: 120_000 }, () => {
   let rig: Rig;
   let lan: Lan;
   beforeEach(async () => {

@@ -12,7 +12,7 @@ const inTheClear = (capture: Capture): number => (capture.counts().geneve ?? 0) 
 
 const reason = obstacle('ovsdb-server', 'ovs-vsctl', 'tcpdump', 'ping');
 
-describe.skipIf(reason !== '')(`defects of ovs-monitor-ipsec${reason}`, { timeout: 60_000 }, () => {
+describe.skipIf(reason !== '')(`defects of ovs-monitor-ipsec${reason}`, { timeout: 120_000 }, () => {
   let rig: Rig;
   beforeEach(() => {
     rig = createRig();

@@ -14,7 +14,7 @@ import { addBridge, addTunnel, INNER, obstacle } from './two-hosts.ts';
 
 const reason = obstacle('ovsdb-server', 'ovs-vsctl', 'openssl');
 
-describe.skipIf(reason !== '')(`ovs-espd doctor${reason}`, { timeout: 90_000 }, () => {
+describe.skipIf(reason !== '')(`ovs-espd doctor${reason}`, { timeout: 180_000 }, () => {
   let rig: Rig;
   let lan: Lan;
   beforeEach(async () => {

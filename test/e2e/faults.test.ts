@@ -11,7 +11,7 @@ import { obstacle } from './two-hosts.ts';
 const reason = obstacle('tcpdump', 'ping', 'ovsdb-server', 'ovs-vsctl', 'ethtool');
 const BYTES = 1_500_000;
 
-describe.skipIf(reason !== '')(`a tunnel over a bad wire${reason}`, { timeout: 90_000 }, () => {
+describe.skipIf(reason !== '')(`a tunnel over a bad wire${reason}`, { timeout: 180_000 }, () => {
   let rig: Rig;
   let pair: FaultyPair;
 
@@ -21,7 +21,7 @@ describe.skipIf(reason !== '')(`a tunnel over a bad wire${reason}`, { timeout: 9
       seed: 1,
       options: { ipsec_salifetime: '10s', ipsec_margintime: '3s', ipsec_replay_window: '1024' },
     });
-  }, 60_000);
+  }, 180_000);
   afterAll(() => rig.close());
 
   const carries = async (seed: string): Promise<void> => {

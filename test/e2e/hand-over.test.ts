@@ -16,7 +16,7 @@ const reason = obstacle('ovsdb-server', 'ovs-vsctl', 'tcpdump', 'ping');
 const noCompanion = obstacle('ovs-vswitchd', 'ovs-ofctl');
 const noCharon = obstacle('swanctl', 'cc');
 
-describe.skipIf(reason !== '')(`a daemon and its successor${reason}`, { timeout: 90_000 }, () => {
+describe.skipIf(reason !== '')(`a daemon and its successor${reason}`, { timeout: 180_000 }, () => {
   let rig: Rig;
   beforeEach(() => {
     rig = createRig();

@@ -17,7 +17,7 @@ const reason = obstacle('tcpdump', 'ping', 'ovs-appctl', 'tc', 'mount');
 const DISK_BYTES = 256 * 1024;
 const YEAR_MS = 365 * 24 * 3600_000;
 
-describe.skipIf(reason !== '')(`a tunnel on a host in trouble${reason}`, { timeout: 90_000 }, () => {
+describe.skipIf(reason !== '')(`a tunnel on a host in trouble${reason}`, { timeout: 180_000 }, () => {
   let rig: Rig;
   let lan: Lan;
   let capture: Capture;

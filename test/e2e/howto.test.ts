@@ -19,7 +19,7 @@ const ovnReason = obstacle(
   'unshare',
 );
 
-describe.skipIf(reason !== '')(`the how-to pages, word by word${reason}`, { timeout: 120_000 }, () => {
+describe.skipIf(reason !== '')(`the how-to pages, word by word${reason}`, { timeout: 240_000 }, () => {
   let rig: Rig;
   let wire: Wire;
   let capture: Capture;

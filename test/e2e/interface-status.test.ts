@@ -14,7 +14,7 @@ async function externalIds({ ovsdb }: TutorialHost, name = 'tun'): Promise<strin
   return (await ovsdb.vsctl(`get interface ${name} external_ids`)).trim();
 }
 
-describe.skipIf(reason !== '')(`the state of tunnels in OVSDB${reason}`, { timeout: 60_000 }, () => {
+describe.skipIf(reason !== '')(`the state of tunnels in OVSDB${reason}`, { timeout: 120_000 }, () => {
   let rig: Rig;
   beforeEach(() => {
     rig = createRig();

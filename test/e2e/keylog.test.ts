@@ -11,7 +11,7 @@ import { addBridge, addTunnel, INNER, obstacle, startTutorial } from './two-host
 
 const reason = obstacle('ovsdb-server', 'ovs-vsctl', 'ovs-appctl', 'tcpdump', 'tshark', 'ping');
 
-describe.skipIf(reason !== '')(`a daemon with --keylog${reason}`, { timeout: 60_000 }, () => {
+describe.skipIf(reason !== '')(`a daemon with --keylog${reason}`, { timeout: 120_000 }, () => {
   let rig: Rig;
   beforeEach(() => {
     rig = createRig();

@@ -18,7 +18,7 @@ const reason = obstacle('swanctl', 'cc', 'ovs-appctl', 'tcpdump');
 const BRIDGE = 'br-ipsec';
 const INNER = { a: '192.168.9.1', b: '192.168.9.2' } as const;
 
-describe.skipIf(reason !== '')(`a VXLAN tunnel to kernel-libipsec${reason}`, { timeout: 60_000 }, () => {
+describe.skipIf(reason !== '')(`a VXLAN tunnel to kernel-libipsec${reason}`, { timeout: 120_000 }, () => {
   let rig: Rig;
   beforeEach(() => {
     rig = createRig();

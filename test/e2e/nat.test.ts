@@ -15,7 +15,7 @@ const reason = obstacle('tcpdump', 'ping', 'ovs-appctl', 'ethtool');
 const INNER = { a: '192.168.5.1', b: '192.168.5.2' } as const;
 const BRIDGE = 'br-ipsec';
 
-describe.skipIf(reason !== '')(`a peer behind a NAT${reason}`, { timeout: 60_000 }, () => {
+describe.skipIf(reason !== '')(`a peer behind a NAT${reason}`, { timeout: 120_000 }, () => {
   let rig: Rig;
   beforeEach(() => {
     rig = createRig();

@@ -9,7 +9,7 @@ import { BRIDGE, INNER, obstacle, runTutorial, startTutorial, type Tutorial } fr
 
 const reason = obstacle('ovsdb-server', 'ovs-vsctl', 'ovs-appctl');
 
-describe.skipIf(reason !== '')(`an operator who looks at a tunnel${reason}`, { timeout: 60_000 }, () => {
+describe.skipIf(reason !== '')(`an operator who looks at a tunnel${reason}`, { timeout: 120_000 }, () => {
   let rig: Rig;
   let tutorial: Tutorial;
 
@@ -19,7 +19,7 @@ describe.skipIf(reason !== '')(`an operator who looks at a tunnel${reason}`, { t
     await runTutorial(tutorial, 'geneve');
     for (const { espd } of [tutorial.a, tutorial.b]) await espd.waitForTunnel('tun');
     await waitForPing(tutorial.a.host.namespace, INNER.b);
-  }, 60_000);
+  }, 180_000);
   afterAll(() => rig.close());
 
   it('traces a packet to ESP, and the switch learns nothing from it', async () => {

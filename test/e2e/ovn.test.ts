@@ -18,7 +18,7 @@ const programs = ['ovs-vswitchd', 'ovn-northd', 'ovn-controller', 'ovn-nbctl', '
 const reason = obstacle(...programs);
 const inner = (i: number): string => `192.168.0.${i}`;
 
-describe.skipIf(reason !== '')(`OVN on userspace datapaths with ipsec=true${reason}`, { timeout: 120_000 }, () => {
+describe.skipIf(reason !== '')(`OVN on userspace datapaths with ipsec=true${reason}`, { timeout: 240_000 }, () => {
   let rig: Rig;
   let wire: Wire;
   let central: OvnCentral;
@@ -69,7 +69,7 @@ describe.skipIf(reason !== '')(`OVN on userspace datapaths with ipsec=true${reas
     await new HostKeys(rig.directory, 'authority').ovsPki('init');
     await join(1);
     await join(2);
-  }, 120_000);
+  }, 180_000);
   afterAll(() => rig?.close());
 
   it('protects all Geneve between two chassis: logical ports ping, the wire carries ESP and no Geneve', async () => {

@@ -28,7 +28,7 @@ async function shown({ espd }: TutorialHost): Promise<ShownChild[]> {
   }));
 }
 
-describe.skipIf(reason !== '')(`a tunnel with SAs for each packet worker${reason}`, { timeout: 60_000 }, () => {
+describe.skipIf(reason !== '')(`a tunnel with SAs for each packet worker${reason}`, { timeout: 120_000 }, () => {
   let rig: Rig;
   let tutorial: Tutorial;
   const ends = (): TutorialHost[] => [tutorial.a, tutorial.b];
@@ -43,7 +43,7 @@ describe.skipIf(reason !== '')(`a tunnel with SAs for each packet worker${reason
     tutorial = await startTutorial(rig, { args: ['--workers=2'] });
     await runTutorial(tutorial, 'geneve', { psk: PSK, ipsec_per_worker_sas: 'yes' });
     for (const { espd } of ends()) await espd.waitForTunnel('tun');
-  }, 60_000);
+  }, 180_000);
   afterAll(() => rig.close());
 
   it('has a pair for each worker at both ends, and both carry traffic both ways, all of it in ESP', async () => {

@@ -16,7 +16,7 @@ import { addBridge, addTunnel, BRIDGE, INNER, obstacle, PSK, type TutorialHost }
 const reason = obstacle('ovsdb-server', 'ovs-vsctl', 'tcpdump', 'ping');
 const NARROW = 1300;
 
-describe.skipIf(reason !== '')(`a narrow path${reason}`, { timeout: 90_000 }, () => {
+describe.skipIf(reason !== '')(`a narrow path${reason}`, { timeout: 180_000 }, () => {
   let rig: Rig;
   beforeEach(() => {
     rig = createRig();

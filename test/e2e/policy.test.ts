@@ -11,7 +11,7 @@ import { addBridge, addTunnel, INNER, obstacle, runTutorial, startTutorial, type
 const reason = obstacle('ovsdb-server', 'ovs-vsctl', 'tcpdump', 'ping');
 const MARK = 'set open_vswitch . other_config:ipsec_skb_mark=';
 
-describe.skipIf(reason !== '')(`the skb-mark rule${reason}`, { timeout: 60_000 }, () => {
+describe.skipIf(reason !== '')(`the skb-mark rule${reason}`, { timeout: 120_000 }, () => {
   let rig: Rig;
   beforeEach(() => {
     rig = createRig();
@@ -108,7 +108,7 @@ describe.skipIf(reason !== '')(`the skb-mark rule${reason}`, { timeout: 60_000 }
   });
 });
 
-describe.skipIf(reason !== '')(`an unreachable database${reason}`, { timeout: 60_000 }, () => {
+describe.skipIf(reason !== '')(`an unreachable database${reason}`, { timeout: 120_000 }, () => {
   it('is one clear line, and the daemon goes on trying', async () => {
     const rig = createRig();
     try {

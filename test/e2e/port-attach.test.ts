@@ -14,7 +14,7 @@ import { obstacle, PSK } from './two-hosts.ts';
 const reason = obstacle('ovs-vswitchd', 'ovs-vsctl', 'ovs-ofctl', 'tcpdump', 'ping');
 const COOKIE = 'cookie=0x6573706400000001/-1';
 
-describe.skipIf(reason !== '')(`ovs-espd behind a port of ovs-vswitchd's bridge${reason}`, { timeout: 90_000 }, () => {
+describe.skipIf(reason !== '')(`ovs-espd behind a port of ovs-vswitchd's bridge${reason}`, { timeout: 180_000 }, () => {
   let rig: Rig;
   let lan: Lan;
 

@@ -17,7 +17,7 @@ function field(status: string, name: string): bigint {
   return BigInt(`0x${new RegExp(`^${name}:\\s*([0-9a-f]+)`, 'm').exec(status)?.[1]}`);
 }
 
-describe.skipIf(reason !== '')(`the privileges of the daemon${reason}`, { timeout: 60_000 }, () => {
+describe.skipIf(reason !== '')(`the privileges of the daemon${reason}`, { timeout: 120_000 }, () => {
   let rig: Rig;
   beforeEach(() => {
     rig = createRig();

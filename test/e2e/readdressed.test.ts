@@ -17,7 +17,7 @@ const reason = obstacle('ovs-vswitchd', 'ovs-vsctl', 'ovs-ofctl', 'tcpdump', 'pi
 
 const addressBytes = (text: string): Buffer => Buffer.from(text.split('.').map(Number));
 
-describe.skipIf(reason !== '')(`ESP in frames that somebody has readdressed${reason}`, { timeout: 90_000 }, () => {
+describe.skipIf(reason !== '')(`ESP in frames that somebody has readdressed${reason}`, { timeout: 180_000 }, () => {
   let rig: Rig;
   let lan: Lan;
   beforeEach(async () => {

@@ -21,7 +21,7 @@ const INNER = { a: '192.0.0.1', b: '192.0.0.2' } as const;
 type Label = 'a' | 'b';
 const other = (label: Label): Label => (label === 'a' ? 'b' : 'a');
 
-describe.skipIf(reason !== '')(`the kernel's vxlan devices in ESP${reason}`, { timeout: 90_000 }, () => {
+describe.skipIf(reason !== '')(`the kernel's vxlan devices in ESP${reason}`, { timeout: 180_000 }, () => {
   let rig: Rig;
   let lan: Lan;
   let family: 4 | 6 = 4;

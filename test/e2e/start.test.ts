@@ -13,7 +13,7 @@ import { obstacle } from './two-hosts.ts';
 const reason = obstacle('unshare', 'setpriv');
 const DAEMON = join(ROOT, 'bin/ovs-espd');
 
-describe.skipIf(reason !== '')(`a start that cannot work${reason}`, { timeout: 30_000 }, () => {
+describe.skipIf(reason !== '')(`a start that cannot work${reason}`, { timeout: 90_000 }, () => {
   let rig: Rig;
   let database: string;
   let directory: string;

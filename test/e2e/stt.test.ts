@@ -8,7 +8,7 @@ import { BRIDGE, INNER, obstacle, PSK, runTutorial, startTutorial, type Tutorial
 
 const reason = obstacle('ovsdb-server', 'ovs-vsctl', 'tcpdump', 'tshark', 'ping', 'iperf3');
 
-describe.skipIf(reason !== '')(`STT tunnels${reason}`, { timeout: 90_000 }, () => {
+describe.skipIf(reason !== '')(`STT tunnels${reason}`, { timeout: 180_000 }, () => {
   let rig: Rig;
   beforeEach(() => {
     rig = createRig();

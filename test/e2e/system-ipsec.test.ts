@@ -27,7 +27,7 @@ const reason = obstacle('ovs-vswitchd', 'ovs-vsctl', 'ovs-pki', 'tcpdump', 'ping
 type CapturedPacket = ReturnType<Capture['packets']>[number];
 const PLAIN = ['geneve', 'vxlan', 'gre'] as const;
 
-describe.skipIf(reason !== '')(`the scenarios of system-ipsec.at${reason}`, { timeout: 120_000 }, () => {
+describe.skipIf(reason !== '')(`the scenarios of system-ipsec.at${reason}`, { timeout: 240_000 }, () => {
   let rig: Rig;
   let wire: Wire;
   let capture: Capture;

@@ -10,7 +10,7 @@ import { addBridge, BRIDGE, INNER, obstacle, PSK, runTutorial, startTutorial } f
 const reason = obstacle('ovsdb-server', 'ovs-vsctl', 'tcpdump', 'ping');
 const TUNNELS = { gre: 'gre', geneve: 'geneve', vxlan: 'vxlan', stt: 'stt' } as const;
 
-describe.skipIf(reason !== '')(`the tutorial${reason}`, { timeout: 60_000 }, () => {
+describe.skipIf(reason !== '')(`the tutorial${reason}`, { timeout: 120_000 }, () => {
   let rig: Rig;
   beforeEach(() => {
     rig = createRig();

@@ -9,7 +9,7 @@ import { BRIDGE, obstacle, PSK } from './two-hosts.ts';
 
 const reason = obstacle('ovsdb-server', 'ovs-vsctl');
 
-describe.skipIf(reason !== '')(`a daemon whose database cannot be reached${reason}`, { timeout: 60_000 }, () => {
+describe.skipIf(reason !== '')(`a daemon whose database cannot be reached${reason}`, { timeout: 120_000 }, () => {
   let rig: Rig;
   beforeEach(() => {
     rig = createRig();

@@ -9,7 +9,7 @@ import { obstacle, PSK } from './two-hosts.ts';
 
 const reason = obstacle('ovs-vswitchd', 'ovs-vsctl', 'ovs-ofctl', 'tcpdump', 'ping');
 
-describe.skipIf(reason !== '')(`uplinks of ovs-vswitchd${reason}`, { timeout: 90_000 }, () => {
+describe.skipIf(reason !== '')(`uplinks of ovs-vswitchd${reason}`, { timeout: 180_000 }, () => {
   let rig: Rig;
   beforeEach(() => {
     rig = createRig();

@@ -13,7 +13,7 @@ import { addBridge, addTunnel, BRIDGE, obstacle, startTutorial, type TutorialHos
 const reason = obstacle('ovsdb-server', 'ovs-vsctl', 'ping', 'tcpdump');
 const VLANS = [10, 20] as const;
 
-describe.skipIf(reason !== '')(`VLANs of ports${reason}`, { timeout: 90_000 }, () => {
+describe.skipIf(reason !== '')(`VLANs of ports${reason}`, { timeout: 180_000 }, () => {
   let rig: Rig;
   beforeEach(() => {
     rig = createRig();

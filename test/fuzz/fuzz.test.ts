@@ -22,7 +22,7 @@ describe('the packet path', () => {
       .map(({ name }) => name)
       .filter((name) => !drops.includes(`${name} `));
     expect(never.filter((name) => !RARE.has(name))).toEqual([]);
-  }, 120_000);
+  }, 180_000);
 });
 
 /** What these packets don't bring about: one wants other selectors, one another configuration, two more luck with the segments of one frame. */

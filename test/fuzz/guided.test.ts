@@ -28,7 +28,7 @@ describe('the guided fuzzer', () => {
     } finally {
       coverage.close();
     }
-  }, 60_000);
+  }, 180_000);
 
   it('gets nowhere in 100,000 inputs without looking at what was reached', () => {
     const blind = new Coverage(() => false);
@@ -37,7 +37,7 @@ describe('the guided fuzzer', () => {
     } finally {
       blind.close();
     }
-  }, 60_000);
+  }, 180_000);
 
   it.each(GUIDED)(
     'finds nothing in %s, whose code it reaches',

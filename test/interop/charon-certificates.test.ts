@@ -18,7 +18,7 @@ const missing = [
 const title = `certificates with charon${missing.length === 0 ? '' : ` (skipped: needs ${missing.join(', ')})`}`;
 const ROLES = ['initiates', 'responds'] as const;
 
-describe.skipIf(missing.length > 0)(title, { timeout: 60_000 }, () => {
+describe.skipIf(missing.length > 0)(title, { timeout: 120_000 }, () => {
   let rig: Rig;
   let lan: Lan;
   let pki: Pki;

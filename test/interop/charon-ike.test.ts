@@ -49,7 +49,7 @@ function chatter({ lan }: Pair) {
 const keysOf = (charon: Charon): EspKey[] =>
   charon.installedSas().map(({ spi, encryptionKey }) => ({ spi, key: encryptionKey }));
 
-describe.skipIf(missing.length > 0)(title, { timeout: 40_000 }, () => {
+describe.skipIf(missing.length > 0)(title, { timeout: 120_000 }, () => {
   it.each(['gre', 'geneve', 'vxlan'] as const)(
     'agree on the SAs of a %s tunnel, and its ESP opens in tshark',
     async (type) => {

@@ -48,7 +48,7 @@ async function words({ espd }: { espd: Espd }): Promise<string> {
   return `${espd.log()}${shown.join('')}`;
 }
 
-describe.skipIf(missing.length > 0)(title, { timeout: 60_000 }, () => {
+describe.skipIf(missing.length > 0)(title, { timeout: 120_000 }, () => {
   it('is used when both have it, and after charon rekeys, and when charon initiates', async () => {
     const made = await pair({ ...OURS, ipsec_ppk_required: 'yes' }, { ...THEIRS, required: true });
     const { espd, charon } = made;

@@ -16,7 +16,7 @@ const OUR_PART = { responder: /received IKE_SA_INIT request/, initiator: /receiv
 
 describe.each(['strongSwan', 'Libreswan'] as const)('IKE with %s', (kind) => {
   const reason = stageObstacle(kind);
-  describe.skipIf(reason !== '')(`as OVS configures it${reason}`, { timeout: 90_000 }, () => {
+  describe.skipIf(reason !== '')(`as OVS configures it${reason}`, { timeout: 180_000 }, () => {
     let stage: PeerStage;
     const begin = () => {
       stage = new PeerStage(kind);

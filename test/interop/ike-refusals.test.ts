@@ -9,7 +9,7 @@ import { type Agreement, ourChildren, PeerStage, PSK, stageObstacle } from './pe
 
 describe.each(['strongSwan', 'Libreswan'] as const)('IKE with %s', (kind) => {
   const reason = stageObstacle(kind);
-  describe.skipIf(reason !== '')(`that must not be${reason}`, { timeout: 90_000 }, () => {
+  describe.skipIf(reason !== '')(`that must not be${reason}`, { timeout: 180_000 }, () => {
     let stage: PeerStage;
     const begin = () => {
       stage = new PeerStage(kind);

@@ -59,7 +59,7 @@ function outputs(actions: string, tag: number, settings: readonly Settings[]): s
   return out.sort();
 }
 
-describe.skipIf(reason !== '')(`VLANs as a real ovs-vswitchd has them${reason}`, { timeout: 60_000 }, () => {
+describe.skipIf(reason !== '')(`VLANs as a real ovs-vswitchd has them${reason}`, { timeout: 120_000 }, () => {
   let rig: Rig;
   let vswitchd: Running;
   let env: Record<string, string>;
@@ -95,7 +95,7 @@ describe.skipIf(reason !== '')(`VLANs as a real ovs-vswitchd has them${reason}`,
     const ports = Array.from({ length: PORTS }, (_, i) => `p${i + 1}`);
     for (const [i, port] of ports.entries())
       await vsctl('add-port', 'br0', port, '--', 'set', 'interface', port, 'type=dummy', `ofport_request=${i + 1}`);
-  }, 60_000);
+  }, 180_000);
   afterAll(() => rig.close());
 
   const vsctl = (...words: string[]) =>

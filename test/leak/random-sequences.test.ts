@@ -25,7 +25,7 @@ describe('no packet in the clear that the policy forbids', () => {
 
   for (let first = FIRST; first < FIRST + SEQUENCES; first += SEQUENCES_A_TEST) {
     const last = Math.min(first + SEQUENCES_A_TEST, FIRST + SEQUENCES) - 1;
-    it(`leaves or is taken, and every tunnel comes back: seeds ${first} to ${last}`, { timeout: 120_000 }, async () => {
+    it(`leaves or is taken, and every tunnel comes back: seeds ${first} to ${last}`, { timeout: 240_000 }, async () => {
       const failed: string[] = [];
       for (let seed = first; seed <= last; seed++) {
         const { violations, tally, story, logs } = await playSequence(seed, directory);

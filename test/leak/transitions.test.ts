@@ -123,7 +123,7 @@ describe('a change of configuration', () => {
     expect(world.violations()).toEqual([]);
   });
 
-  it('can happen any number of times', { timeout: 60_000 }, async () => {
+  it('can happen any number of times', { timeout: 120_000 }, async () => {
     await start([]);
     for (let round = 0; round < 100; round++) {
       const tunnels = [{ ...TUNNEL, pair: round % PAIRS.length }];

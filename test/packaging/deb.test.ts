@@ -12,7 +12,7 @@ const reason =
   missing.length > 0 ? `${missing.join(', ')} not installed` : espdIsBuilt() ? '' : 'not built, run npm run build';
 const skipped = reason === '' ? '' : ` (skipped: ${reason})`;
 
-describe.skipIf(reason !== '')(`the Debian package${skipped}`, { timeout: 120_000 }, () => {
+describe.skipIf(reason !== '')(`the Debian package${skipped}`, { timeout: 240_000 }, () => {
   const directory = mkdtempSync(join(tmpdir(), 'espd-deb-'));
   const tree = join(directory, 'installed');
   let file: string;
@@ -23,7 +23,7 @@ describe.skipIf(reason !== '')(`the Debian package${skipped}`, { timeout: 120_00
     });
     file = output.trim();
     execFileSync('dpkg-deb', ['--extract', file, tree]);
-  }, 120_000);
+  }, 180_000);
   afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
   it('runs from where it is installed, with its own packages and its addon', () => {

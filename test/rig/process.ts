@@ -10,6 +10,8 @@ import { killGroup, type Rig } from './rig.ts';
 
 const TAIL_LINES = 25;
 const POLL_MS = 20;
+/** Limits are for what will never come, not for a machine that others keep busy: each is stretched by this. */
+const PATIENCE = 3;
 
 /** How to run a program. */
 export type Command = {
@@ -67,7 +69,7 @@ function launch(command: Command, stdin: 'ignore' | 'pipe'): ChildProcess {
  * attempt threw, its message. The condition is asked again every 20 ms.
  */
 export async function until<T>(what: string, condition: () => Promise<T> | T, ms = 10_000): Promise<NonNullable<T>> {
-  const deadline = performance.now() + ms;
+  const deadline = performance.now() + ms * PATIENCE;
   let last = '';
   for (;;) {
     try {
@@ -77,7 +79,7 @@ export async function until<T>(what: string, condition: () => Promise<T> | T, ms
     } catch (error) {
       last = `: ${(error as Error).message}`;
     }
-    if (performance.now() > deadline) throw new Error(`${what}: not within ${ms} ms${last}`);
+    if (performance.now() > deadline) throw new Error(`${what}: not within ${ms * PATIENCE} ms${last}`);
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
 }
@@ -105,7 +107,7 @@ export async function run(
   const timer = setTimeout(() => {
     late = true;
     if (child.pid !== undefined) killGroup(child.pid, 'SIGKILL');
-  }, ms);
+  }, ms * PATIENCE);
   // A program that ends before it has read its input is judged by its status, not by the broken pipe.
   child.stdin?.on('error', () => undefined);
   child.stdin?.end(input);
@@ -114,7 +116,7 @@ export async function run(
       child.on('error', (error) => reject(new Error(`cannot run ${name}: ${error.message}`)));
       child.on('close', (code, signal) => (signal === null ? resolve(code ?? 0) : resolve(-1)));
     });
-    if (late) throw new Error(`${name}: not ended within ${ms} ms\n${tail(stdout + stderr)}`);
+    if (late) throw new Error(`${name}: not ended within ${ms * PATIENCE} ms\n${tail(stdout + stderr)}`);
     if (expect !== 'any' && status !== expect) {
       throw new Error(`${name}: ended with ${status}, expected ${expect}\n${tail(stdout + stderr)}`);
     }
@@ -183,7 +185,7 @@ export function start(rig: Rig, command: Command): Running {
   const stopWith = async (signal: NodeJS.Signals, ms: number) => {
     if (end !== undefined) return forget();
     killGroup(pid, signal);
-    const timer = setTimeout(() => killGroup(pid, 'SIGKILL'), ms);
+    const timer = setTimeout(() => killGroup(pid, 'SIGKILL'), ms * PATIENCE);
     await ended;
     clearTimeout(timer);
     // Children of the program that outlived it.

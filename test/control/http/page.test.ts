@@ -12,14 +12,14 @@ const missing = !existsSync(CHROMIUM);
 
 describe.skipIf(missing)(
   `the live page${missing ? ' (skipped: chromium not installed)' : ''}`,
-  { timeout: 60_000 },
+  { timeout: 120_000 },
   () => {
     let browser: Browser;
     const servers: ReadOnlyServer[] = [];
 
     beforeAll(async () => {
       browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
-    }, 60_000);
+    }, 180_000);
     afterAll(() => browser.close());
     afterEach(async () => {
       for (const server of servers.splice(0)) await server.close();

@@ -18,7 +18,7 @@ describe.skipIf(!isBuilt)(`the packet path${isBuilt ? '' : ' (skipped: dist is n
   // twice; what is left is a few numbers for each turn.
   it.each(['clear', 'esp', 'offload', 'vlan'])(
     'allocates nothing for a packet: a million frames, %s, and the collector rests',
-    { timeout: 120_000 },
+    { timeout: 240_000 },
     (mode) => {
       const script = join(ROOT, 'test/dataplane/engine/allocation-run.mjs');
       // Without the collections that V8 makes because time has passed: on a busy machine there are more of them.

@@ -80,7 +80,7 @@ async function applyAll(bare: BareEngine, commands: readonly EngineCommand[]): P
 
 describe('with many tunnels', () => {
   // Tables double their size now and then, so what counts is the mean from one doubling to the next.
-  it.each(SHAPES)('adding and removing one costs what it did with few: $name', { timeout: 60_000 }, async (shape) => {
+  it.each(SHAPES)('adding and removing one costs what it did with few: $name', { timeout: 120_000 }, async (shape) => {
     const bare = await BareEngine.create({ type: 'gre', algorithm: undefined, tunnels: 0, limits: LIMITS });
     const counter = new OperationCounter('/dataplane/');
     try {

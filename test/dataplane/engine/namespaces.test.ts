@@ -192,7 +192,7 @@ describe.skipIf(reason !== '')(
       }
       await a.stop();
       await b.stop();
-    }, 60_000);
+    }, 180_000);
 
     it('go on after their workers have died, with sequence numbers that were never used', async () => {
       const capture = await startCapture(rig, lan.a, 'ip proto 50');

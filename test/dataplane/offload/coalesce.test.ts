@@ -55,7 +55,7 @@ describe('the coalescer', () => {
     );
   });
 
-  it('keeps every flow as it was, whatever comes in between', { timeout: 60_000 }, () => {
+  it('keeps every flow as it was, whatever comes in between', { timeout: 120_000 }, () => {
     const flow = fc.record({
       flow: fc.nat(3),
       count: fc.integer({ min: 1, max: 8 }),

@@ -91,7 +91,7 @@ describe('the segmenter', () => {
     expect(openAndCut(read).verdict).toBe(DROP['gso-header']);
   });
 
-  it('makes frames or drops out of any bytes', { timeout: 60_000 }, () => {
+  it('makes frames or drops out of any bytes', { timeout: 120_000 }, () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
         const { verdict, segments } = openAndCut(bytes);

@@ -23,7 +23,7 @@ describe('two engines on a bad network', () => {
           [],
         );
       }
-    }, 120_000);
+    }, 180_000);
   }
 
   it('does the same again for the same seed', () => {
