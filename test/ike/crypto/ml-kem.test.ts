@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { answerKeyExchange, beginKeyExchange, InvalidPublicValueError } from '../../../ike/crypto/key-exchange.ts';
 import { type Kem, NATIVE_KEMS, NOBLE_KEMS, SEED_BYTES } from '../../../ike/crypto/ml-kem.ts';
 import { TRANSFORM_ID } from '../../../ike/wire/names.ts';
+import { bytes, hex } from './hex.ts';
 
 interface Accumulated {
   readonly set: string;
@@ -16,10 +17,14 @@ const accumulated: Accumulated[] = JSON.parse(
   readFileSync(new URL('../../vectors/ike/ml-kem-accumulated.json', import.meta.url), 'utf8'),
 );
 
+/** NIST's sample, all bytes in hex. */
+type Sample = Readonly<Record<'set' | 'ek' | 'dk' | 'm' | 'c' | 'k', string> & { method: number }>;
+const nist: Sample[] = JSON.parse(readFileSync(new URL('../../vectors/ike/acvp-ml-kem.json', import.meta.url), 'utf8'));
+
 const { ML_KEM_512, ML_KEM_768, ML_KEM_1024, CURVE_25519 } = TRANSFORM_ID.DH;
 const METHODS = [ML_KEM_512, ML_KEM_768, ML_KEM_1024];
-const random = (bytes: number): Uint8Array => Uint8Array.from(randomBytes(bytes));
-const given = (bytes: Uint8Array) => () => bytes.slice();
+const random = (count: number): Uint8Array => Uint8Array.from(randomBytes(count));
+const given = (what: Uint8Array) => () => what.slice();
 
 /** The implementations that this Node has: OpenSSL's needs Node 24.7. */
 const implementations = [
@@ -56,6 +61,15 @@ describe.each(accumulated)('$set', ({ method, rounds, digest }) => {
       expect(twin.decapsulate(random)).toEqual(rejected);
     }
     expect(Buffer.from(result.xof(32)).toString('hex')).toBe(digest);
+  });
+});
+
+describe.each(nist)('the $set sample of NIST', ({ method, ek, dk, m, c, k }) => {
+  it('is what is encapsulated with its m, and decapsulated with its dk', () => {
+    const { encapsulate, resume } = kemOf(NOBLE_KEMS, method);
+    const { ciphertext, sharedSecret } = encapsulate(bytes(ek), given(bytes(m)))!;
+    expect([hex(ciphertext), hex(sharedSecret)]).toEqual([c, k]);
+    expect(hex(resume!(bytes(dk), bytes(c)))).toBe(k);
   });
 });
 
