@@ -129,14 +129,16 @@ describe.skipIf(reason !== '')(
       await a.ovsdb.vsctl('set interface up0 external_ids:espd-mark=1');
       const neighbour = /ether (\S+)/.exec((await ip(lan.b.namespace, 'link', 'show', lan.b.device)).stdout)?.[1] ?? '';
       await a.ovsdb.appctl('ovs-vswitchd', 'tnl/neigh/set', 'br-phy', PHYSICAL.b, neighbour);
-      await a.espd.running.waitUntil('the mark in force', async () =>
-        /SKB mark: +1\/1/.test(await a.espd.tunnelsShow()),
-      );
-      const capture = await startCapture(rig, lan.a);
       await ip(a.host.namespace, 'neighbour', 'replace', INNER.b, 'lladdr', '02:00:00:00:00:99', 'dev', 'br-int');
+      // Of both settings: until then the packets of this tunnel may leave in the clear.
+      await a.espd.running.waitUntil('the mark in force', async () => {
+        await ping(a.host.namespace, INNER.b, { count: 1 });
+        return /policy-mark +[1-9]/.test(await a.espd.appctl('coverage/show'));
+      });
+      expect(await a.espd.tunnelsShow()).toMatch(/SKB mark: +1\/1/);
+      const capture = await startCapture(rig, lan.a);
       await ping(a.host.namespace, INNER.b, { count: 3 });
       expect(capture.counts().geneve ?? 0).toBe(0);
-      expect(await a.espd.appctl('coverage/show')).toMatch(/policy-mark +[1-9]/);
 
       await a.ovsdb.vsctl('set interface up0 external_ids:espd-mark=2');
       await a.espd.running.waitUntil('plaintext of another mark', async () => {
