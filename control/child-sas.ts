@@ -12,6 +12,7 @@ import type { ChildSa, UdpPath } from '../ike/index.ts';
 import type { Resumption } from './hand-over/inheritance.ts';
 import type { ChildSaSink } from './ike-runner.ts';
 import type { Timers } from './ovsdb/timers.ts';
+import { ProtectionFileError } from './protection-file.ts';
 import type { Protection, Protections } from './protections.ts';
 import type { Logger } from './vlog.ts';
 
@@ -37,6 +38,8 @@ export interface ChildSaInstallerOptions {
   readonly roleOf: (connection: string, child: string) => ChildRole | undefined;
   /** Where an SA of the process before ours stood, by its inbound SPI. */
   readonly resumptionOf?: ((inboundSpi: number) => Resumption | undefined) | undefined;
+  /** A child is not installed and will not be; the reason is a sentence for operators. */
+  readonly onRefused: (id: number, reason: string) => void;
   readonly log: Logger;
   readonly onChange: () => void;
   readonly timers: Timers;
@@ -96,6 +99,13 @@ export class ChildSaInstaller implements ChildSaSink {
       this.#options.releaseSpi(sa.inboundSpi);
       return;
     }
+    const protect = this.#protect(role.protection);
+    if (protect instanceof ProtectionFileError) {
+      this.#discard(sa);
+      const why = 'a crash would open the tunnel again';
+      this.#options.onRefused(sa.id, `SAs of child ${sa.child} are not installed, as ${why}: ${protect.message}`);
+      return;
+    }
     const child: InstalledChild = {
       sa,
       protection: role.protection,
@@ -106,7 +116,7 @@ export class ChildSaInstaller implements ChildSaSink {
     };
     this.#enter(child);
     // Plaintext ends before the first SA can be used: a crash in between leaves the tunnel closed, not open.
-    for (const command of this.#options.protections.markProtected(role.protection)) this.#options.apply(command);
+    for (const command of protect) this.#options.apply(command);
     const inbound = inboundOf(child, role, protection);
     const resumption = this.#options.resumptionOf?.(sa.inboundSpi);
     this.#options.apply({ op: 'add-inbound-sa', sa: { ...inbound, replay: resumption?.replay } });
@@ -122,6 +132,16 @@ export class ChildSaInstaller implements ChildSaSink {
     });
     if (sendNow || this.#sending.get(child.protection)?.has(child.worker) !== true) this.send(sa.id);
     this.#options.onChange();
+  }
+
+  /** The commands that end plaintext, or why it could not be seen to that it stays ended. */
+  #protect(protection: number): readonly EngineCommand[] | ProtectionFileError {
+    try {
+      return this.#options.protections.markProtected(protection);
+    } catch (error) {
+      if (!(error instanceof ProtectionFileError)) throw error;
+      return error;
+    }
   }
 
   send(id: number): void {
@@ -216,9 +236,13 @@ export class ChildSaInstaller implements ChildSaSink {
 
   #removeInbound(child: InstalledChild): void {
     this.#options.apply({ op: 'remove-inbound-sa', slot: child.inboundSlot });
-    this.#options.releaseSpi(child.sa.inboundSpi);
-    child.sa.inboundKey.fill(0);
-    child.sa.outboundKey.fill(0);
+    this.#discard(child.sa);
+  }
+
+  #discard({ inboundSpi, inboundKey, outboundKey }: ChildSa): void {
+    this.#options.releaseSpi(inboundSpi);
+    inboundKey.fill(0);
+    outboundKey.fill(0);
   }
 
   #takeOutboundSlot(): number {

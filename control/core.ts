@@ -36,6 +36,8 @@ import type { Logger } from './vlog.ts';
 
 /** Steps of key exchanges that may be outstanding: a fraction of a second for the threads that do them. */
 const COMPUTATIONS = 128;
+/** How long after what is protected could not be written it is tried again. */
+const WRITE_AGAIN_MS = 5000;
 
 export interface CoreOptions {
   readonly native: Native;
@@ -118,6 +120,14 @@ export class Core {
       `${runDirectory}/${PROGRAM}.protected`,
       limits?.protections,
       options.syncToDisk ?? syncToDisk,
+      ({ message }) => {
+        logger('main').limited(
+          'protections',
+          'err',
+          `what is protected is in force, but a restart may not know: ${message}`,
+        );
+        timers.after(WRITE_AGAIN_MS, () => this.protections.writeBehind());
+      },
     );
     this.children = new ChildSaInstaller({
       apply: (command) => {
@@ -127,6 +137,7 @@ export class Core {
       protections: this.protections,
       roleOf: (connection, child) => this.reconciler.roleOf(connection, child),
       resumptionOf: (spi) => inheritance?.resumptionOf(spi),
+      onRefused: (id, reason) => this.ike.command({ command: 'child-not-installed', id, reason }),
       log: logger('sa'),
       onChange: () => {
         this.pcap.childrenChanged();
@@ -267,6 +278,7 @@ export class Core {
     this.children.stop();
     await this.#options.computer?.stop();
     if (this.pcap.isRunning) await this.pcap.stop();
+    await this.stages.stop();
     await this.engine.stop();
     const clock = { nowMs: native.monotonicMs };
     const count = leave(runDirectory, clock, snapshots, children, this.reconciler.plans, this.engine);
@@ -279,6 +291,7 @@ export class Core {
     this.children.stop();
     await this.#options.computer?.stop();
     if (this.pcap.isRunning) await this.pcap.stop();
+    await this.stages.stop();
     if (removeTaps) await this.#attach.removeAll();
     await this.#attach.stop();
     await this.engine.stop();

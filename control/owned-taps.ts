@@ -15,14 +15,23 @@ export class OwnedTaps {
     this.#names = new Set(readNames(path));
   }
 
+  /** @throws NodeJS.ErrnoException when it cannot be written; then it is not ours, and must not be made. */
   add(name: string): void {
     if (this.#names.has(name)) return;
+    this.#write([...this.#names, name]);
     this.#names.add(name);
-    this.#write();
   }
 
+  /** The TAP is gone. If that cannot be written it stays listed, and the next call of `removeUnused` tries again. */
   remove(name: string): void {
-    if (this.#names.delete(name)) this.#write();
+    if (!this.#names.has(name)) return;
+    try {
+      this.#write([...this.#names].filter((other) => other !== name));
+    } catch (error) {
+      if (error instanceof Error && 'code' in error) return;
+      throw error;
+    }
+    this.#names.delete(name);
   }
 
   /** Removes the TAPs of ours that are not in `used`. */
@@ -37,8 +46,8 @@ export class OwnedTaps {
     }
   }
 
-  #write(): void {
-    writeFileSync(`${this.#path}.new`, `${[...this.#names].sort().join('\n')}\n`, { mode: 0o600 });
+  #write(names: readonly string[]): void {
+    writeFileSync(`${this.#path}.new`, `${names.toSorted().join('\n')}\n`, { mode: 0o600 });
     renameSync(`${this.#path}.new`, this.#path);
   }
 }

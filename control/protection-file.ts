@@ -5,9 +5,10 @@
  * it, so that a thousand tunnels that come up do not write a thousand lists. `replace` and `add` have it on disk when they
  * return, `addSoon` when its promise resolves: what is asked for while the disk is busy is written together, and
  * nobody's thread waits for it. A line that a crash has cut off is one that nobody waited for: its SA was not in use yet, and
- * it is left out.
+ * it is left out. After a write that failed nothing is appended any more, as it may have left half a line: what comes next writes the
+ * file anew.
  */
-import { closeSync, fdatasync, fdatasyncSync, fsyncSync, openSync, readFileSync, renameSync } from 'node:fs';
+import { closeSync, fdatasync, fdatasyncSync, fsyncSync, openSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -22,6 +23,20 @@ export interface Remembered {
 export type Sync = (fd: number) => Promise<void>;
 
 export const syncToDisk: Sync = promisify(fdatasync);
+
+/** It could not be written. The message is the operator's: file, errno, mend. */
+export class ProtectionFileError extends Error {
+  override readonly name = 'ProtectionFileError';
+}
+
+/** What helps, by errno. Default: what is true of any. */
+const MENDS: Readonly<Record<string, string>> = {
+  ENOSPC: 'make room in',
+  EDQUOT: 'make room in',
+  EROFS: 'make it possible to write in',
+  EACCES: 'make it possible to write in',
+};
+const ANY_MEND = 'look at the disk of';
 
 interface Soon {
   readonly more: Remembered;
@@ -60,41 +75,69 @@ export class ProtectionFile {
     return { keys: parts.flatMap(({ keys }) => keys), tunnels: parts.flatMap(({ tunnels }) => tunnels) };
   }
 
-  /** Puts this in place of all that was remembered. */
+  /**
+   * Puts this in place of all that was remembered.
+   * @throws ProtectionFileError, and what was remembered is so still
+   */
   replace(remembered: Remembered): void {
     const temporary = `${this.#path}.new`;
-    const fd = openSync(temporary, 'w', 0o600);
-    write(fd, remembered);
-    fsyncSync(fd);
-    renameSync(temporary, this.#path);
-    syncDirectory(dirname(this.#path));
+    let fd: number | undefined;
+    try {
+      fd = openSync(temporary, 'w', 0o600);
+      write(fd, remembered);
+      fsyncSync(fd);
+      renameSync(temporary, this.#path);
+      syncDirectory(dirname(this.#path));
+    } catch (error) {
+      if (fd !== undefined) {
+        closeSync(fd);
+        rmSync(temporary, { force: true });
+      }
+      throw this.#failed(error);
+    }
     this.close();
     this.#appending = fd;
   }
 
-  /** Adds to what is remembered. `all` is what there is then, for a file that is not of this process. */
+  /**
+   * Adds to what is remembered. `all` is what there is then, for a file that is not of this process.
+   * @throws ProtectionFileError
+   */
   add(more: Remembered, all: () => Remembered): void {
     if (this.#appending === undefined) {
       this.replace(all());
       return;
     }
-    write(this.#appending, more);
-    fdatasyncSync(this.#appending);
+    try {
+      write(this.#appending, more);
+      fdatasyncSync(this.#appending);
+    } catch (error) {
+      throw this.#failed(error);
+    }
   }
 
-  /**
-   * The same, together with others. What is given to `replace` before it resolves must hold it. Rejects when it could not be
-   * written.
-   */
+  /** The same, together with others. What is given to `replace` before it resolves must hold it. Rejects with what `add` throws. */
   addSoon(more: Remembered, all: () => Remembered): Promise<void> {
-    if (this.#sync === undefined || this.#appending === undefined) {
-      this.add(more, all);
-      return Promise.resolve();
-    }
     return new Promise((resolve, reject) => {
+      if (this.#sync === undefined || this.#appending === undefined) {
+        this.add(more, all);
+        resolve();
+        return;
+      }
       this.#soon.push({ more, resolve, reject });
-      if (!this.#writesSoon) void this.#writeSoon(this.#sync!);
+      if (!this.#writesSoon) void this.#writeSoon(this.#sync);
     });
+  }
+
+  /** Gives what to throw. Those who wait for their turn hear it too: there is no file to append to any more. */
+  #failed(error: unknown): unknown {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : undefined;
+    if (code === undefined) return error;
+    this.close();
+    const mend = `${MENDS[code] ?? ANY_MEND} ${dirname(this.#path)}`;
+    const failure = new ProtectionFileError(`${this.#path}: cannot be written (${code}); ${mend}`);
+    for (const { reject } of this.#soon.splice(0)) reject(failure);
+    return failure;
   }
 
   async #writeSoon(sync: Sync): Promise<void> {
@@ -109,7 +152,8 @@ export class ProtectionFile {
         await this.#writeTogether(this.#appending, together, sync);
         for (const { resolve } of together) resolve();
       } catch (error) {
-        for (const { reject } of together) reject(error);
+        const failure = this.#failed(error);
+        for (const { reject } of together) reject(failure);
       }
     }
     this.#writesSoon = false;

@@ -6,10 +6,13 @@
  * A protection is forgotten only when its tunnel, or the tunnel's IPsec, is taken out of the configuration. A tunnel
  * that gets other addresses, another type or port has a new protection, which begins as protected as the old one was:
  * a route that changes, or an operator's typing, must not open what was closed.
+ *
+ * When the disk cannot take it, a protection that was never up stays so, and whoever wants to install its SAs is told. What the
+ * configuration changes is in force all the same, and written as soon as it can be (`writeBehind`).
  */
 import { DEFAULT_LIMITS, type EngineCommand, type ProtectionState, type TunnelType } from '../dataplane/index.ts';
 import { Ids } from './ids.ts';
-import { ProtectionFile, type Remembered, type Sync } from './protection-file.ts';
+import { ProtectionFile, ProtectionFileError, type Remembered, type Sync } from './protection-file.ts';
 
 /** What makes two tunnels share a protection, and with it the SAs. */
 export interface ProtectionTarget {
@@ -36,6 +39,8 @@ interface Ahead {
   readonly tunnels: readonly string[];
   isOnDisk: boolean;
   written: Promise<void> | undefined;
+  /** It could not be written, and has not been tried again. */
+  failure: ProtectionFileError | undefined;
 }
 
 /** The protection of tunnels that asked for IPsec and got it wrong: they send and accept nothing, whoever shares their addresses. */
@@ -52,6 +57,8 @@ export class Protections {
   readonly #ahead = new Map<string, Ahead>();
   readonly #writesAhead: boolean;
   readonly #ids: Ids;
+  readonly #onBehind: (error: ProtectionFileError) => void;
+  #isBehind = false;
   /** Ids that the engine was told to forget after the last call of `set`. */
   readonly #removed: number[] = [];
 
@@ -59,10 +66,17 @@ export class Protections {
    * @param path the file in OVS_RUNDIR
    * @param limit of the packet engine
    * @param sync waits for the disk; without it nothing is written ahead
+   * @param onBehind the file could not be made what the configuration asks for: call `writeBehind` after a while
    * @throws Error naming the file when it cannot be read or is not ours
    */
-  constructor(path: string, limit = DEFAULT_LIMITS.protections, sync?: Sync) {
+  constructor(
+    path: string,
+    limit = DEFAULT_LIMITS.protections,
+    sync?: Sync,
+    onBehind: (error: ProtectionFileError) => void = () => {},
+  ) {
     this.#file = new ProtectionFile(path, sync);
+    this.#onBehind = onBehind;
     this.#writesAhead = sync !== undefined;
     this.#ids = new Ids(INVALID_PROTECTION + 1, limit);
     const remembered = this.#file.read();
@@ -90,7 +104,8 @@ export class Protections {
 
   /**
    * Makes the set of protections what the configuration asks for and returns the engine commands for the difference.
-   * What is to be remembered is on disk before this returns.
+   * What is to be remembered is on disk before this returns, if the disk can take it; if not, a tunnel that is known to it stays
+   * closed after a crash all the same, by its name, and what was forgotten is remembered.
    * @param wanted the targets by key
    * @param asking names of all tunnels that ask for IPsec, also of those that are INVALID
    * @param remembered whether a key that is not wanted now may come back as what it was: a tunnel whose settings
@@ -131,52 +146,93 @@ export class Protections {
     forget(this.#everProtected, (key) => wanted.has(key) || remembered(key));
     forget(this.#tunnels, (name) => asking.has(name));
     for (const key of this.#ahead.keys()) if (!wanted.has(key) && !remembered(key)) isChanged = this.#ahead.delete(key);
-    if (isChanged) this.#file.replace(this.#remembered());
+    if (isChanged || this.#isBehind) this.#write();
     return commands;
+  }
+
+  /** Tries again to make the file what the configuration asks for. */
+  writeBehind(): void {
+    if (this.#isBehind) this.#write();
+  }
+
+  #write(): void {
+    try {
+      this.#file.replace(this.#remembered());
+      this.#isBehind = false;
+    } catch (error) {
+      if (!(error instanceof ProtectionFileError)) throw error;
+      this.#isBehind = true;
+      this.#onBehind(error);
+    }
   }
 
   /**
    * An SA is to be installed soon: what `markProtected` has to have on disk is written ahead, together with that of others, and
-   * nobody's thread waits. Resolves when it is there; undefined: there is nothing to wait for.
+   * nobody's thread waits. Resolves when it is there, or cannot be, as `markProtected` will say; undefined: there is nothing to
+   * wait for.
    */
   remember(id: number): Promise<void> | undefined {
     const protection = this.byId(id);
     if (!this.#writesAhead || protection === undefined || protection.state === 'protected') return undefined;
     const { key, tunnels } = protection;
     const known = this.#ahead.get(key);
-    if (known !== undefined) return known.written;
-    const ahead: Ahead = { tunnels, isOnDisk: false, written: undefined };
+    if (known !== undefined && known.failure === undefined) return known.written;
+    const ahead: Ahead = { tunnels, isOnDisk: false, written: undefined, failure: undefined };
     this.#ahead.set(key, ahead);
     ahead.written = this.#file
       .addSoon({ keys: [key], tunnels }, () => this.#remembered())
-      .then(() => {
-        ahead.isOnDisk = true;
+      .then(
+        () => {
+          ahead.isOnDisk = true;
+          // Its tunnel was taken out of the configuration meanwhile.
+          if (this.#ahead.get(key) !== ahead && !this.#everProtected.has(key)) this.#write();
+        },
+        (error: unknown) => {
+          if (!(error instanceof ProtectionFileError)) throw error;
+          ahead.failure = error;
+        },
+      )
+      .finally(() => {
         ahead.written = undefined;
-        // Its tunnel was taken out of the configuration meanwhile.
-        if (this.#ahead.get(key) !== ahead && !this.#everProtected.has(key)) this.#file.replace(this.#remembered());
       });
     return ahead.written;
   }
 
-  /** An SA is about to be used: from now on never plaintext. On disk before the engine hears of it. */
+  /**
+   * An SA is about to be used: from now on never plaintext. On disk before the engine hears of it.
+   * @throws ProtectionFileError when it is not on disk: then nothing has changed, and the SA must not be used
+   */
   markProtected(id: number): EngineCommand[] {
     const protection = this.byId(id);
     if (protection === undefined || protection.state === 'protected') return [];
     const { key, tunnels } = protection;
+    const ahead = this.#ahead.get(key);
+    if (ahead?.failure !== undefined) throw ahead.failure;
+    if (ahead?.isOnDisk !== true || tunnels.some((name) => !ahead.tunnels.includes(name))) this.#addNow(key, tunnels);
     this.#everProtected.add(key);
     for (const name of tunnels) this.#tunnels.add(name);
-    const ahead = this.#ahead.get(key);
-    if (ahead?.isOnDisk !== true || tunnels.some((name) => !ahead.tunnels.includes(name)))
-      this.#file.add({ keys: [key], tunnels }, () => this.#remembered());
     this.#ahead.delete(key);
     this.#byKey.set(key, protectionOf(protection, key, id, 'protected'));
     return [{ op: 'set-protection', protection: id, state: 'protected' }];
   }
 
+  #addNow(key: string, tunnels: readonly string[]): void {
+    const known = this.#ahead.get(key);
+    this.#ahead.set(key, { tunnels, isOnDisk: false, written: undefined, failure: undefined });
+    try {
+      this.#file.add({ keys: [key], tunnels }, () => this.#remembered());
+    } catch (error) {
+      if (known === undefined) this.#ahead.delete(key);
+      else this.#ahead.set(key, known);
+      throw error;
+    }
+  }
+
   #remembered(): Remembered {
-    const ahead = [...this.#ahead.values()].flatMap(({ tunnels }) => tunnels);
+    const aheads = [...this.#ahead].filter(([, { failure }]) => failure === undefined);
+    const ahead = aheads.flatMap(([, { tunnels }]) => tunnels);
     return {
-      keys: [...new Set([...this.#everProtected, ...this.#ahead.keys()])].sort(),
+      keys: [...new Set([...this.#everProtected, ...aheads.map(([key]) => key)])].sort(),
       tunnels: [...new Set([...this.#tunnels, ...ahead])].sort(),
     };
   }

@@ -1,6 +1,6 @@
 /**
  * The configured children of one connection, and what is known of each beyond its child SAs: whether it is wanted,
- * under way, or has to wait because the peer refused it (back-off per child).
+ * under way, or has to wait because the peer refused it or because it could not be installed here (back-off per child).
  */
 
 import type { EngineContext } from './context.ts';
@@ -18,6 +18,11 @@ interface Slot {
   pending: boolean;
   /** Not before this runs. */
   pause: Timer | undefined;
+  /** In the pause neither traffic nor the peer may bring it up: it could not be installed here. */
+  shut: boolean;
+  /** How often in a row, and when last: a child comes up before it turns out that it cannot be installed. */
+  shuts: number;
+  shutAtMs: number;
   /** The peer wants none: not before something has changed (`reconsider`). */
   declined: boolean;
 }
@@ -40,7 +45,10 @@ export class ChildSlots {
   #slot(child: string): Slot {
     let slot = this.#slots.get(child);
     if (slot === undefined) {
-      slot = { acquired: false, failures: 0, pending: false, pause: undefined, declined: false };
+      slot = {
+        ...{ acquired: false, failures: 0, pending: false, pause: undefined, declined: false },
+        ...{ shut: false, shuts: 0, shutAtMs: Number.NEGATIVE_INFINITY },
+      };
       this.#slots.set(child, slot);
     }
     return slot;
@@ -96,7 +104,7 @@ export class ChildSlots {
     const slot = this.#slot(config.name);
     slot.acquired = true;
     // A child that the peer has just refused would be refused again: only the first pause is cut short.
-    if (slot.failures <= 1) this.#unpause(slot);
+    if (slot.failures <= 1 && !slot.shut) this.#unpause(slot);
   }
 
   /** The peer refused it: the next try is after a growing pause. */
@@ -108,13 +116,29 @@ export class ChildSlots {
     this.pause(config, backOffMs(slot.failures, retryMs, retryMaxMs, context.fraction()));
   }
 
+  /** It cannot be installed here at the moment: the next try is after a growing pause, whoever asks for it. */
+  shut(config: ChildConfig): void {
+    const { context } = this.#owner;
+    const slot = this.#slot(config.name);
+    const { retryMs, retryMaxMs } = context.settings;
+    if (context.nowMs() > slot.shutAtMs + 2 * retryMaxMs) slot.shuts = 0;
+    slot.shuts += 1;
+    slot.shutAtMs = context.nowMs();
+    this.pause(config, backOffMs(slot.shuts, retryMs, retryMaxMs, context.fraction()));
+    slot.shut = true;
+  }
+
+  isShut(config: ChildConfig): boolean {
+    return this.#slot(config.name).shut;
+  }
+
   pause(config: ChildConfig, pauseMs: number): void {
     const { context } = this.#owner;
     const slot = this.#slot(config.name);
     slot.pending = false;
     this.#unpause(slot);
     slot.pause = context.timers.at(context.nowMs() + pauseMs, () => {
-      slot.pause = undefined;
+      this.#unpause(slot);
       this.#owner.reconcile();
     });
   }
@@ -185,5 +209,6 @@ export class ChildSlots {
   #unpause(slot: Slot): void {
     this.#owner.context.timers.cancel(slot.pause);
     slot.pause = undefined;
+    slot.shut = false;
   }
 }

@@ -14,6 +14,7 @@ import type { JobResult } from './crypto/jobs.ts';
 import { HalfOpen } from './half-open.ts';
 import { type IkeSaSnapshot, inherit, snapshotOf } from './hand-over.ts';
 import { Journal } from './journal.ts';
+import { deleteNotInstalled } from './not-installed.ts';
 import { reauthenticate } from './retirement.ts';
 import { ChildTable } from './sa/child-table.ts';
 import type { IkeSa } from './sa/ike-sa.ts';
@@ -221,6 +222,12 @@ class Engine implements IkeEngine, EngineContext {
       case 'child-exhausted': {
         const child = this.children.get(command.id);
         if (child !== undefined) child.ikeSa.connection?.childExpired(child, 'its sequence numbers are used up');
+        return;
+      }
+      case 'child-not-installed': {
+        const child = this.children.get(command.id);
+        const connection = child?.ikeSa.connection;
+        if (child !== undefined && connection !== undefined) deleteNotInstalled(connection, child, command.reason);
         return;
       }
       case 'child-traffic-seen': {

@@ -356,6 +356,11 @@ export type IkeCommand =
   | { readonly command: 'child-soft-limit'; readonly id: number }
   /** The hard end of a child came (sequence space used up): remove and replace it at once. */
   | { readonly command: 'child-exhausted'; readonly id: number }
+  /**
+   * A child could not be installed here; `reason` is a sentence for operators. It is deleted at the peer and set up again after a
+   * growing pause, in which the peer is refused it too.
+   */
+  | { readonly command: 'child-not-installed'; readonly id: number; readonly reason: string }
   /** A packet was authenticated on this child's inbound SA. */
   | { readonly command: 'child-traffic-seen'; readonly id: number }
   /** A packet in UDP was authenticated on this child, from this endpoint: a peer behind a NAT may have moved there. */

@@ -1,6 +1,6 @@
 /**
  * `stages/show`: what each stage of each packet worker costs, measured for a moment and told as a table. The workers count
- * (dataplane/stage-meter.ts); here it is begun, waited for and ended, one measurement at a time.
+ * (dataplane/stage-meter.ts); here it is begun, waited for and ended, one measurement at a time, early if the daemon ends.
  */
 import { type StageCost, stageCosts, stageTotals } from '../../dataplane/index.ts';
 import { integer } from '../config/value-formats.ts';
@@ -29,30 +29,55 @@ export function readSeconds(text: string | undefined): number {
 
 export class StageMeasurement {
   readonly #options: StageMeasurementOptions;
-  #isRunning = false;
+  #running: Promise<string> | undefined;
+  #end: () => void = () => {};
+  #isStopped = false;
 
   constructor(options: StageMeasurementOptions) {
     this.#options = options;
   }
 
-  /** @throws CommandError when one runs already. */
+  /** @throws CommandError when one runs already, or none will any more. */
   async run(seconds: number): Promise<string> {
+    if (this.#isStopped) throw new CommandError('the daemon is ending');
+    if (this.#running !== undefined) throw new CommandError('a measurement runs already; ask again when it has ended');
+    this.#running = this.#measure(seconds);
+    try {
+      return await this.#running;
+    } finally {
+      this.#running = undefined;
+    }
+  }
+
+  /** Ends the measurement that runs: whoever asked for it gets what there is. Resolves when the workers measure no more. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    this.#end();
+    // Its failure is for who asked for it.
+    await Promise.allSettled([this.#running]);
+  }
+
+  async #measure(seconds: number): Promise<string> {
     const { workers, set, nowMs, timers } = this.#options;
-    if (this.#isRunning) throw new CommandError('a measurement runs already; ask again when it has ended');
-    this.#isRunning = true;
     const totals = stageTotals(workers);
+    const over = new Promise<void>((resolve) => {
+      this.#end = resolve;
+    });
+    let elapsedMs: number;
     try {
       await set(totals);
       const begun = nowMs();
-      await new Promise<void>((resolve) => timers.after(seconds * 1000, resolve));
-      const elapsedMs = nowMs() - begun;
-      await set(undefined);
-      return Array.from({ length: workers }, (_, worker) =>
-        workerTable(worker, stageCosts(totals, worker), elapsedMs),
-      ).join('');
+      const cancel = timers.after(seconds * 1000, this.#end);
+      await over;
+      cancel();
+      elapsedMs = nowMs() - begun;
     } finally {
-      this.#isRunning = false;
+      // Also when only some of the workers have heard of it.
+      await set(undefined);
     }
+    return Array.from({ length: workers }, (_, worker) =>
+      workerTable(worker, stageCosts(totals, worker), elapsedMs),
+    ).join('');
   }
 }
 

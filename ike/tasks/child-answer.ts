@@ -95,6 +95,13 @@ export function answerChild(sa: IkeSa, payloads: readonly Payload[], terms: Answ
     return refuse(NOTIFY.TS_MAX_QUEUE, `peer asks for one more child SA beside ${narrowed.child.name} than we want`);
   }
 
+  if (terms.replaces === undefined && sa.connection?.slots.isShut(config) === true) {
+    context.count('refused: temporary failure');
+    // In IKE_AUTH a TEMPORARY_FAILURE may be taken for the end of the IKE SA (RFC 7296 §1.2 lists what is not).
+    const type = terms.kind === 'auth' ? NOTIFY.NO_ADDITIONAL_SAS : NOTIFY.TEMPORARY_FAILURE;
+    return refuse(type, sa.connection.lastFailure ?? `child ${config.name} cannot be installed here`);
+  }
+
   // 2. Mode: transport mode is the peer's wish, which we may decline by not repeating it (RFC 7296 §1.3.1).
   const mode = modeOf(config);
   if (mode === 'transport' && !transport) {

@@ -63,6 +63,7 @@ describe('child SAs of single workers', () => {
     };
     installer = new ChildSaInstaller({
       apply: (command) => told.push(command),
+      onRefused: (_id: number, reason: string) => expect.unreachable(reason),
       releaseSpi: () => {},
       protections,
       roleOf: (_, child) => role(child),

@@ -1,5 +1,5 @@
 /** What was ever protected is remembered on disk, by tunnel and by SPD row, until IPsec is taken out of the configuration. */
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -210,12 +210,92 @@ describe('the protections', () => {
       expect(set(new Protections(path), { elsewhere: row('renamed') })).toMatchObject([{ state: 'protected' }]);
     });
 
-    it('tells who waits that it could not be written', async () => {
-      const failing = new Protections(path, undefined, () => Promise.reject(new Error('EIO')));
-      set(failing, rows('first', 'a'));
+    it('is refused when the disk fails, alone or together with others, and nothing is appended to half a line', async () => {
+      const syncs = [() => Promise.resolve(), () => Promise.reject(failure('EIO'))];
+      const failing = new Protections(path, undefined, () => syncs.shift()?.() ?? Promise.resolve());
+      set(failing, rows('first', 'a', 'b', 'c'));
       failing.markProtected(1);
-      await expect(failing.remember(2)).rejects.toThrow('EIO');
+      await failing.remember(2);
+      failing.markProtected(2);
+      await Promise.all([failing.remember(3), failing.remember(4)]);
+      for (const id of [3, 4]) {
+        expect(() => failing.markProtected(id)).toThrow(
+          `${path}: cannot be written (EIO); look at the disk of ${directory}`,
+        );
+        expect(failing.byId(id)?.state).toBe('never-up');
+      }
+      // As a write that was cut off.
+      writeFileSync(path, `${readFileSync(path, 'utf8')}{"protected":["b"`);
+      await failing.remember(3);
+      expect(failing.markProtected(3)).toEqual([{ op: 'set-protection', protection: 3, state: 'protected' }]);
+      expect(readFileSync(path, 'utf8')).toBe(
+        '{"protected":["a","b","first"],"tunnels":["tun-a","tun-b","tun-first"]}\n',
+      );
       failing.close();
     });
+
+    it('is refused to those too that wait behind one that fails, and to whoever cannot wait', async () => {
+      const { protections, remember, syncs, written } = slowDisk('a', 'b');
+      remember(2);
+      await nextTurn();
+      remember(3);
+      expect(syncs).toHaveLength(1);
+      const { restore } = noMoreFiles();
+      // Whatever the configuration forgets is not worth the end of the daemon, nor is it lost.
+      set(protections, rows('a', 'b'));
+      await nextTurn();
+      expect(written).toEqual([3]);
+      expect(() => protections.markProtected(3)).toThrow(/: cannot be written \(EISDIR\)/);
+      restore();
+      protections.writeBehind();
+      expect(statesOf('first', 'a', 'b')).toEqual(['never-up', 'protected', 'never-up']);
+      protections.close();
+    });
+  });
+
+  const failure = (code: string): Error => Object.assign(new Error(code), { code });
+
+  /** A directory is in the way of the new file. */
+  function noMoreFiles(): { restore(): void } {
+    mkdirSync(`${path}.new`);
+    return { restore: () => rmdirSync(`${path}.new`) };
+  }
+
+  it('are in force when the disk cannot take what the configuration changes, which is written as soon as it can', () => {
+    const errors: string[] = [];
+    const protections = new Protections(path, undefined, undefined, ({ message }) => errors.push(message));
+    set(protections, { k: row('tun'), l: row('other') });
+    protections.markProtected(1);
+    const { restore } = noMoreFiles();
+    expect(set(protections, { m: row('tun') })).toContainEqual({
+      op: 'set-protection',
+      protection: 3,
+      state: 'protected',
+    });
+    protections.writeBehind();
+    expect(errors).toHaveLength(2);
+    // A crash now: the tunnel is known by its name.
+    expect(set(new Protections(path), { m: row('tun') })).toMatchObject([{ state: 'protected' }]);
+    restore();
+    protections.writeBehind();
+    expect(readFileSync(path, 'utf8')).toBe('{"protected":["m"],"tunnels":["tun"]}\n');
+    rmSync(path);
+    protections.writeBehind();
+    expect(existsSync(path)).toBe(false);
+    protections.close();
+  });
+
+  it('that cannot be written down are as they were, and are tried anew', () => {
+    const { restore } = noMoreFiles();
+    const protections = new Protections(path);
+    set(protections, { k: row('tun') });
+    expect(() => protections.markProtected(1)).toThrow(`${path}: cannot be written (EISDIR)`);
+    expect(protections.byId(1)?.state).toBe('never-up');
+    // Nor does a change of the configuration make it so.
+    expect(set(protections, { k: row('tun'), l: row('other') })).toMatchObject([{ protection: 2, state: 'never-up' }]);
+    restore();
+    expect(protections.markProtected(2)).toMatchObject([{ state: 'protected' }]);
+    expect(readFileSync(path, 'utf8')).toBe('{"protected":["l"],"tunnels":["other"]}\n');
+    protections.close();
   });
 });

@@ -86,6 +86,7 @@ class Control {
       apply: (command) => {
         this.applied = Promise.all([this.applied, side.engine.apply(command)]).then(() => {});
       },
+      onRefused: (_id: number, reason: string) => expect.unreachable(reason),
       releaseSpi: (spi) => side.engine.releaseSpi(spi),
       protections,
       roleOf: () => ({

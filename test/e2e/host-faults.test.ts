@@ -5,17 +5,39 @@ import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Capture, startCapture } from '../rig/capture.ts';
 import { type Espd, fileConfig, startEspd } from '../rig/espd.ts';
-import { createLan, type Host, ip, type Lan } from '../rig/namespace.ts';
+import { createLan, createWire, type Host, ip, type Lan } from '../rig/namespace.ts';
 import { run, start, until } from '../rig/process.ts';
 import { createRig, type Rig } from '../rig/rig.ts';
 import { ROOT } from '../rig/root.ts';
-import { pingAll, waitForPing } from '../rig/traffic.ts';
+import { ping, pingAll, waitForPing } from '../rig/traffic.ts';
 import { transfer } from '../rig/transfer.ts';
 import { BRIDGE, INNER, obstacle, PSK } from './two-hosts.ts';
 
 const reason = obstacle('tcpdump', 'ping', 'ovs-appctl', 'tc', 'mount');
 const DISK_BYTES = 256 * 1024;
+const LATE = '192.0.0.3';
 const YEAR_MS = 365 * 24 * 3600_000;
+
+/** A directory with little room, and how to take the rest of it. */
+async function smallDisk(rig: Rig): Promise<{ readonly directory: string; fill(): () => void }> {
+  // Not in the rig's directory: a mount there would be in the way of those who sweep up after a killed test.
+  const directory = mkdtempSync('/run/espd-small-disk-');
+  rig.defer(`remove ${directory}`, () => rmdirSync(directory));
+  await run({ command: 'mount', args: ['-t', 'tmpfs', '-o', `size=${DISK_BYTES}`, 'tmpfs', directory] });
+  rig.defer(`unmount ${directory}`, async () => {
+    await run({ command: 'umount', args: [directory] });
+  });
+  return {
+    directory,
+    /** What it gives makes room again. */
+    fill() {
+      const filler = join(directory, 'filler');
+      const { bavail, bsize } = statfsSync(directory);
+      writeFileSync(filler, Buffer.alloc(bavail * bsize));
+      return () => rmSync(filler);
+    },
+  };
+}
 
 describe.skipIf(reason !== '')(`a tunnel on a host in trouble${reason}`, { timeout: 180_000 }, () => {
   let rig: Rig;
@@ -47,13 +69,7 @@ describe.skipIf(reason !== '')(`a tunnel on a host in trouble${reason}`, { timeo
     [...(await espd.tunnelsShow('tun')).matchAll(/SPI (0x[0-9a-f]{8})/g)].map(([, spi]) => spi!).sort();
 
   it('goes on while the disk of its log and its files is full, and the log says how many lines are missing', async () => {
-    // Not in the rig's directory: a mount there would be in the way of those who sweep up after a killed test.
-    const directory = mkdtempSync('/run/espd-small-disk-');
-    rig.defer(`remove ${directory}`, () => rmdirSync(directory));
-    await run({ command: 'mount', args: ['-t', 'tmpfs', '-o', `size=${DISK_BYTES}`, 'tmpfs', directory] });
-    rig.defer(`unmount ${directory}`, async () => {
-      await run({ command: 'umount', args: [directory] });
-    });
+    const { directory, fill } = await smallDisk(rig);
     // Each rekeying is a few lines.
     const a = await begin(
       'a',
@@ -63,9 +79,7 @@ describe.skipIf(reason !== '')(`a tunnel on a host in trouble${reason}`, { timeo
     await begin('b');
     await waitForPing(lan.a.namespace, INNER.b);
     await a.appctl('vlog/set', 'file:dbg');
-    const filler = join(directory, 'filler');
-    const { bavail, bsize } = statfsSync(directory);
-    writeFileSync(filler, Buffer.alloc(bavail * bsize));
+    const makeRoom = fill();
     await until(
       'a log line that has no room',
       async () => (await a.appctl('vlog/list')).includes('(file: writing failed (ENOSPC))'),
@@ -73,7 +87,7 @@ describe.skipIf(reason !== '')(`a tunnel on a host in trouble${reason}`, { timeo
     );
     await pingAll(lan.a.namespace, INNER.b);
     await a.waitForTunnel('tun');
-    rmSync(filler);
+    makeRoom();
     await until('the log to go on', () => {
       return /\n\(\d+ lines are missing here: file: writing failed \(ENOSPC\)\)\n\d{4}-/.test(
         readFileSync(join(directory, 'ovs-espd.log'), 'utf8'),
@@ -130,6 +144,84 @@ describe.skipIf(reason !== '')(`a tunnel on a host in trouble${reason}`, { timeo
     });
     expect(Number(/dropped (\d+)/.exec(stdout)?.[1])).toBeGreaterThan(0);
     await pingAll(lan.a.namespace, INNER.b);
+    capture.assertOnlyEsp();
+  });
+});
+
+/** Beside the one above: here no log is on the disk that is full. */
+describe.skipIf(reason !== '')(`a tunnel whose protection cannot be written down${reason}`, { timeout: 180_000 }, () => {
+  let rig: Rig;
+  beforeEach(() => {
+    rig = createRig();
+  });
+  afterEach(() => rig.close());
+
+  it('stays down and closed and says why, beside others that go on, and comes up when there is room, also after a restart', async () => {
+    const { directory, fill } = await smallDisk(rig);
+    const wire = await createWire(rig);
+    const hosts = { a: await wire.addHost('a', '10.1.0.1/24'), b: await wire.addHost('b', '10.1.0.2/24') };
+    const late = await wire.addHost('c', '10.1.0.3/24');
+    const capture = await startCapture(rig, hosts.a, 'not icmp and not icmp6', { snapLength: 96 });
+    const tunnelTo = (name: string, local: Host, remote: Host) => {
+      const options = { local_ip: local.address, remote_ip: remote.address, psk: PSK };
+      return { name, type: 'geneve', options } as const;
+    };
+    const config = (...tunnels: ReturnType<typeof tunnelTo>[]) =>
+      fileConfig(BRIDGE, tunnels, { ipsec_skb_mark: '0/1' });
+    const inner = async (host: Host, address: string): Promise<void> => {
+      await ip(host.namespace, 'addr', 'replace', `${address}/24`, 'dev', BRIDGE);
+      await ip(host.namespace, 'link', 'set', BRIDGE, 'up');
+    };
+    const begin = async (): Promise<Espd> => {
+      const espd = await startEspd(rig, hosts.a, {
+        directory,
+        config: config(tunnelTo('tun-b', hosts.a, hosts.b), tunnelTo('tun-c', hosts.a, late)),
+      });
+      await inner(hosts.a, INNER.a);
+      return espd;
+    };
+    const staysClosed = async (a: Espd, name: string, peer: Host, peerInner: string): Promise<void> => {
+      await a.waitForTunnel(
+        name,
+        /Last failure: .*\/ovs-espd\.protected: cannot be written \(ENOSPC\); make room in \/run\/espd-small-disk-/,
+        30_000,
+      );
+      expect(a.running.output()).toMatch(
+        new RegExp(`\\|ike\\|WARN\\|10.1.0.1-${peer.address}: .* cannot be written \\(ENOSPC\\)`),
+      );
+      const pings = [
+        ping(hosts.a.namespace, peerInner, { count: 10, interval: 0.05, wait: 0.5 }),
+        ping(peer.namespace, INNER.a, { count: 10, interval: 0.05, wait: 0.5 }),
+      ];
+      expect((await Promise.all(pings)).map(({ received }) => received)).toEqual([0, 0]);
+    };
+
+    // The first protection there is.
+    let a = await begin();
+    let makeRoom = fill();
+    const b = await startEspd(rig, hosts.b, { config: config(tunnelTo('tun', hosts.b, hosts.a)) });
+    await inner(hosts.b, INNER.b);
+    await staysClosed(a, 'tun-b', hosts.b, INNER.b);
+    makeRoom();
+    await a.waitForTunnel('tun-b', undefined, 30_000);
+    await waitForPing(hosts.a.namespace, INNER.b);
+
+    // One more: what is found on the disk is not appended to but written anew.
+    await a.kill();
+    a = await begin();
+    await a.waitForTunnel('tun-b', undefined, 30_000);
+    makeRoom = fill();
+    const c = await startEspd(rig, late, { config: config(tunnelTo('tun', late, hosts.a)) });
+    await inner(late, LATE);
+    await staysClosed(a, 'tun-c', late, LATE);
+    await pingAll(hosts.a.namespace, INNER.b);
+    await a.waitForTunnel('tun-b', /Last failure:\s+None/);
+    makeRoom();
+    await a.waitForTunnel('tun-c', undefined, 30_000);
+    await c.waitForTunnel('tun');
+    await waitForPing(hosts.a.namespace, LATE);
+    await a.waitForTunnel('tun-c', /Last failure:\s+None/);
+    await b.stop();
     capture.assertOnlyEsp();
   });
 });

@@ -94,4 +94,17 @@ describe.skipIf(reason !== '')(`an operator who looks at a tunnel${reason}`, { t
     expect(stdout).toMatch(/^ovs_espd_ike_sas\{state="established"\} 1$/m);
     expect(stdout).not.toMatch(/swordfish/);
   });
+
+  // The last one: afterwards host a has no daemon.
+  it('gets what was measured so far when the daemon ends meanwhile, which does not wait for the rest', async () => {
+    const { espd } = tutorial.a;
+    // Whichever is refused, the other one runs.
+    const asked = [1, 2].map(() => espd.appctl('stages/show', '10'));
+    await expect(Promise.race(asked)).rejects.toThrow('a measurement runs already');
+    await espd.appctl('exit');
+    const elapsed = /worker 0: .* of (\d+\.\d\d) s in the stages below/.exec(await Promise.any(asked))?.[1];
+    expect(Number(elapsed)).toBeLessThan(9);
+    expect(await espd.running.ended).toMatchObject({ status: 0 });
+    expect(espd.log()).not.toMatch(/\|(ERR|EMER)\|/);
+  });
 });

@@ -2,20 +2,23 @@ import { describe, expect, it } from 'vitest';
 import { readSeconds, StageMeasurement, workerTable } from '../../../control/stages/stage-measurement.ts';
 
 /** A measurement whose clock and time are the test's. */
-function makeMeasurement() {
+function makeMeasurement(set: (totals: Float64Array | undefined) => Promise<void> = async () => {}) {
   const told: (Float64Array | undefined)[] = [];
   const waits: { readonly ms: number; readonly end: () => void }[] = [];
   let now = 5000;
   const measurement = new StageMeasurement({
     workers: 2,
-    set: async (totals) => {
+    set: (totals) => {
       told.push(totals);
+      return set(totals);
     },
     nowMs: () => now,
     timers: {
       after: (ms, callback) => {
         waits.push({ ms, end: callback });
-        return () => undefined;
+        return () => {
+          waits.length = 0;
+        };
       },
     },
   });
@@ -31,11 +34,13 @@ describe('stages/show', () => {
   it('measures for as long as it was told to and no longer, and tells of each worker', async () => {
     const { measurement, told, waits, pass } = makeMeasurement();
     const text = measurement.run(2);
+    await Promise.resolve();
+    const asked = waits.map(({ ms }) => ms);
     await pass(2000);
     expect(await text).toBe(
       'worker 0: 0.0 % of 2.00 s in the stages below\nworker 1: 0.0 % of 2.00 s in the stages below\n',
     );
-    expect(waits.map(({ ms }) => ms)).toEqual([2000]);
+    expect(asked).toEqual([2000]);
     expect(told.map((totals) => totals !== undefined)).toEqual([true, false]);
   });
 
@@ -49,6 +54,45 @@ describe('stages/show', () => {
     await pass(1000);
     await second;
     expect(told).toHaveLength(4);
+  });
+
+  it('ends at once with the daemon, tells what there is, and begins no more', async () => {
+    const { measurement, told, waits } = makeMeasurement();
+    const text = measurement.run(10);
+    await Promise.resolve();
+    expect(waits).toHaveLength(1);
+    await measurement.stop();
+    expect(told.at(-1)).toBeUndefined();
+    expect(await text).toMatch(/^worker 0: /);
+    expect(waits).toHaveLength(0);
+    await expect(measurement.run(1)).rejects.toThrow('the daemon is ending');
+    expect(told).toHaveLength(2);
+  });
+
+  it('ends with the daemon too when the workers have not heard of it yet', async () => {
+    const heard: (() => void)[] = [];
+    const { measurement, told } = makeMeasurement(() => new Promise((resolve) => heard.push(resolve)));
+    const text = measurement.run(10);
+    const stopped = measurement.stop();
+    heard[0]!();
+    await expect.poll(() => heard.length).toBe(2);
+    heard[1]!();
+    await stopped;
+    await text;
+    expect(told.map((totals) => totals !== undefined)).toEqual([true, false]);
+  });
+
+  it('leaves no worker measuring when one of them cannot, and may be asked for again', async () => {
+    const failures = [new Error('a worker died')];
+    const { measurement, told, pass } = makeMeasurement(async () => {
+      const failure = failures.pop();
+      if (failure !== undefined) throw failure;
+    });
+    await expect(measurement.run(1)).rejects.toThrow('a worker died');
+    expect(told.map((totals) => totals !== undefined)).toEqual([true, false]);
+    const again = measurement.run(1);
+    await pass(1000);
+    expect(await again).toMatch(/^worker 0: /);
   });
 
   it('gives time and cycles for a packet, and the share of the time that was measured', () => {

@@ -282,3 +282,58 @@ describe('a peer that restarts', () => {
     expect(conversation(pair.world).filter((line) => line.includes('INFORMATIONAL'))).toEqual([]);
   });
 });
+
+describe('children that cannot be installed by whoever runs the engine', () => {
+  const REASON = 'the disk is full';
+  const WITH_GRE = ['gre', ...UDP];
+
+  /** A pair of which B can install nothing of `tun` until it is told. */
+  function shortOfRoom(start: 'initiate' | 'wait') {
+    const pair = makePair();
+    const refusedAt: number[] = [];
+    let hasRoom = false;
+    pair.b.refuses = ({ child }) => {
+      if (hasRoom || !child.startsWith('tun')) return undefined;
+      refusedAt.push(pair.world.nowMs);
+      return REASON;
+    };
+    const starts = [start === 'wait' ? 'initiate' : 'wait', start] as const;
+    connect(
+      pair,
+      { children: [greChild(A, B, starts[0]), ...udpChildren(A, B, starts[0])] },
+      { children: [greChild(B, A, starts[1]), ...udpChildren(B, A, starts[1])] },
+    );
+    const makeRoom = (): void => {
+      hasRoom = true;
+    };
+    return { ...pair, pair, refusedAt, makeRoom };
+  }
+
+  it.each(['initiate', 'wait'] as const)(
+    'are deleted at the peer, others stay, and they come up when it can, if it has to %s',
+    (start) => {
+      const { pair, a, b, world, makeRoom } = shortOfRoom(start);
+      world.run(20_000);
+      expect(faultsOf(pair)).toEqual([]);
+      expect([...a.installed.values()].map(({ sa }) => sa.child)).toEqual(['gre']);
+      expect(b.engine.status()[0]?.lastFailure).toBe(REASON);
+      expect(b.failures.filter((reason) => reason === REASON).length).toBeGreaterThan(0);
+      makeRoom();
+      secondsUntil(world, () => faultsOf(pair, WITH_GRE).length === 0, 120);
+      expect(b.engine.status()[0]?.lastFailure).toBeUndefined();
+      world.run(120_000);
+      expect(faultsOf(pair, WITH_GRE)).toEqual([]);
+    },
+  );
+
+  it('are tried after growing pauses, however often traffic or the peer asks for them', () => {
+    const { a, b, world, refusedAt } = shortOfRoom('wait');
+    for (let second = 0; second < 150; second++) {
+      world.run(1000);
+      for (const host of [a, b]) host.command({ command: 'acquire', connection: host.engine.status()[0]!.connection });
+    }
+    // Two children, each after 1, 2, 4 … 60 s.
+    expect(refusedAt.length).toBeGreaterThan(8);
+    expect(refusedAt.length).toBeLessThan(24);
+  });
+});

@@ -102,6 +102,7 @@ function play(scenario: Scenario, events: string[], states: Set<string>): string
   // 2. The good one. Traffic wants the tunnel: children that wait are asked for.
   world.conditions = PERFECT;
   world.computing = { maximumMs: 0, failure: 0 };
+  for (const host of [a, b]) host.refuses = () => undefined;
   if (nat !== undefined && nat.outside !== OUTSIDE) nat.rebind(OUTSIDE);
   for (const host of [a, b]) acquire(host);
   world.run(RECOVERY_MS, watch);

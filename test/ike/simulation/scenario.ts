@@ -13,7 +13,7 @@ import {
 import type { CredentialPair } from './credentials.ts';
 import { Nat } from './nat.ts';
 import { A, B, connectionOf, greChild, udpChildren, withFurther } from './tunnels.ts';
-import { type Host, type NetworkConditions, TEST_SETTINGS, World } from './world.ts';
+import { type Host, type NetworkConditions, seededRandom, TEST_SETTINGS, World } from './world.ts';
 
 export interface SimulationChoices {
   /** 0 to 1; undefined: of the seed's choosing, up to 0.35. */
@@ -108,6 +108,14 @@ export function makeScenario(seed: number, choices: SimulationChoices): Scenario
   const [anewA, anewB] = [trait('A reauthenticates', 0.2), trait('B reauthenticates', 0.2)];
   const furtherA = trait('RFC 9611', 0.25) ? 1 + Math.floor(chance() * 2) : 0;
   const furtherB = furtherA > 0 && trait('RFC 9611 unequal', 0.3) ? Math.floor(chance() * 3) : furtherA;
+  // Of a generator of its own: without it, a seed is what it was.
+  const room = seededRandom(~seed);
+  if (room() < 0.25) {
+    traits.push('no room');
+    for (const host of [a, b])
+      host.refuses = ({ child, replaces }) =>
+        replaces === undefined && host.childrenOf(child).length === 0 && room() < 0.5 ? 'there is no room' : undefined;
+  }
   const signs = choices.credentials !== undefined && trait('certificates', 0.25);
 
   let psk = 'swordfish';

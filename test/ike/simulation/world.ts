@@ -77,6 +77,9 @@ export class Host {
   /** Of the engines before the last reboot. */
   readonly formerCounters: IkeCounters[] = [];
   keepalives = 0;
+  /** Why a child cannot be installed here, if it cannot. */
+  refuses: (sa: ChildSa) => string | undefined = () => undefined;
+  readonly #refused = new Set<number>();
   /** What the engine wants computed elsewhere; done when its time has come. */
   computing: Computing[] = [];
   /** How many of them are done. */
@@ -118,6 +121,7 @@ export class Host {
   /** The program is killed and started again: all state is lost, the SPIs go on. */
   reboot(settings: EngineSettings = this.#settings, hooks: HostHooks = {}): void {
     this.installed.clear();
+    this.#refused.clear();
     this.sending.clear();
     this.allocated.clear();
     this.computing = [];
@@ -151,8 +155,10 @@ export class Host {
   }
 
   carryOut(actions: readonly IkeAction[]): void {
+    const afterwards: IkeCommand[] = [];
     for (const action of actions) {
       this.actions.push(action);
+      if ('id' in action && action.action !== 'compute' && this.#refused.has(action.id)) continue;
       switch (action.action) {
         case 'send':
           this.world.send(action);
@@ -160,6 +166,13 @@ export class Host {
         case 'child-install': {
           const { sa } = action;
           if (this.installed.has(sa.id)) throw new Error(`child ${sa.id} was installed twice`);
+          const reason = this.refuses(sa);
+          if (reason !== undefined) {
+            this.#refused.add(sa.id);
+            this.allocated.delete(sa.inboundSpi);
+            afterwards.push({ command: 'child-not-installed', id: sa.id, reason });
+            break;
+          }
           this.installed.set(sa.id, {
             sa,
             sinceMs: this.world.nowMs,
@@ -225,6 +238,7 @@ export class Host {
           break;
       }
     }
+    for (const command of afterwards) this.command(command);
   }
 
   /** Still there when all actions are carried out, and not on its way out. */
