@@ -149,7 +149,7 @@ describe.skipIf(reason !== '')(`a tunnel on a host in trouble${reason}`, { timeo
 });
 
 /** Beside the one above: here no log is on the disk that is full. */
-describe.skipIf(reason !== '')(`a tunnel whose protection cannot be written down${reason}`, { timeout: 180_000 }, () => {
+describe.skipIf(reason !== '')(`a tunnel that finds no room on disk${reason}`, { timeout: 180_000 }, () => {
   let rig: Rig;
   beforeEach(() => {
     rig = createRig();
