@@ -4,7 +4,7 @@
 # Everything comes from Debian's packages, through the package sources of this machine. Prints the directory that
 # holds root.img, vmlinuz and initrd.img; a second call prints it at once.
 #
-#     build-guest.sh [SUITE]      bookworm, trixie; default: the suite of this machine
+#     build-guest.sh [SUITE]      bookworm, trixie, forky; default: the suite of this machine
 #
 # Libreswan's package conflicts with strongSwan's, so it is unpacked into /opt/libreswan; who wants it mounts it over the
 # places where it looks for itself (reference-system.ts). Environment: OVS_ESPD_CACHE (cache, default ovs-espd in
@@ -48,11 +48,21 @@ trap cleanup EXIT
 trap 'exit 130' INT TERM
 
 say "debootstrap $suite (log: $cache/build.log)"
-debootstrap --variant=minbase "$suite" "$root" "$mirror" >"$cache/build.log" 2>&1 ||
+# A debootstrap older than the suite has no script for it; sid's, which all newer ones link to, does.
+scripts=/usr/share/debootstrap/scripts
+script=()
+[ -e "$scripts/$suite" ] || script=("$scripts/sid")
+debootstrap --variant=minbase "$suite" "$root" "$mirror" "${script[@]}" >"$cache/build.log" 2>&1 ||
   fail "debootstrap of $suite failed: see $cache/build.log"
-# Updates and security too, if the machine takes them: one line for each Debian target that apt knows.
+# Updates and security too, if the machine takes them: one line for each Debian target that apt knows. A suite that is not
+# released yet has both in itself, and a mirror's copy of it may be past its date: signatures count there, dates do not.
+targets=" $own_suite"
+if [ "$suite" = forky ]; then
+  targets=" $own_suite "
+  echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/unreleased"
+fi
 apt-get indextargets --format 'deb $(REPO_URI) $(CODENAME) $(COMPONENT)|$(ORIGIN)' 'Created-By: Packages' |
-  awk -F'|' '$2 == "Debian" { print $1 }' | grep " $own_suite" | sed "s/ $own_suite/ $suite/" >"$root/etc/apt/sources.list"
+  awk -F'|' '$2 == "Debian" { print $1 }' | grep "$targets" | sed "s/ $own_suite/ $suite/" >"$root/etc/apt/sources.list"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
 chmod 755 "$root/usr/sbin/policy-rc.d"
@@ -73,8 +83,10 @@ inside sh -c 'cd /tmp && apt-get download -qq -o APT::Sandbox::User=root libresw
 say "kernel"
 image=$(chroot "$root" apt-cache depends linux-image-cloud-amd64 | awk '$1 == "Depends:" && $2 ~ /^linux-image/ { print $2; exit }')
 [ -n "$image" ] || fail "no linux-image-cloud-amd64 in the archive of $suite"
-inside sh -c "cd /tmp && apt-get download -qq $image"
-dpkg-deb -x "$root"/tmp/linux-image-*.deb "$work/kernel"
+# Since forky the package is a frame: image, modules and their lists are in packages that it depends on.
+parts=$(chroot "$root" apt-cache depends "$image" | awk '$1 == "Depends:" && $2 ~ /^linux-(base|binary|modules)-/ { print $2 }' | tr '\n' ' ')
+inside sh -c "cd /tmp && apt-get download -qq -o APT::Sandbox::User=root $image $parts"
+for package in "$root"/tmp/linux-*.deb; do dpkg-deb -x "$package" "$work/kernel"; done
 # In /lib, and since trixie in /usr/lib.
 modules=$(find "$work/kernel" -maxdepth 4 -path '*/lib/modules/*' -prune)
 release=$(basename "$modules")
@@ -112,7 +124,7 @@ exec /bin/busybox switch_root /new /sbin/guest-init
 INIT
 chmod 755 "$initramfs/init"
 (cd "$initramfs" && find . | busybox cpio -o -H newc 2>/dev/null | gzip -1) >"$work/initrd.img"
-cp "$work"/kernel/boot/vmlinuz-* "$work/vmlinuz"
+find "$work/kernel" -name 'vmlinuz*' -type f -exec cp {} "$work/vmlinuz" \;
 mkfs.ext4 -q -d "$root" "$work/root.img" 2G >>"$cache/build.log" 2>&1
 mkdir -p "$final"
 mv "$work/initrd.img" "$work/vmlinuz" "$final/"

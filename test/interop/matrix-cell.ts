@@ -17,6 +17,14 @@ const SHORT_LIFE = {
   ipsec_rekeyfuzz: '0%',
 } as const;
 
+/** What both ends are told where a cell names a key exchange: on top of X25519, for the IKE SA and at each rekeying of a child. */
+const KEY_EXCHANGES = {
+  mlkem768: {
+    options: { ipsec_ike: 'aes256gcm16-prfsha256-x25519-ke1_mlkem768', ipsec_esp: 'aes256gcm16-x25519-ke1_mlkem768' },
+    suite: / IKEv2 .*CURVE_25519\S*ML_KEM_768/,
+  },
+} as const;
+
 /** What a step works with. */
 type Scene = {
   readonly stage: Stage;
@@ -24,13 +32,15 @@ type Scene = {
   readonly ours: MatrixHost;
   /** Name of the tunnel on both ends. */
   readonly name: string;
+  /** Child SAs that make a tunnel of its type. */
+  readonly children: number;
   readonly options: { readonly ours: Record<string, string>; readonly theirs: Record<string, string> };
 };
 
 export type StepName = keyof typeof STEPS;
 
 /** Brings the tunnel up with one side unable to begin: its IKE_SA_INIT requests are dropped in the guest. */
-async function up({ stage, cell, ours, name, options }: Scene): Promise<void> {
+async function up({ stage, cell, ours, name, children, options }: Scene): Promise<void> {
   const { system, guest } = stage;
   const { ours: our, theirs } = stage.credentials(cell.method);
   // Cells are independent: nothing that the IKE daemon or the kernel remembers of the last one is left.
@@ -49,11 +59,14 @@ async function up({ stage, cell, ours, name, options }: Scene): Promise<void> {
     knock.catch(() => undefined);
   }
   await ours.espd.waitForTunnel(name, undefined, 120_000);
+  await system.waitForPolicies(children);
   await knock;
   // Whose IKE SA came up: the initiator is the one that logs what was selected. Later ones were rekeyed, by whoever came first.
   const [begun = ''] = ours.espd.log().split(' established between ');
   if (/IKE_SA \S+ \S+: selected /.test(begun) !== (cell.starts === 'we-start'))
     throw new Error('the wrong side started');
+  if (cell.keyExchange !== undefined && !KEY_EXCHANGES[cell.keyExchange].suite.test(await ours.espd.tunnelsShow(name)))
+    throw new Error(`${cell.keyExchange} was not agreed on`);
   await system.silenceRequests('none');
 }
 
@@ -88,8 +101,9 @@ const STEPS = {
   ping: ({ ours, stage }: Scene) => ours.pingBothWays(stage.guest),
   '20 MB, our rekeys': rekeyedByUs,
   '20 MB, their rekeys': rekeyedByThem,
-  'peer reboot': async ({ ours, stage }: Scene) => {
+  'peer reboot': async ({ ours, stage, children }: Scene) => {
     await stage.system.reboot();
+    await stage.system.waitForPolicies(children);
     await ours.pingBothWays(stage.guest);
   },
   'our restart': async ({ ours, stage }: Scene) => {
@@ -127,10 +141,13 @@ export async function runCell(
   const { ours: our, theirs: their } = stage.addresses(cell.family);
   const ours = await MatrixHost.start(stage.rig, stage.host, { mtu: stage.innerMtu, label: `-${name}` });
   const capture = await startCapture(stage.rig, stage.wire);
+  const exchange = cell.keyExchange === undefined ? {} : KEY_EXCHANGES[cell.keyExchange].options;
   const options = {
-    ours: { local_ip: our, remote_ip: their },
-    theirs: { local_ip: their, remote_ip: our },
+    ours: { local_ip: our, remote_ip: their, ...exchange },
+    theirs: { local_ip: their, remote_ip: our, ...exchange },
   };
+  // ovs-monitor-ipsec and ours have one for each direction of a UDP port.
+  const children = cell.type === 'gre' ? 1 : 2;
   const passed: Partial<Record<StepName, number>> = {};
   const about = { cell: cellName(cell), date: new Date().toISOString().slice(0, 10), versions: stage.system.versions };
   let step = 'set-up';
@@ -138,7 +155,7 @@ export async function runCell(
     for (const [next, act] of Object.entries(STEPS) as [StepName, (scene: Scene) => Promise<void>][]) {
       step = next;
       const begin = performance.now();
-      await act({ stage, cell, ours, name, options });
+      await act({ stage, cell, ours, name, children, options });
       assertNoPlaintext(capture);
       passed[next] = Math.round((performance.now() - begin) / 100) / 10;
       report(`${next} ${passed[next]} s`);

@@ -1,7 +1,7 @@
 /** The cells of the interoperability matrix, their filter, and what a cell is called. */
 import type { DaemonName, TunnelType } from './reference-system.ts';
 
-/** The axes, in the order in which a cell is spelled: `bookworm/strongSwan/gre/psk/we-start/ipv4`. */
+/** The axes of the matrix, in the order in which a cell is spelled: `bookworm/strongSwan/gre/psk/we-start/ipv4`. */
 export const AXES = {
   suite: ['bookworm', 'trixie'],
   daemon: ['strongSwan', 'Libreswan'],
@@ -11,7 +11,7 @@ export const AXES = {
   family: ['ipv4', 'ipv6'],
 } as const;
 
-export type Suite = (typeof AXES.suite)[number];
+export type Suite = (typeof AXES.suite)[number] | 'forky';
 export type Method = (typeof AXES.method)[number];
 
 export type Cell = {
@@ -21,12 +21,23 @@ export type Cell = {
   readonly method: Method;
   readonly starts: (typeof AXES.starts)[number];
   readonly family: (typeof AXES.family)[number];
+  /** What both ends demand beside X25519, in IKE_INTERMEDIATE and at each rekeying (RFC 9370); the last word of the name. */
+  readonly keyExchange?: 'mlkem768';
 };
 
-export const cellName = (cell: Cell): string =>
-  Object.keys(AXES)
-    .map((axis) => cell[axis as keyof Cell])
-    .join('/');
+/** Cells beside the matrix: only strongSwan of the release to come has ML-KEM. */
+const POST_QUANTUM: readonly Cell[] = (
+  [
+    { type: 'gre', method: 'psk', starts: 'we-start', family: 'ipv4' },
+    { type: 'geneve', method: 'ca-signed', starts: 'they-start', family: 'ipv6' },
+    { type: 'vxlan', method: 'self-signed', starts: 'we-start', family: 'ipv6' },
+  ] as const
+).map((cell) => ({ suite: 'forky', daemon: 'strongSwan', ...cell, keyExchange: 'mlkem768' }));
+
+const wordsOf = (cell: Cell): string[] =>
+  [...Object.keys(AXES), 'keyExchange'].flatMap((axis) => cell[axis as keyof Cell] ?? []);
+
+export const cellName = (cell: Cell): string => wordsOf(cell).join('/');
 
 /** Why a cell cannot be: what the reference system itself does not have. '' for the others. */
 export function impossible({ type, family }: Partial<Cell>): string {
@@ -40,7 +51,7 @@ export function allCells(): Cell[] {
   for (const [axis, values] of Object.entries(AXES)) {
     cells = cells.flatMap((cell) => values.map((value) => ({ ...cell, [axis]: value })));
   }
-  return (cells as Cell[]).filter((cell) => impossible(cell) === '');
+  return [...(cells as Cell[]).filter((cell) => impossible(cell) === ''), ...POST_QUANTUM];
 }
 
 /**
@@ -52,7 +63,8 @@ export function selectCells(only: readonly string[]): Cell[] {
   const names = only.filter((word) => word.includes('/'));
   const words = only.filter((word) => !word.includes('/'));
   const cells = allCells();
-  const known = Object.values(AXES).flat() as readonly string[];
+  const axes = [0, 1, 2, 3, 4, 5, 6].map((place) => new Set(cells.flatMap((cell) => wordsOf(cell)[place] ?? [])));
+  const known = axes.flatMap((axis) => [...axis]);
   for (const word of words) {
     if (!known.includes(word))
       throw new Error(`--only=${word}: expected words of ${known.join(', ')}, or names of cells`);
@@ -61,19 +73,15 @@ export function selectCells(only: readonly string[]): Cell[] {
     if (!cells.some((cell) => cellName(cell) === name))
       throw new Error(`--only=${name}: no such cell; --list names those there are`);
   }
-  const allowed = Object.entries(AXES).map(([axis, values]) => {
-    const chosen = (values as readonly string[]).filter((value) => words.includes(value));
-    return [axis as keyof Cell, chosen.length === 0 ? (values as readonly string[]) : chosen] as const;
-  });
+  const chosen = axes.map((axis) => words.filter((word) => axis.has(word)));
+  const isNamed = (cell: Cell) =>
+    chosen.every((some, place) => some.length === 0 || some.includes(wordsOf(cell)[place] ?? ''));
   const byWords = words.length > 0 || names.length === 0;
-  return cells.filter(
-    (cell) =>
-      names.includes(cellName(cell)) || (byWords && allowed.every(([axis, values]) => values.includes(cell[axis]))),
-  );
+  return cells.filter((cell) => names.includes(cellName(cell)) || (byWords && isNamed(cell)));
 }
 
 const pairsOf = (cell: Cell): string[] => {
-  const words = cellName(cell).split('/');
+  const words = wordsOf(cell);
   return words.flatMap((a, index) => words.slice(index + 1).map((b) => `${a} ${b}`));
 };
 

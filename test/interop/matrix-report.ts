@@ -63,9 +63,10 @@ datapath, \`ovs-monitor-ipsec\` and the IKE daemon named. What a cell does, in t
 - *our restart*: ovs-espd is killed and starts again; pings both ways.
 - *delete*: our port is removed; the peer has no child SA left.
 
+Rows that end with \`mlkem768\` demand X25519 with ML-KEM-768 at both ends, of the IKE SA and of every rekeying ([how](interop.md#npm-run-interop)).
 In every cell, from its first packet to its last, no tunnel packet was on the wire in the clear (\`ipsec_skb_mark=0/1\` here, traps there).
 
-${green} of ${results.length} cells tried are green; the matrix has ${allCells().length}. There is no cell for GRE over IPv6: the kernel datapath cannot send it.
+${green} of ${results.length} cells tried are green; there are ${allCells().length}. There is no cell for GRE over IPv6: the kernel datapath cannot send it.
 
 ${matrixTable(results)}
 

@@ -70,10 +70,14 @@ const DAEMONS: Readonly<Record<DaemonName, Daemon>> = {
     answers: 'ipsec status >/dev/null',
     restart: `pkill -KILL pluto; while pidof pluto >/dev/null; do sleep 0.1; done; rm -f /run/pluto/*; ${FORGET}; ${PLUTO}
       until ipsec status >/dev/null 2>&1; do sleep 0.2; done; ovs-appctl -t ovs-monitor-ipsec refresh`,
+    // Libreswan 5 calls a child so, 4 calls it `ipsec`.
     rekey: (what, connections) =>
-      (what === 'ike' ? connections.slice(0, 1) : connections)
-        .map((name) => `ipsec whack --rekey-${what === 'ike' ? 'ike' : 'ipsec'} --name ${name}`)
-        .join(' && '),
+      `child=$(ipsec whack --help 2>&1 | grep -q -e --rekey-child && echo child || echo ipsec); ${(what === 'ike'
+        ? connections.slice(0, 1)
+        : connections
+      )
+        .map((name) => `ipsec whack --rekey-${what === 'ike' ? 'ike' : '$child'} --name ${name}`)
+        .join(' && ')}`,
     children: "ipsec whack --trafficstatus | grep 'type=ESP'",
     begins: 'by itself',
     trust: () => '',
@@ -185,13 +189,13 @@ export class ReferenceSystem {
     if (ca_cert !== undefined) await this.guest.sh(this.#row.trust(ca_cert));
   }
 
-  /** Takes the tunnel and all credentials away, and whatever the IKE daemon and the kernel still know of it. */
+  /** Takes the tunnel and all credentials away. What the IKE daemon and the kernel still know of it goes with `reboot`. */
   async removeTunnel(name: string): Promise<void> {
     const words = 'certificate private_key ca_cert'.split(' ').map((key) => `other_config ${key}`);
     await this.guest.sh(
       `rm -f ${CACERTS}/*; ovs-vsctl --if-exists del-port ${name} ${words.map((word) => `-- remove Open_vSwitch . ${word}`).join(' ')}`,
     );
-    await this.guest.until('an end of its connections', `! ipsec status | grep -q '${name}-'`, 60_000);
+    await this.guest.until('an end of its connections', `! grep -q '^conn ${name}-' /etc/ipsec.conf`, 60_000);
   }
 
   /** Names of the IKE connections of a tunnel that ovs-monitor-ipsec made (NAME-N, or NAME-in-N and NAME-out-N). */
@@ -210,6 +214,13 @@ export class ReferenceSystem {
 
   children(): Promise<string> {
     return this.guest.sh(this.#row.children, { expect: 'any' });
+  }
+
+  /** Waits for `count` child SAs if it begins by itself: what its kernel sends before it has all of them is in the clear. */
+  async waitForPolicies(count: number): Promise<void> {
+    if (this.hasTraps) return;
+    const { children } = this.#row;
+    await this.guest.until(`${count} child SAs`, `[ "$(${children} | wc -l)" -ge ${count} ]`, 120_000);
   }
 
   /** As a reboot, as far as its peer can tell. */
