@@ -62,18 +62,24 @@ function agentLine(socket: Socket) {
       waiting?.(line);
     }
   });
-  const nextLine = (pattern: RegExp, ms: number) =>
-    new Promise<RegExpExecArray>((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`no line ${pattern} from the guest within ${ms} ms`)), ms);
+  const nextLine = (pattern: RegExp) =>
+    new Promise<RegExpExecArray>((resolve) => {
       waiting = (line) => {
         const match = pattern.exec(line);
         if (match === null) return;
-        clearTimeout(timer);
         waiting = undefined;
         resolve(match);
       };
     });
   return { nextLine, send: (line: string) => socket.write(`${line}\n`) };
+}
+
+/** Rejects if `promise` has not settled within `ms`; it goes on all the same. */
+function within<T>(promise: Promise<T>, ms: number, what: string): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`${what} from the guest within ${ms} ms`)), ms);
+    promise.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
 }
 
 /** Boots a guest on `wire` and gives its eth0 the address; resolves when commands can be run in it. */
@@ -102,17 +108,18 @@ export async function bootGuest(
   const orEnded = <T>(promise: Promise<T>) => Promise.race([promise, ended]);
   // Nobody may be waiting when it is stopped on purpose.
   ended.catch(() => undefined);
-  const [, kernel = ''] = await orEnded(agent.nextLine(/^READY (\S+)/, BOOT_MS));
+  const [, kernel = ''] = await orEnded(within(agent.nextLine(/^READY (\S+)/), BOOT_MS, 'no READY'));
   let turn: Promise<unknown> = Promise.resolve();
   const ask = (script: string, ms: number) => {
     const answer = turn.then(async () => {
-      const reply = agent.nextLine(/^RC (\d+) (\S*)$/, ms);
+      const reply = agent.nextLine(/^RC (\d+) (\S*)$/);
       agent.send(Buffer.from(script).toString('base64'));
       const [, status, output] = await orEnded(reply);
       return { status: Number(status), output: Buffer.from(output ?? '', 'base64').toString() };
     });
+    // The next one waits for this one's answer even if nobody else does any more: it would take it for its own.
     turn = answer.catch(() => undefined);
-    return answer;
+    return within(answer, ms, `no answer to '${script}'`);
   };
   const guest: Guest = {
     address: addressWithPrefix.split('/')[0] as string,
@@ -135,7 +142,7 @@ export async function bootGuest(
         },
         ms,
       ),
-    diagnosis: () => guest.sh(DIAGNOSIS, { expect: 'any' }),
+    diagnosis: () => guest.sh(DIAGNOSIS, { expect: 'any', ms: 240_000 }),
     stop: () => running.stop(2_000),
   };
   await guest.sh(`ip address add ${addressWithPrefix} dev eth0 && ip link set eth0 up`);
