@@ -4,7 +4,9 @@
  * wants no more of them. Everything else of its life is that of any other child (child-create.ts, child-rekey.ts).
  *
  * The data of the notify is opaque to the other end. Ours is the number of the resource, and an end like ours pairs equal numbers,
- * so that what both ends set up at once is the same child at both (twins.ts); other data is paired with any that is free.
+ * so that what both ends set up at once is the same child at both (twins.ts); other data is paired with any that is free. The RFC
+ * has the data for debugging (§5.1); here keys and selectors do not depend on it, it only tells which of children that are alike is
+ * which.
  */
 
 import { findNotify, notify } from '../sa/notify.ts';

@@ -99,7 +99,10 @@ export const CERT_ENCODING = { X509_SIGNATURE: 4 } as const;
 /** Traffic selector types (RFC 7296 §3.13.1). */
 export const TS_TYPE = { TS_IPV4_ADDR_RANGE: 7, TS_IPV6_ADDR_RANGE: 8 } as const;
 
-/** Notify message types (RFC 7296 §3.10.1, and those extensions that peers of OVS send). */
+/**
+ * Notify message types (RFC 7296 §3.10.1, and those extensions that peers of OVS send). The numbers of RFC 9611 (TS_MAX_QUEUE,
+ * SA_RESOURCE_INFO) are those of Libreswan's table and of others made from IANA's registries of notify error and status types.
+ */
 export const NOTIFY = {
   UNSUPPORTED_CRITICAL_PAYLOAD: 1,
   INVALID_IKE_SPI: 4,

@@ -62,6 +62,22 @@ describe('actions of IKE', () => {
     expect(done).toEqual(['sa 1', 'send 1', 'sa 2', 'send 2']);
   });
 
+  it('that come of carrying one out stand behind those that are there already', () => {
+    const done: string[] = [];
+    const said = (message: string): IkeAction => ({ action: 'log', level: 'info', connection: undefined, message });
+    const actions = new IkeActions({
+      carryOut: (action) => {
+        if (action.action !== 'log') return;
+        done.push(action.message);
+        if (action.message === 'sa') actions.add([said('sa refused'), said('delete')]);
+      },
+      prepare: () => undefined,
+      onBug: (error) => expect.unreachable(String(error)),
+    });
+    actions.add(['sa', 'send', 'log'].map(said));
+    expect(done).toEqual(['sa', 'send', 'log', 'sa refused', 'delete']);
+  });
+
   it('are all carried out at once when the runner ends, in the same order', async () => {
     const { actions, add, release, done } = queue();
     add('sa 1', 'send 1', 'sa 2');

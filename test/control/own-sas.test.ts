@@ -1,5 +1,5 @@
 /** Child SAs for single packet workers (RFC 9611): from the configuration to what the engine is told. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -46,6 +46,8 @@ describe('child SAs of single workers', () => {
   const PROTECTION_KEY = 'gre';
   let directory: string;
   let told: EngineCommand[];
+  let refused: [number, string][];
+  let released: number[];
   let installer: ChildSaInstaller;
   let protection: number;
 
@@ -56,6 +58,8 @@ describe('child SAs of single workers', () => {
     protections.set(new Map([[PROTECTION_KEY, target]]), new Set(['tun']), () => true);
     protection = protections.get(PROTECTION_KEY)!.id;
     told = [];
+    refused = [];
+    released = [];
     const role = (child: string): ChildRole => {
       const worker = Number(child.split('#')[1] ?? 0);
       const limits = { replayWindow: 64, softPackets: 0, softBytes: 0 };
@@ -63,8 +67,8 @@ describe('child SAs of single workers', () => {
     };
     installer = new ChildSaInstaller({
       apply: (command) => told.push(command),
-      onRefused: (_id: number, reason: string) => expect.unreachable(reason),
-      releaseSpi: () => {},
+      onRefused: (id, reason) => refused.push([id, reason]),
+      releaseSpi: (spi) => released.push(spi),
       protections,
       roleOf: (_, child) => role(child),
       log: { warn: () => {}, dbg: () => {} } as unknown as Logger,
@@ -74,13 +78,14 @@ describe('child SAs of single workers', () => {
   });
   afterEach(() => rmSync(directory, { recursive: true }));
 
-  const install = (id: number, child: string, sendNow = true): void => {
-    const keys = { inboundKey: new Uint8Array(36), outboundKey: new Uint8Array(36) };
+  const install = (id: number, child: string, sendNow = true) => {
+    const keys = { inboundKey: new Uint8Array(36).fill(1), outboundKey: new Uint8Array(36).fill(2) };
     const spis = { inboundSpi: 0x1000_0000 + id, outboundSpi: 0x2000_0000 + id };
     installer.install(
       { id, connection: 'c', child, ...keys, ...spis, tsLocal: [], tsRemote: [] } as unknown as ChildSa,
       sendNow,
     );
+    return keys;
   };
   /** What the engine was told to send on since the last look: worker, and the id of the child. */
   const uses = (): string[] => {
@@ -140,5 +145,43 @@ describe('child SAs of single workers', () => {
     install(3, 'tun', false);
     install(4, 'tun#1', false);
     expect(uses()).toEqual([]);
+  });
+
+  it('are followed by another one of the same worker, if there is one, and not by the youngest of all', () => {
+    install(1, 'tun');
+    install(2, 'tun', false);
+    install(3, 'tun#1');
+    install(4, 'tun#1', false);
+    install(5, 'tun#2');
+    uses();
+    installer.remove(3, 0, 'deleted');
+    installer.remove(1, 0, 'deleted');
+    expect(uses()).toEqual(['1: 4', 'all: 2']);
+  });
+
+  it('serve all workers as long as there is no first one', () => {
+    install(1, 'tun#1');
+    install(2, 'tun#2');
+    expect(uses()).toEqual(['1: 1', 'all: 1', '2: 2']);
+  });
+
+  it('are not used when it cannot be written down that their tunnel is protected, nor are their keys kept', () => {
+    mkdirSync(join(directory, 'protected.new'));
+    const keys = install(1, 'tun');
+    expect(told).toEqual([]);
+    expect([...installer.installed()]).toEqual([]);
+    expect(refused).toEqual([
+      [1, expect.stringMatching(/^SAs of child tun are not installed, .*\/protected: cannot be/)],
+    ]);
+    expect(released).toEqual([0x1000_0001]);
+    expect([...keys.inboundKey, ...keys.outboundKey].every((byte) => byte === 0)).toBe(true);
+    // What IKE says of it afterwards is of no child.
+    installer.send(1);
+    installer.remove(1, 0, 'not installed');
+    expect(told).toEqual([]);
+    expect(released).toHaveLength(1);
+    rmdirSync(join(directory, 'protected.new'));
+    install(2, 'tun');
+    expect(uses()).toEqual(['all: 2']);
   });
 });
