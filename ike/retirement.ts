@@ -7,13 +7,14 @@ import { redundantOf } from './collisions.ts';
 import type { EngineContext } from './context.ts';
 import type { Child } from './sa/child-sa.ts';
 import type { IkeSa } from './sa/ike-sa.ts';
-import { surelyUpAtMs } from './sa/up-there.ts';
 import type { ChildConfig, Connection } from './types.ts';
 
 /** A redundant IKE SA that its initiator should delete, but doesn't, becomes ours to delete after this time. */
 export const REDUNDANT_MS = 30_000;
 /** What a new configuration replaces stays at most this long, if the replacement does not come up. */
 export const OUTDATED_MS = 60_000;
+/** A response of ours is there after this time, or will be asked for again. */
+const RESPONSE_MS = 1000;
 
 /** What retirement needs of the connection. */
 export interface Retiring {
@@ -100,12 +101,15 @@ export function outdateChild(connection: Retiring, child: Child): void {
   context.timers.at(context.nowMs() + OUTDATED_MS, () => connection.deleteChild(child, 'its configuration changed'));
 }
 
-/** Whether the peer surely has this SA too; if not, the question is asked again when it has. */
+/**
+ * Whether the peer surely has this SA too: what it asked for comes up there only with our response, and until then nothing that has
+ * been in use may be given up for it. If not, the question is asked again when it has.
+ */
 function isUpThere(connection: Retiring, initiator: boolean, sinceMs: number): boolean {
   const { context } = connection;
-  const atMs = surelyUpAtMs(initiator, sinceMs);
-  if (context.nowMs() >= atMs) return true;
-  context.timers.at(atMs, () => connection.reconcile());
+  const fromMs = sinceMs + RESPONSE_MS;
+  if (initiator || context.nowMs() >= fromMs) return true;
+  context.timers.at(fromMs, () => connection.reconcile());
   return false;
 }
 
