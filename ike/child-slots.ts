@@ -58,6 +58,11 @@ export class ChildSlots {
     return this.#owner.context.children.of(this.#owner.config.name, config.name);
   }
 
+  /** What the configuration of now says of this child; undefined: it has none like it. */
+  configured(child: Child): ChildConfig | undefined {
+    return this.#owner.config.children.find(({ name }) => name === child.config.name);
+  }
+
   /** Whether a child SA of this configured child is there and stays. */
   isUp(config: ChildConfig): boolean {
     return this.#sasOf(config).some((child) => child.usable && child.ikeSa.retiring !== 'ours');

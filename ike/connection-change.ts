@@ -63,7 +63,7 @@ export function applyConfiguration(state: ConnectionState, next: Connection): vo
     for (const sa of state.ikeSas) outdate(state, sa, patient ? next.lifetimes.ikeSeconds * 1000 : OUTDATED_MS);
   }
   for (const child of state.context.children.ofConnection(state.name)) {
-    const config = children.find(({ name }) => name === child.config.name);
+    const config = state.slots.configured(child);
     if (config === undefined) state.deleteChild(child, 'its tunnel was removed');
     else if (!sameChild(child.config, config) || !protection) outdateChild(state, child);
   }
@@ -72,7 +72,7 @@ export function applyConfiguration(state: ConnectionState, next: Connection): vo
 
 /** A child has come up that was asked for some time ago: the configuration may be another one by now. */
 export function replaceIfOutdated(state: ConnectionState, child: Child): void {
-  const config = state.config.children.find(({ name }) => name === child.config.name);
+  const config = state.slots.configured(child);
   if (config === undefined) state.deleteChild(child, 'its tunnel was removed');
   else if (!sameChild(child.config, config)) {
     outdateChild(state, child);

@@ -307,7 +307,7 @@ export class ConnectionState {
 
   /** The peer, a lifetime or a dead exchange ended a child. */
   childLost(child: Child, pauseMs: number): void {
-    const config = this.config.children.find(({ name }) => name === child.config.name);
+    const config = this.slots.configured(child);
     if (config === undefined || this.isUp(config)) return;
     this.slots.lost(child);
     if (pauseMs > 0) this.childLater(config, pauseMs);

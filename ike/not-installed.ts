@@ -10,6 +10,6 @@ export function deleteNotInstalled(connection: ConnectionState, child: Child, re
   connection.context.count('failed: children');
   connection.noteFailure(reason);
   connection.deleteChild(child, reason);
-  const config = connection.config.children.find(({ name }) => name === child.config.name);
+  const config = connection.slots.configured(child);
   if (config !== undefined && !connection.isUp(config)) connection.slots.shut(config);
 }

@@ -22,7 +22,7 @@ export interface Retiring {
   readonly config: Connection;
   readonly name: string;
   readonly ikeSas: readonly IkeSa[];
-  readonly slots: { isDone(config: ChildConfig): boolean };
+  readonly slots: { configured(child: Child): ChildConfig | undefined; isDone(config: ChildConfig): boolean };
   usableSa(): IkeSa | undefined;
   close(sa: IkeSa, reason: string): void;
   deleteChild(child: Child, reason: string): void;
@@ -116,7 +116,7 @@ function isUpThere(connection: Retiring, initiator: boolean, sinceMs: number): b
 /** Deletes what has been replaced, at both ends. */
 export function finishRetiring(connection: Retiring): void {
   const isReplaced = (child: Child): boolean => {
-    const config = connection.config.children.find(({ name }) => name === child.config.name);
+    const config = connection.slots.configured(child);
     if (config === undefined) return true;
     if (!connection.slots.isDone(config)) return false;
     const heir = connection.context.children
