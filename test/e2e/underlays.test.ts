@@ -16,7 +16,7 @@ import { obstacle, PSK, type TutorialHost } from './two-hosts.ts';
 const reason = obstacle('ovsdb-server', 'ovs-vsctl', 'tcpdump', 'ping');
 const TYPES = ['gre', 'geneve', 'vxlan', 'stt'] as const;
 /** Of the neighbours' own, and the set-up. */
-const ALWAYS: readonly Kind[] = ['arp', 'icmpv6', 'ike', 'other'];
+const ALWAYS: readonly Kind[] = ['arp', 'icmpv6', 'ike', 'igmp'];
 /** Long enough to pass replay windows, queues and segment sizes many times over. */
 const LONG = 200_000_000;
 const SHORT = 20_000_000;

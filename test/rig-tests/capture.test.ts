@@ -47,6 +47,7 @@ const FRAMES: readonly (readonly [string, Kind, Buffer])[] = [
   ['Geneve by IPv6', 'geneve', ipv6(17, udp(40000, 6081, '0000655800000100'))],
   ['STT', 'stt', ipv4(6, '9c401d2f')],
   ['ICMP', 'icmp', ipv4(1, '08000000')],
+  ['IGMP', 'igmp', ipv4(2, '22000000')],
   ['ICMPv6', 'icmpv6', ipv6(58, '87000000')],
   ['ARP', 'arp', Buffer.from(`${MACS}0806`, 'hex')],
   ['a frame cut within its Ethernet header', 'other', Buffer.from(MACS.slice(2), 'hex')],
@@ -74,9 +75,9 @@ const packetsOf = (frames: readonly Buffer[]) =>
   frames.map((frame) => ({ ...classify(frame), time: 0, frame, wireLength: frame.length }));
 
 describe('assertOnlyEsp', () => {
-  const innocent = packetsOf([ipv4(50, ESP), ipv4(17, udp(500, 500, '00')), ipv6(58, '87000000')]);
+  const innocent = packetsOf([ipv4(50, ESP), ipv4(17, udp(500, 500, '00')), ipv6(58, '87000000'), ipv4(2, '22000000')]);
 
-  it('accepts ESP with IKE, ARP and neighbour discovery beside it', () => {
+  it('accepts ESP with IKE, neighbour discovery and group membership beside it', () => {
     expect(() => assertOnlyEsp(innocent)).not.toThrow();
   });
 
@@ -84,7 +85,7 @@ describe('assertOnlyEsp', () => {
     expect(() => assertOnlyEsp(innocent.slice(1))).toThrow('no ESP packet');
   });
 
-  it.each([47, 1, 6])('names the plaintext packet among ESP: protocol %i', (protocol) => {
+  it.each([47, 1, 6, 253])('names the plaintext packet among ESP: protocol %i', (protocol) => {
     const [offender] = packetsOf([ipv4(protocol, '0000655800000000')]);
     expect(() => assertOnlyEsp([...innocent, offender!])).toThrow(`but ${offender!.kind} from 10.1.0.1 to 10.1.0.2`);
   });

@@ -120,7 +120,8 @@ export type Wire = {
 export async function createWire(rig: Rig, { mtu = 1500 }: { mtu?: number } = {}): Promise<Wire> {
   const namespace = await createNamespace(rig, 'wire');
   const device = 'br-wire';
-  await ip(namespace, 'link', 'add', device, 'mtu', String(mtu), 'type', 'bridge');
+  // Without snooping the bridge takes no part in multicast groups: what is on the wire is its hosts'.
+  await ip(namespace, 'link', 'add', device, 'mtu', String(mtu), 'type', 'bridge', 'mcast_snooping', '0');
   await ip(namespace, 'link', 'set', device, 'up');
   let ports = 0;
   return {

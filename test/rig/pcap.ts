@@ -25,6 +25,7 @@ export type Kind =
   | 'stt'
   | 'icmp'
   | 'icmpv6'
+  | 'igmp'
   | 'arp'
   | 'tcp'
   | 'udp'
@@ -49,7 +50,7 @@ export type Packet = {
   readonly wireLength: number;
 };
 
-const IP_PROTOCOL_KINDS: Readonly<Record<number, Kind>> = { 1: 'icmp', 47: 'gre', 50: 'esp', 58: 'icmpv6' };
+const IP_PROTOCOL_KINDS: Readonly<Record<number, Kind>> = { 1: 'icmp', 2: 'igmp', 47: 'gre', 50: 'esp', 58: 'icmpv6' };
 const TCP = 6;
 const UDP = 17;
 const TUNNEL_PORTS: Readonly<Record<number, Kind>> = { 4789: 'vxlan', 6081: 'geneve' };
@@ -194,11 +195,11 @@ export function countKinds(packets: readonly Packet[]): Partial<Record<Kind, num
   return counts;
 }
 
-/** What may be on an underlay beside ESP: negotiation and address resolution. */
-const INNOCENT: readonly Kind[] = ['esp', 'esp-in-udp', 'nat-keepalive', 'ike', 'arp', 'icmpv6'];
+/** What may be on an underlay beside ESP: negotiation, address resolution, and what kernels say of multicast groups. */
+const INNOCENT: readonly Kind[] = ['esp', 'esp-in-udp', 'nat-keepalive', 'ike', 'arp', 'icmpv6', 'igmp'];
 
 /**
- * Holds if there is ESP, raw or in UDP, and nothing else but IKE, ARP and ICMPv6 (neighbour discovery).
+ * Holds if there is ESP, raw or in UDP, and nothing else but IKE, ARP, IGMP and ICMPv6 (neighbour discovery).
  * @throws naming the first offender and the counts.
  */
 export function assertOnlyEsp(packets: readonly Packet[]): void {
