@@ -88,6 +88,7 @@ describe.skipIf(reason !== '')(`the how-to pages, word by word${reason}`, { time
       await machine.sh(i === 1 ? bridge : onThePeer(bridge));
       await machine.sh(i === 1 ? controller : onThePeer(controller));
       await machine.sh(`ovn-controller --pidfile --detach --log-file
+        ovs-vsctl --timeout=60 wait-until bridge br-int
         ovs-vsctl add-port br-int wl -- set interface wl type=internal external_ids:iface-id=lp${i} \\
           -- set interface wl 'mac="02:00:00:00:01:0${i}"'
         ip addr add 192.0.0.${i}/24 dev wl; ip link set wl mtu 1380 up`);

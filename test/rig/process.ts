@@ -9,7 +9,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { killGroup, type Rig } from './rig.ts';
 
 const TAIL_LINES = 25;
-const POLL_MS = 20;
+/** A condition is asked again after so long at first, and the longer it was waited for the longer, as most of them start a program. */
+const POLL_MS = { first: 20, most: 100, share: 0.1 };
 /** Limits are for what will never come, not for a machine that others keep busy: each is stretched by this. */
 const PATIENCE = 3;
 
@@ -66,10 +67,10 @@ function launch(command: Command, stdin: 'ignore' | 'pipe'): ChildProcess {
 
 /**
  * Resolves with what `condition` gives as soon as that is truthy. Rejects after `ms` with `what` and, if the last
- * attempt threw, its message. The condition is asked again every 20 ms.
+ * attempt threw, its message.
  */
 export async function until<T>(what: string, condition: () => Promise<T> | T, ms = 10_000): Promise<NonNullable<T>> {
-  const deadline = performance.now() + ms * PATIENCE;
+  const began = performance.now();
   let last = '';
   for (;;) {
     try {
@@ -79,8 +80,10 @@ export async function until<T>(what: string, condition: () => Promise<T> | T, ms
     } catch (error) {
       last = `: ${(error as Error).message}`;
     }
-    if (performance.now() > deadline) throw new Error(`${what}: not within ${ms * PATIENCE} ms${last}`);
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    const waited = performance.now() - began;
+    if (waited > ms * PATIENCE) throw new Error(`${what}: not within ${ms * PATIENCE} ms${last}`);
+    const pause = Math.min(POLL_MS.most, Math.max(POLL_MS.first, waited * POLL_MS.share));
+    await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }
 
