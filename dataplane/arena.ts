@@ -1,5 +1,5 @@
 /**
- * The packet arena of one worker: a SharedArrayBuffer cut into equal slots, one for each row of a batch.
+ * The packet arena of one worker: a buffer cut into equal slots, one for each row of a batch.
  *
  * A batch is handled to its end before the next is read, so row i always uses slot i and there is no free
  * list. The first rows receive packets, those behind them take the copies of flooded frames.
@@ -57,8 +57,12 @@ export class Arena {
   /** Where STT_MEMORY bytes begin. */
   readonly reassembly: number;
 
-  /** `hasLarge`: there are large slots. */
-  constructor(size: ArenaSize = DEFAULT_ARENA, hasLarge = false) {
+  /** `hasLarge`: there are large slots. `memory` gives bytes that are 0. */
+  constructor(
+    size: ArenaSize = DEFAULT_ARENA,
+    hasLarge = false,
+    memory = (length: number): Uint8Array => new Uint8Array(length),
+  ) {
     if (size.reads < 1 || size.rows < size.reads)
       throw new RangeError(`arena of ${size.rows} rows for reads of ${size.reads}: rows must be at least reads`);
     this.size = size;
@@ -66,7 +70,7 @@ export class Arena {
     const slots = this.stride * size.rows;
     this.reassembly = Math.ceil((slots + SCRATCH * size.rows) / CACHE_LINE) * CACHE_LINE;
     this.large = this.reassembly + STT_MEMORY;
-    this.bytes = new Uint8Array(new SharedArrayBuffer(this.large + (hasLarge ? this.largeStride * size.reads : 0)));
+    this.bytes = memory(this.large + (hasLarge ? this.largeStride * size.reads : 0));
     this.batch = new Batch(this.bytes, size.rows);
     this.aead = new AeadList(this.bytes, size.rows, slots);
   }

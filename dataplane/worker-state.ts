@@ -161,8 +161,7 @@ export class WorkerState implements WorkerContext {
     this.afterReceipt = context.afterReceipt;
     this.memoryPorts = context.memoryPorts;
     this.checksum = native.checksumBatch;
-    this.arena = new Arena(shared.arena, usesVnetHeaders(shared.offloads));
-    native.keepFromForks(this.arena.bytes);
+    this.arena = new Arena(shared.arena, usesVnetHeaders(shared.offloads), native.packetMemory);
     this.batch = this.arena.batch;
     this.aeadList = this.arena.aead;
     this.checksums = new FrameList(this.arena.bytes, shared.arena.rows);

@@ -177,7 +177,7 @@ export interface Addon {
   netlinkSend: Native['netlinkSend'];
   netlinkReceive: Native['netlinkReceive'];
   sendNotification: Native['sendNotification'];
-  keepFromForks: Native['keepFromForks'];
+  packetMemory: Native['packetMemory'];
   limitCapabilities: Native['limitCapabilities'];
   execute: Native['execute'];
   monotonicMs: Native['monotonicMs'];
@@ -345,7 +345,7 @@ export function faceOf(addon: Addon): Native {
     netlinkSend: addon.netlinkSend,
     netlinkReceive: addon.netlinkReceive,
     sendNotification: addon.sendNotification,
-    keepFromForks: addon.keepFromForks,
+    packetMemory: addon.packetMemory,
     limitCapabilities: addon.limitCapabilities,
     execute: addon.execute,
     monotonicMs: addon.monotonicMs,

@@ -337,10 +337,10 @@ export interface Native {
   /** Sends a text of up to 1023 bytes to a Unix datagram socket, as sd_notify(3) does; a path that begins with @ is abstract. Does not wait. */
   sendNotification(path: string, text: string): void;
   /**
-   * MADV_DONTFORK: a process that this one starts does not get these pages, so starting one costs whoever writes them
-   * nothing. For large buffers that live as long as the process; between fork and exec nobody may touch them.
+   * A buffer of 1 to 2^31 - 1 bytes, all 0, for packets: a process that this one starts does not get its pages (MADV_DONTFORK),
+   * so starting one costs whoever writes them nothing. Gone with the last view of it, or with its thread.
    */
-  keepFromForks(bytes: Uint8Array): void;
+  packetMemory(length: number): Uint8Array;
   /**
    * PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP and capset: this thread keeps the capabilities 0 to 31 of the mask `keep` that it has. Those
    * of other threads stay as they are: `execute` afterwards begins anew with this one. PR_CAPBSET_DROP needs CAP_SETPCAP.

@@ -107,8 +107,7 @@ export class EspInUdp {
   use(sockets: Sockets): void {
     this.sockets = sockets;
     if (sockets.length === 0 || this.staged !== undefined) return;
-    const staging = new Uint8Array(MESSAGES * MESSAGE_BYTES);
-    this.native.keepFromForks(staging);
+    const staging = this.native.packetMemory(MESSAGES * MESSAGE_BYTES);
     this.staged = {
       arena: staging,
       offset: Int32Array.from({ length: MESSAGES }, (_, row) => row * MESSAGE_BYTES),

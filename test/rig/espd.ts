@@ -4,6 +4,7 @@
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { callUnixctl } from '../../control/unixctl/client.ts';
 import { type Host, ip } from './namespace.ts';
 import { appctl, ovsEnvironment } from './ovsdb.ts';
 import { type Running, start } from './process.ts';
@@ -59,6 +60,14 @@ export function fileConfig(
   return `${JSON.stringify(database, null, 2)}\n`;
 }
 
+/** What `ovs-appctl -t ovs-espd` would say, without a program for it: for what is asked many times until it is so. */
+async function askAgain(directory: string, command: string, words: readonly string[]): Promise<string> {
+  const pid = readFileSync(join(directory, 'ovs-espd.pid'), 'utf8').trim();
+  const { ok, text } = await callUnixctl(join(directory, `ovs-espd.${pid}.ctl`), command, words);
+  if (!ok) throw new Error(text);
+  return text;
+}
+
 /** True if the daemon can be started: built, with its launcher. */
 export function espdIsBuilt(): boolean {
   return existsSync(LAUNCHER) && existsSync(join(ROOT, 'dist/daemon/main.js'));
@@ -103,7 +112,7 @@ export async function startEspd(
     namespace: host.namespace,
     env: { ...ovsEnvironment(directory), ...env },
   });
-  const ask = (...words: string[]) => appctl(directory, 'ovs-espd', words);
+  const ask = (command: string, ...words: string[]) => askAgain(directory, command, words);
   const log = () => (existsSync(logFile) ? readFileSync(logFile, 'utf8') : '');
   const tunnelsShow = (name?: string) => ask('tunnels/show', ...(name === undefined ? [] : [name]));
   await running.waitUntil('an answer on its control socket', () => ask('version'), 15_000);
@@ -114,7 +123,7 @@ export async function startEspd(
     running,
     directory,
     log,
-    appctl: ask,
+    appctl: (...words) => appctl(directory, 'ovs-espd', words),
     tunnelsShow,
     async waitForTunnel(name, pattern = /SA state:\s+up/i, ms = 15_000) {
       await running.waitUntil(
