@@ -1,22 +1,18 @@
 /**
- * Where the dear steps of key exchanges are done (IkeAction `compute`): a piscina pool beside the packet workers, so that the
- * main thread stays responsive. One thread always waits, as starting it takes longer than a handshake; others are started when
- * there is work for them and end when there has been none for a while. How much may wait is the engine's setting. A step that
+ * Where dear steps of key exchanges and dear signatures are made (IkeAction `compute`): a pool beside the packet workers, so that
+ * the main thread stays responsive. One thread always waits, as starting it takes longer than a handshake; others are started when
+ * there is work for them and end when there has been none for a while. How much may wait is the engine's setting. What
  * a thread fails to do is given back undone.
  */
 import { availableParallelism } from 'node:os';
-import { Piscina } from 'piscina';
 import { buffersOf, type Job, type JobResult, wipeJob } from '../ike/index.ts';
-import { messageOf } from './message-of.ts';
-import { threadFile } from './thread-file.ts';
+import { startThreadPool } from './thread-pool.ts';
 import type { Logger } from './vlog.ts';
 
 /** Threads end when they have had nothing to do for so long. */
 const IDLE_MS = 30_000;
 /** More would take the processor from the packet workers. */
 const MOST_THREADS = 4;
-/** V8 would keep 48 MB in each thread for what a step leaves behind at once. */
-const YOUNG_MEGABYTES = 4;
 
 export interface Computer {
   /** Undefined: it could not be done. The job's buffers are taken over. */
@@ -26,33 +22,22 @@ export interface Computer {
 }
 
 export function startComputePool(log: Logger): Computer {
-  const piscina = new Piscina({
-    filename: threadFile('compute-thread'),
-    minThreads: 1,
-    maxThreads: Math.min(MOST_THREADS, availableParallelism()),
-    idleTimeout: IDLE_MS,
-    concurrentTasksPerWorker: 1,
-    recordTiming: false,
-    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MEGABYTES },
+  const pool = startThreadPool(log, {
+    file: 'compute-thread',
+    what: 'a thread for key exchanges and signatures',
+    most: Math.min(MOST_THREADS, availableParallelism()),
+    atOnce: 1,
+    idleMs: IDLE_MS,
   });
-  let stopped = false;
-  const failed = (error: unknown): void => {
-    if (!stopped) log.limited('compute', 'err', `a thread for key exchanges failed: ${messageOf(error)}`);
-  };
-  piscina.on('error', failed);
   return {
     compute: async (job) => {
       try {
-        return (await piscina.run(job, { transferList: buffersOf(job) })) as JobResult;
-      } catch (error) {
+        return (await pool.run(job, buffersOf(job))) as JobResult;
+      } catch {
         wipeJob(job);
-        failed(error);
         return undefined;
       }
     },
-    stop: async () => {
-      stopped = true;
-      await piscina.destroy();
-    },
+    stop: () => pool.stop(),
   };
 }

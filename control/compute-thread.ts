@@ -1,6 +1,7 @@
 /**
- * A thread of the compute pool: one dear step of a key exchange at a time. What comes in and goes out is transferred, so the
- * thread keeps no copy; ike/crypto/jobs.ts overwrites the private key that a job holds.
+ * A thread of the compute pool: one dear step of a key exchange, or one signature, at a time. What comes in and goes out is
+ * transferred, so the thread keeps no copy; ike/crypto/jobs.ts overwrites the private key that a step holds. The key of a signature
+ * is shared with the main thread as OpenSSL's object, whose bytes are not copied.
  */
 import { randomBytes } from 'node:crypto';
 import { move, transferableSymbol, valueSymbol } from 'piscina';

@@ -1,5 +1,5 @@
 /**
- * Dear steps of key exchanges that the runner does elsewhere, so that the engine's thread stays free: a `compute` action
+ * Dear steps of key exchanges and signatures that the runner does elsewhere, so that the engine's thread stays free: a `compute` action
  * asks for one, `IkeEngine.computed` brings what came out. How many may be outstanding is a setting, and so is whether there
  * are any: with none everything is computed in place, as it is for whom there is no room.
  *

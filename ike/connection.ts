@@ -332,7 +332,7 @@ export class ConnectionState {
       sa.children.add(child);
     }
     old.children.clear();
-    for (const task of old.takeQueue()) sa.enqueue(task);
+    for (const task of old.tasks.takeWaiting()) sa.enqueue(task);
     context.count('rekeyed: IKE SAs');
     context.log('info', this.name, `IKE_SA ${old.label} rekeyed: ${sa.label}`);
     context.emit({ action: 'ike-up', connection: this.name, sa: summaryOf(sa, this.config) });

@@ -31,7 +31,7 @@ export const COUNTER_MEANINGS = {
   'dropped: half-open limit of a source': 'the same, of its source address alone',
   'dropped: too many computations': 'an IKE_SA_INIT request while as many key exchanges are being computed as may be',
   'dropped: repetition of a held message':
-    'what is being answered, or its answer used, as soon as its key exchange is computed',
+    'what is being answered, or its answer used, as soon as its key exchange or our signature is computed',
   'dropped: too many strangers': 'an IKE_SA_INIT request that would have been refused, while too many are',
   'dropped: wrong cookie': 'an IKE_SA_INIT request whose COOKIE is not ours; answered with a fresh one',
   'dropped: not configured yet':
@@ -50,6 +50,9 @@ export const COUNTER_MEANINGS = {
   'refused: invalid syntax': 'an authenticated request lacks what it must hold; answered with INVALID_SYNTAX',
   'refused: follow-up to nothing':
     'IKE_FOLLOWUP_KE without a CREATE_CHILD_SA that waits for it; answered with STATE_NOT_FOUND',
+  'computed: key exchange steps': 'dear steps of key exchanges that another thread did',
+  'computed: signatures': 'dear signatures of ours in IKE_AUTH that another thread made',
+  'computed: in place after all': 'either, of which another thread was asked in vain',
   'established: IKE SAs': 'IKE SAs that were authenticated, rekeyed ones not counted',
   'established: child SAs': 'child SAs that were installed, rekeyed ones included',
   'rekeyed: IKE SAs': 'IKE SAs replaced by a rekeying',

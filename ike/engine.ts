@@ -98,7 +98,11 @@ class Engine implements IkeEngine, EngineContext {
   }
 
   computed(nowMs: number, id: number, result: JobResult | undefined): IkeAction[] {
-    return this.#serve(nowMs, () => this.computations.computed(id, result));
+    return this.#serve(nowMs, () => {
+      if (result === undefined) this.count('computed: in place after all');
+      else this.count(result.step === 'sign' ? 'computed: signatures' : 'computed: key exchange steps');
+      this.computations.computed(id, result);
+    });
   }
 
   nextTimerMs(): number | undefined {

@@ -70,9 +70,9 @@ export interface InheritedIkeSa extends Omit<IkeSaSnapshot, 'children'> {
 export function snapshotOf(sa: IkeSa): IkeSaSnapshot | undefined {
   const { protection, connection, establishedAtMs, rekeyAtMs, expiresAtMs } = sa;
   const atRest = sa.state === 'established' && sa.retiring === undefined && sa.followUp === undefined;
-  const silent = sa.currentTask === undefined && sa.queuedTasks.length === 0;
   const children = [...sa.children];
-  if (!atRest || !silent || children.some(({ state, outdated }) => state !== 'installed' || outdated)) return undefined;
+  if (!atRest || !sa.tasks.isIdle || children.some(({ state, outdated }) => state !== 'installed' || outdated))
+    return undefined;
   if (protection === undefined || connection === undefined) return undefined;
   if (establishedAtMs === undefined || rekeyAtMs === undefined || expiresAtMs === undefined) return undefined;
   const { keys, suite } = protection;

@@ -252,7 +252,7 @@ export type IkeAction =
       readonly connection: string | undefined;
       readonly message: string;
     }
-  /** A dear step of a key exchange, to be done elsewhere and brought to `IkeEngine.computed`, in whatever order. */
+  /** A dear step of a key exchange or signature, to be done elsewhere and brought to `IkeEngine.computed`, in whatever order. */
   | { readonly action: 'compute'; readonly id: number; readonly job: Job }
   /** Keys of an IKE SA for a decryption table; only with EngineSettings of a key log. Never logged. */
   | { readonly action: 'ike-keys'; readonly keys: IkeKeyLog };

@@ -1,9 +1,12 @@
 /**
- * A dear step of a key exchange as plain data, so that another thread can do it: what has to be computed (`Job`), what came
- * out (`JobResult`), and doing it. Buffers are of their own, never views of shared ones, so that a runner can transfer them:
- * then no copy stays behind. Whoever has a private key or secret last overwrites it; `perform` does so with those of the job.
+ * A dear step of a key exchange, or a signature, as plain data, so that another thread can do it: what has to be computed
+ * (`Job`), what came out (`JobResult`), and doing it. Buffers are of their own, never views of shared ones, so that a runner can
+ * transfer them: then no copy stays behind. Whoever has a private key or secret last overwrites it; `perform` does so with those
+ * of the job. The key of a signature is OpenSSL's object, which threads share: its bytes are nowhere in a job.
  */
 
+import type { KeyObject } from 'node:crypto';
+import { schemeNamed, signAuth } from './auth-signature.ts';
 import type { InvalidPublicValueCode, RandomSource } from './dh.ts';
 import { answerKeyExchange, beginKeyExchange, finishKeyExchange, InvalidPublicValueError } from './key-exchange.ts';
 import { wipe } from './prf.ts';
@@ -19,6 +22,14 @@ export type Job =
       readonly method: number;
       readonly peerPublic: Uint8Array<ArrayBuffer>;
       readonly privateKey: Uint8Array<ArrayBuffer>;
+    }
+  /** Data of an AUTH payload. */
+  | {
+      readonly step: 'sign';
+      /** Name of a SignatureScheme. */
+      readonly scheme: string;
+      readonly key: KeyObject;
+      readonly octets: Uint8Array<ArrayBuffer>;
     };
 
 export type JobResult =
@@ -33,6 +44,7 @@ export type JobResult =
       readonly sharedSecret: Uint8Array<ArrayBuffer>;
     }
   | { readonly step: 'finish'; readonly sharedSecret: Uint8Array<ArrayBuffer> }
+  | { readonly step: 'sign'; readonly data: Uint8Array<ArrayBuffer> }
   /** The peer's value can't be used. */
   | {
       readonly step: 'invalid';
@@ -47,7 +59,7 @@ export function perform(job: Job, random: RandomSource): JobResult {
     return resultOf(job, random);
   } catch (failure) {
     if (!(failure instanceof InvalidPublicValueError)) throw failure;
-    return { step: 'invalid', code: failure.code, method: job.method, detail: failure.detail };
+    return { step: 'invalid', code: failure.code, method: failure.group, detail: failure.detail };
   } finally {
     wipeJob(job);
   }
@@ -71,6 +83,10 @@ function resultOf(job: Job, random: RandomSource): JobResult {
         step: 'finish',
         sharedSecret: own(finishKeyExchange(job.method, job.privateKey, job.peerPublic)),
       };
+    case 'sign': {
+      const { key, octets } = job;
+      return { step: 'sign', data: own(signAuth({ scheme: schemeNamed(job.scheme), key, octets })) };
+    }
   }
 }
 
@@ -91,7 +107,7 @@ export function wipeJob(job: Job): void {
 
 export function wipeResult(result: JobResult): void {
   if (result.step === 'begin') wipe(result.privateKey);
-  else if (result.step !== 'invalid') wipe(result.sharedSecret);
+  else if ('sharedSecret' in result) wipe(result.sharedSecret);
 }
 
 /** What a runner transfers with a job or a result. */

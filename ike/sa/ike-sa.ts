@@ -1,5 +1,5 @@
 /**
- * One IKE SA (RFC 7296 §1, §2): its SPIs, keys and message windows, the queue of exchanges that we want, and its
+ * One IKE SA (RFC 7296 §1, §2): its SPIs, keys and message windows, the exchanges that we want (task-queue.ts), and its
  * children. It seals and opens messages and hands their payloads to tasks; what they mean is in tasks/. When to
  * rekey, check or replace it is its connection's business (connection.ts, sa-life.ts).
  *
@@ -21,7 +21,8 @@ import type { ExchangeName } from '../wire/names.ts';
 import type { Payload } from '../wire/payloads.ts';
 import { findRuleViolation } from '../wire/rules.ts';
 import type { Child } from './child-sa.ts';
-import { LAST_MESSAGE_ID, RequestWindow, ResponseWindow } from './exchange-window.ts';
+import { RequestWindow, ResponseWindow } from './exchange-window.ts';
+import { HeldMessages } from './held-messages.ts';
 import {
   type EndKind,
   type IkeProtection,
@@ -37,14 +38,15 @@ import { KeyGenerations } from './key-generations.ts';
 import { find } from './notify.ts';
 import { giveUp, giveUpBroken, sealOutbound, transmitRequest } from './outbound.ts';
 import { heard, isPlausibleSource } from './peer-path.ts';
-import { isDue, keyExchangeDue, unservable } from './request-checks.ts';
-import { noteMessage, noteRequest } from './said.ts';
+import { isDue, keyExchangeDue, signatureDue, unservable } from './request-checks.ts';
+import { noteMessage } from './said.ts';
+import { Signatures } from './signatures.ts';
 import type { Packets } from './sk-channel.ts';
-import { type Answering, DisownedTask, type InitiatorTask } from './task.ts';
+import type { Answering, InitiatorTask } from './task.ts';
+import { TaskQueue } from './task-queue.ts';
 
 /** An IKE SA may carry this many children; more are refused with NO_ADDITIONAL_SAS. */
 export const CHILDREN_LIMIT = 128;
-const QUEUE_LIMIT = 512;
 
 export class IkeSa {
   readonly context: EngineContext;
@@ -66,7 +68,10 @@ export class IkeSa {
   readonly children = new Set<Child>();
   readonly requests: RequestWindow;
   readonly responses: ResponseWindow;
+  /** The exchanges that we want. */
+  readonly tasks: TaskQueue;
   readonly keyExchanges: KeyExchanges;
+  readonly signatures: Signatures;
   readonly createdAtMs: number;
   establishedAtMs: number | undefined;
   rekeyAtMs: number | undefined;
@@ -85,8 +90,7 @@ export class IkeSa {
   stopLife: () => void = () => {};
   /** An exchange of the peer's that needs further key exchanges of it. */
   followUp: PendingFollowUp | undefined;
-  #task: InitiatorTask | undefined;
-  #queue: InitiatorTask[] = [];
+  readonly #held: HeldMessages;
   readonly #keys: KeyGenerations;
 
   constructor(context: EngineContext, origin: IkeSaOrigin) {
@@ -108,7 +112,10 @@ export class IkeSa {
     this.responses = new ResponseWindow(origin.firstRequestId);
     const random = (bytes: number): Uint8Array => context.host.random(bytes);
     this.#keys = new KeyGenerations(origin.initiator, random);
-    this.keyExchanges = new KeyExchanges(context.computations, random);
+    this.#held = new HeldMessages(context.computations);
+    this.keyExchanges = new KeyExchanges(context.computations, this.#held, random);
+    this.signatures = new Signatures(context.computations, this.#held);
+    this.tasks = new TaskQueue(this);
     context.ikeSas.set(this.ourSpi, this);
   }
 
@@ -123,15 +130,6 @@ export class IkeSa {
   /** Established and not on its way out: new exchanges may be queued. */
   get usable(): boolean {
     return (this.state === 'established' || this.state === 'rekeying') && this.retiring === undefined;
-  }
-
-  /** The task that waits for its response. */
-  get currentTask(): InitiatorTask | undefined {
-    return this.#task;
-  }
-
-  get queuedTasks(): readonly InitiatorTask[] {
-    return this.#queue;
   }
 
   // --- keys
@@ -152,56 +150,11 @@ export class IkeSa {
       this.context.emit({ action: 'ike-keys', keys: keyLogOf(this, protection, exchangesToCome) });
   }
 
-  // --- requests of ours
+  // --- messages of ours
 
   /** Queues an exchange; `first`: before all that wait. */
   enqueue(task: InitiatorTask, first = false): void {
-    if (this.state === 'gone' || this.#queue.length >= QUEUE_LIMIT) {
-      task.abandon('the IKE SA is gone');
-      return;
-    }
-    if (first) this.#queue.unshift(task);
-    else this.#queue.push(task);
-    this.pump();
-  }
-
-  /** Takes the tasks out of the queue that have not been sent yet. */
-  takeQueue(): InitiatorTask[] {
-    const tasks = this.#queue;
-    this.#queue = [];
-    return tasks;
-  }
-
-  /** Nobody wants any more what the outstanding request asked for. Its response is for `heir`, or only lets the next request go. */
-  disownTask(reason: string, heir?: InitiatorTask): void {
-    const task = this.#task;
-    if (task === undefined) return;
-    // Between two requests of a task nothing is outstanding.
-    this.#task = this.requests.busy ? (heir ?? new DisownedTask(task)) : undefined;
-    task.abandon(reason);
-  }
-
-  /** Sends the next request, unless one is outstanding. */
-  pump(): void {
-    while (this.#task === undefined && this.state !== 'gone') {
-      const [task] = this.#queue;
-      if (task === undefined || this.keyExchanges.prepare(task.keyExchange?.(this), () => this.pump())) return;
-      this.#queue.shift();
-      const payloads = task.build(this);
-      if (payloads === undefined) continue;
-      if (this.requests.id >= LAST_MESSAGE_ID) {
-        task.abandon('the message ids are used up');
-        this.end('lost', 'its message ids are used up');
-        return;
-      }
-      this.#task = task;
-      this.#begin(task, payloads);
-    }
-  }
-
-  #begin(task: InitiatorTask, payloads: readonly Payload[]): void {
-    noteRequest(this, task, payloads);
-    this.requests.begin(this.seal(task.exchange, payloads, this.requests.id, false));
+    this.tasks.enqueue(task, first);
   }
 
   /** A message of ours on this IKE SA. */
@@ -236,7 +189,7 @@ export class IkeSa {
   }
 
   #receiveResponse(datagram: Datagram, message: ParsedMessage): void {
-    const task = this.#task;
+    const task = this.tasks.current;
     const { header } = message;
     if (task === undefined || !this.#isAwaited(header)) {
       this.context.count('dropped: unexpected response');
@@ -246,7 +199,7 @@ export class IkeSa {
       this.#receiveInit(task, message, datagram);
       return;
     }
-    if (this.keyExchanges.isHolding('response')) {
+    if (this.#held.isHolding('response')) {
       this.context.count('dropped: repetition of a held message');
       return;
     }
@@ -255,60 +208,41 @@ export class IkeSa {
     const payloads = typeof inbound === 'string' ? inbound : inbound.payloads;
     const broken = typeof payloads === 'string' ? payloads : findRuleViolation(header, payloads)?.reason;
     if (typeof payloads === 'string' || broken !== undefined) {
-      this.#brokenResponse(task, `${this.remote.address} sent a response that is not valid (${broken})`);
+      this.#brokenResponse(`${this.remote.address} sent a response that is not valid (${broken})`);
       return;
     }
     noteMessage(this, 'received', header, payloads);
     heard(this, datagram);
     const process = (): void => {
-      if (this.#task !== task || !this.#isAwaited(header)) return;
+      if (this.tasks.current !== task || !this.#isAwaited(header)) return;
       this.requests.finish();
-      if (task.process(this, payloads, datagram.data) === 'next') this.#continue(task);
-      else this.#over();
+      if (task.process(this, payloads, datagram.data) === 'next') this.tasks.proceed(task);
+      else this.tasks.finish();
     };
     if (!this.keyExchanges.hold('response', datagram.data, find(payloads, 'KE'), process)) process();
   }
 
   /** Whether it answers the request of ours that is outstanding. */
   #isAwaited({ messageId, exchange }: MessageHeader): boolean {
-    return this.requests.busy && messageId === this.requests.id && exchange === this.#task?.exchange;
-  }
-
-  /** The next request of a task that goes on. */
-  #continue(task: InitiatorTask): void {
-    // Given up while its key pair was being made: what waited behind it goes on.
-    if (this.#task !== task) {
-      this.pump();
-      return;
-    }
-    if (this.keyExchanges.prepare(task.keyExchange?.(this), () => this.#continue(task))) return;
-    const more = task.build(this);
-    if (more === undefined) this.#over();
-    else this.#begin(task, more);
-  }
-
-  #over(): void {
-    this.#task = undefined;
-    this.pump();
+    return this.requests.busy && messageId === this.requests.id && exchange === this.tasks.current?.exchange;
   }
 
   /** The peer is broken, and the same request would give the same: the IKE SA ends (RFC 7296 §2.21.3). */
-  #brokenResponse(task: InitiatorTask, reason: string): void {
+  #brokenResponse(reason: string): void {
     this.requests.finish();
-    this.#task = undefined;
-    task.abandon(reason);
+    this.tasks.abandonCurrent(reason);
     giveUpBroken(this, reason);
-    this.pump();
+    this.tasks.pump();
   }
 
   /** The only response that nobody has authenticated. One that differs from the one that is held is not the worse for it. */
   #receiveInit(task: InitiatorTask, message: ParsedMessage, datagram: Datagram): void {
-    if (this.keyExchanges.isHolding('response', datagram.data)) {
+    if (this.#held.isHolding('response', datagram.data)) {
       this.context.count('dropped: repetition of a held message');
       return;
     }
     const process = (): void => {
-      if (this.#task === task && this.#isAwaited(message.header)) this.#processInit(task, message, datagram);
+      if (this.tasks.current === task && this.#isAwaited(message.header)) this.#processInit(task, message, datagram);
     };
     if (!this.keyExchanges.hold('response', datagram.data, find(message.payloads, 'KE'), process)) process();
   }
@@ -323,19 +257,16 @@ export class IkeSa {
     const outcome = task.process(this, message.payloads, datagram.data);
     if (outcome !== 'done') this.peerSpi = ZERO_SPI;
     if (outcome === 'wait') this.requests.quiet();
-    if (outcome === 'again') {
-      const payloads = task.build(this);
-      if (payloads !== undefined) this.#begin(task, payloads);
-    }
+    if (outcome === 'again') this.tasks.rebuild(task);
     if (outcome !== 'done' || this.state === 'gone') return;
     this.requests.finish();
-    this.#over();
+    this.tasks.finish();
   }
 
   #receiveRequest(datagram: Datagram, message: ParsedMessage): void {
     const { header } = message;
     if (!isNext(this, this.#keys.channelOfLastRequest, datagram, message)) return;
-    if (this.keyExchanges.isHolding('request')) {
+    if (this.#held.isHolding('request')) {
       this.context.count('dropped: repetition of a held message');
       return;
     }
@@ -350,7 +281,8 @@ export class IkeSa {
     if (typeof payloads !== 'string') noteMessage(this, 'received', header, payloads);
     heard(this, datagram);
     const serve = (): void => this.#serve(answering, datagram, header, payloads);
-    if (!this.keyExchanges.hold('request', datagram.data, keyExchangeDue(this, header, payloads), serve)) serve();
+    if (this.keyExchanges.hold('request', datagram.data, keyExchangeDue(this, header, payloads), serve)) return;
+    if (!this.signatures.hold(datagram.data, () => signatureDue(this, answering, header, payloads), serve)) serve();
   }
 
   #serve(
@@ -361,14 +293,15 @@ export class IkeSa {
   ): void {
     if (header.messageId !== this.responses.expectedId || !isDue(this, header.exchange)) return;
     const exchange = header.exchange as ExchangeName;
-    const answer = unservable(this, header, payloads) ?? answering(this, payloads as readonly Payload[], datagram.data);
+    const answer =
+      unservable(this, header, payloads) ?? answering.answer(this, payloads as readonly Payload[], datagram.data);
     noteMessage(this, 'sent', { ...header, responseFlag: true }, answer.payloads);
     const response = this.seal(exchange, answer.payloads, header.messageId, true);
     this.responses.answered(datagram.data, response);
     this.#keys.dropFormer();
     this.transmit(response, datagram.remote, datagram.local);
     answer.afterwards?.();
-    this.pump();
+    this.tasks.pump();
   }
 
   // --- the end
@@ -380,13 +313,12 @@ export class IkeSa {
     this.stopLife();
     this.requests.quiet();
     this.context.ikeSas.delete(this.ourSpi);
-    const tasks = this.#task === undefined ? this.#queue : [this.#task, ...this.#queue];
-    this.#task = undefined;
-    this.#queue = [];
-    for (const task of tasks) task.abandon(reason);
+    this.tasks.abandonAll(reason);
     for (const child of [...this.children]) this.context.children.remove(child, reason);
     this.followUp?.drop();
+    this.#held.drop();
     this.keyExchanges.wipe();
+    this.signatures.drop();
     this.#keys.wipe();
     this.connection?.ended(this, kind, reason);
   }

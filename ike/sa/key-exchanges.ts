@@ -1,10 +1,9 @@
 /**
  * The key exchanges of one IKE SA, in place or, if their method is dear, computed elsewhere ahead of their use.
  *
- * A message that needs a dear step is held until the result is there, and is then handled as if it came only now. So an
- * engine that computes elsewhere is one in place behind a slower network, and whatever happens meanwhile is what may happen
- * while a message is on its way; no exchange can be surprised half done. The same goes for a request of ours whose key pair
- * is being made: it is not built before. A result is used for exactly the value that it was computed of, or not at all.
+ * A message that needs a dear step is held until the result is there (held-messages.ts). The same goes for a request of ours
+ * whose key pair is being made: it is not built before. A result is used for exactly the value that it was computed of, or not
+ * at all.
  */
 
 import type { Computation, Computations } from '../computations.ts';
@@ -21,9 +20,7 @@ import {
 import { wipe } from '../crypto/prf.ts';
 import { sameBytes } from '../wire/bytes.ts';
 import type { KePayload } from '../wire/payloads.ts';
-
-/** Which way a held message goes. One each is held. */
-export type Held = 'request' | 'response';
+import type { Held, HeldMessages } from './held-messages.ts';
 
 interface KeyPair {
   readonly method: number;
@@ -39,8 +36,8 @@ interface Foreseen {
 
 export class KeyExchanges {
   readonly #computations: Computations;
+  readonly #held: HeldMessages;
   readonly #random: RandomSource;
-  readonly #held = new Map<Held, { readonly message: Uint8Array; readonly computation: Computation }>();
   #preparing: Computation | undefined;
   #pair: KeyPair | undefined;
   /** Of the request of ours that is outstanding. */
@@ -48,8 +45,9 @@ export class KeyExchanges {
   /** For the message that is being handled. */
   #foreseen: Foreseen | undefined;
 
-  constructor(computations: Computations, random: RandomSource) {
+  constructor(computations: Computations, held: HeldMessages, random: RandomSource) {
     this.#computations = computations;
+    this.#held = held;
     this.#random = random;
   }
 
@@ -116,30 +114,20 @@ export class KeyExchanges {
 
   // --- messages that wait
 
-  /** With `message`: exactly this one. */
-  isHolding(way: Held, message?: Uint8Array): boolean {
-    const held = this.#held.get(way);
-    return held !== undefined && (message === undefined || sameBytes(held.message, message));
-  }
-
   /**
    * Whether the message, which has this payload, is held, because its step is being computed; `then` handles it. What a request
    * will need is `answer`, a response `computeShared` of what was begun last.
    */
   hold(way: Held, message: Uint8Array, ke: KePayload | undefined, then: () => void): boolean {
-    if (!this.#computations.inUse || ke === undefined || !isDear(ke.group) || this.#held.has(way)) return false;
+    if (!this.#computations.inUse || ke === undefined || !isDear(ke.group)) return false;
     const job = this.#jobOf(way, ke);
     if (job === undefined) return false;
     const peerPublic = ke.data.slice();
-    const computation = this.#computations.start(job, (result) => {
-      this.#held.delete(way);
+    return this.#held.hold(way, message, job, (result) => {
       this.#foreseen = result === undefined ? undefined : { peerPublic, method: ke.group, result };
       then();
       this.#forget();
     });
-    if (computation === undefined) return false;
-    this.#held.set(way, { message: message.slice(), computation });
-    return true;
   }
 
   #jobOf(way: Held, { group: method, data }: KePayload): Job | undefined {
@@ -155,12 +143,10 @@ export class KeyExchanges {
     this.#foreseen = undefined;
   }
 
-  /** The IKE SA ends: held messages never arrive, late results are overwritten. */
+  /** The IKE SA ends: late results are overwritten. */
   wipe(): void {
     this.#preparing?.cancel();
     this.#preparing = undefined;
-    for (const { computation } of this.#held.values()) computation.cancel();
-    this.#held.clear();
     this.#keep(undefined);
     this.#begun?.wipe();
     this.#forget();

@@ -45,7 +45,7 @@ export function transmitRequest(sa: IkeSa, packets: Packets, again: number): voi
 /** The peer did not answer the last retransmission either. */
 export function giveUp(sa: IkeSa): void {
   sa.context.count('lost: no response');
-  const what = sa.currentTask?.exchange ?? 'our request';
+  const what = sa.tasks.current?.exchange ?? 'our request';
   sa.end('lost', `${sa.remote.address} did not answer ${what} (nothing heard for ${silentSeconds(sa)} s)`);
 }
 

@@ -3,6 +3,7 @@
  * critical payload that we don't know, and the payloads that its exchange must have.
  */
 
+import type { ToSign } from '../crypto/auth-signature.ts';
 import type { ParseFailure } from '../wire/failures.ts';
 import type { Exchange, MessageHeader } from '../wire/header.ts';
 import { NOTIFY } from '../wire/names.ts';
@@ -11,7 +12,7 @@ import type { KePayload, Payload } from '../wire/payloads.ts';
 import { findRuleViolation } from '../wire/rules.ts';
 import type { IkeSa } from './ike-sa.ts';
 import { find, notify } from './notify.ts';
-import type { Answer } from './task.ts';
+import type { Answer, Answering } from './task.ts';
 
 /**
  * Whether the state of the IKE SA lets the peer ask for this: the IKE_INTERMEDIATE exchanges that were negotiated, no more
@@ -38,6 +39,17 @@ export function keyExchangeDue(
   const ke = find(payloads, 'KE');
   if (exchange === 'IKE_INTERMEDIATE') return ke?.group === sa.init?.intermediate?.next?.id ? ke : undefined;
   return exchange === 'CREATE_CHILD_SA' || exchange === 'IKE_FOLLOWUP_KE' ? ke : undefined;
+}
+
+/** The signature that serving this request will take, known once the peer has proved who it is. */
+export function signatureDue(
+  sa: IkeSa,
+  answering: Answering,
+  header: MessageHeader,
+  payloads: readonly Payload[] | ParseFailure,
+): ToSign | undefined {
+  if (typeof payloads === 'string' || unsupportedCriticalPayload(payloads) !== undefined) return undefined;
+  return findRuleViolation(header, payloads) === undefined ? answering.signature?.(sa, payloads) : undefined;
 }
 
 /** The answer to a request that cannot be served, whatever its exchange; undefined: it can. */

@@ -44,8 +44,7 @@ export function superviseLife(sa: IkeSa, config: Connection, span = freshSpan(sa
   let liveness: Timer | undefined;
   const check = (): void => {
     const idleUntilMs = sa.lastHeardMs + config.dpdSeconds * 1000;
-    const quiet = sa.currentTask === undefined && sa.queuedTasks.length === 0;
-    if (context.nowMs() >= idleUntilMs && quiet) sa.enqueue(new Liveness());
+    if (context.nowMs() >= idleUntilMs && sa.tasks.isIdle) sa.enqueue(new Liveness());
     // While a request is outstanding its retransmissions are the check.
     liveness = timers.at(Math.max(idleUntilMs, context.nowMs() + config.dpdSeconds * 1000), check);
   };

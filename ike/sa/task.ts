@@ -4,6 +4,7 @@
  * builds the response. The IKE SA knows nothing of what they mean.
  */
 
+import type { ToSign } from '../crypto/auth-signature.ts';
 import type { ExchangeName } from '../wire/names.ts';
 import type { Payload } from '../wire/payloads.ts';
 import type { IkeSa } from './ike-sa.ts';
@@ -22,6 +23,8 @@ export interface InitiatorTask {
   readonly purpose: string;
   /** The method of the key exchange that `build` will begin, so that its key pair can be there by then; undefined: none. */
   keyExchange?(sa: IkeSa): number | undefined;
+  /** The signatures that `build` will make, so that they can be there by then. */
+  signatures?(sa: IkeSa): readonly ToSign[];
   /** The payloads of the request, or undefined: there is nothing left to ask. Called when it is this task's turn. */
   build(sa: IkeSa): readonly Payload[] | undefined;
   /** `data` is the whole message as received. */
@@ -55,5 +58,10 @@ export interface Answer {
   readonly afterwards?: () => void;
 }
 
-/** The responder's side of an exchange. `data` is the whole request. */
-export type Answering = (sa: IkeSa, payloads: readonly Payload[], data: Uint8Array) => Answer;
+/** The responder's side of an exchange. */
+export interface Answering {
+  /** `data` is the whole request. */
+  readonly answer: (sa: IkeSa, payloads: readonly Payload[], data: Uint8Array) => Answer;
+  /** The signature that the answer will hold, once the peer has proved who it is. Changes nothing. */
+  readonly signature?: (sa: IkeSa, payloads: readonly Payload[]) => ToSign | undefined;
+}

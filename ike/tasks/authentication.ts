@@ -16,14 +16,15 @@ import {
   chooseScheme,
   hashesNotifyData,
   parseHashesNotify,
-  signAuth,
   signatureProblem,
+  type ToSign,
 } from '../crypto/auth-signature.ts';
 import type { PpkKeys } from '../crypto/ppk.ts';
 import { identityText, idPayloadText, localIdentity, matchesIdentity, remoteIdentity } from '../identity.ts';
 import type { IkeSa } from '../sa/ike-sa.ts';
 import { findAll, findNotify, notify } from '../sa/notify.ts';
 import type { Authentication, CertificateAuthentication, Connection } from '../types.ts';
+import { sameBytes } from '../wire/bytes.ts';
 import { AUTH_METHOD, AUTH_METHOD_NAMES, CERT_ENCODING, ID_TYPE, NOTIFY } from '../wire/names.ts';
 import { idBody } from '../wire/payloads/id.ts';
 import type { AuthPayload, CertReqPayload, IdPayload, Payload } from '../wire/payloads.ts';
@@ -101,22 +102,35 @@ export interface Proof {
   readonly problem?: undefined;
 }
 
-/** Our proof, or why we have none that this peer could check. `ppkKeys`: those of a PPK, in place of the IKE SA's. */
-export function ourProof(
+/** What `ourProof` will sign; undefined: nothing, by a shared key or because the peer can verify no signature of ours. */
+export function ourSignature(
   sa: IkeSa,
   { authentication }: Connection,
   id: IdPayload,
   ppkKeys?: PpkKeys,
+): ToSign | undefined {
+  if (authentication.method === 'psk') return undefined;
+  const scheme = chooseScheme(authentication.privateKey, sa.init?.peerHashes);
+  if (scheme === undefined) return undefined;
+  return { scheme, key: authentication.privateKey, octets: octetsOf(sa, 'us', id, ppkKeys) };
+}
+
+/** Our proof, or why we have none that this peer could check. `ppkKeys`: those of a PPK, in place of the IKE SA's. */
+export function ourProof(
+  sa: IkeSa,
+  config: Connection,
+  id: IdPayload,
+  ppkKeys?: PpkKeys,
 ): Proof | { readonly problem: string } {
   if (sa.protection === undefined) throw new Error('IKE_AUTH without keys');
-  const octets = octetsOf(sa, 'us', id, ppkKeys);
+  const { authentication } = config;
   if (authentication.method === 'psk') {
-    const data = pskAuth(sa.protection.suite.prf, authentication.secret, octets);
+    const data = pskAuth(sa.protection.suite.prf, authentication.secret, octetsOf(sa, 'us', id, ppkKeys));
     return { certificates: [], auth: { type: 'AUTH', method: AUTH_METHOD.SHARED_KEY, data } };
   }
   const { privateKey, certificates } = authentication;
-  const scheme = chooseScheme(privateKey, sa.init?.peerHashes);
-  if (scheme === undefined) {
+  const toSign = ourSignature(sa, config, id, ppkKeys);
+  if (toSign === undefined) {
     const knows = sa.init?.peerHashes?.join(', ') ?? 'RFC 7427 not at all';
     return {
       problem: `peer can verify no signature of our ${privateKey.asymmetricKeyType} key (hashes it knows: ${knows})`,
@@ -128,7 +142,7 @@ export function ourProof(
       encoding: CERT_ENCODING.X509_SIGNATURE,
       data: der,
     })),
-    auth: { type: 'AUTH', method: scheme.method, data: signAuth(scheme, privateKey, octets) },
+    auth: { type: 'AUTH', method: toSign.scheme.method, data: sa.signatures.sign(toSign) },
   };
 }
 
@@ -157,7 +171,40 @@ export function peerProblem(
     const hint = ppkKeys === undefined ? SAME_PSK : SAME_PSK_AND_PPK;
     return proved ? undefined : `peer did not prove to know our secret: ${hint}`;
   }
-  return certificateProblem(sa, authentication, id, auth, payloads, octets);
+  return verdictOf(payloads, { authentication, auth: auth.data, octets }, () =>
+    certificateProblem(sa, authentication, id, auth, payloads, octets),
+  );
+}
+
+/** What a judgement depends on besides its message. */
+interface Question {
+  readonly authentication: CertificateAuthentication;
+  readonly auth: Uint8Array;
+  readonly octets: Uint8Array;
+}
+
+/**
+ * Judgements by the message that they are about, for as long as it is there: one that is held while our signature is computed
+ * is handled twice, and to judge certificates takes as long as to sign. The date that counts is that of the first time.
+ */
+const verdicts = new WeakMap<readonly Payload[], (Question & { readonly problem: string | undefined })[]>();
+
+function verdictOf(
+  payloads: readonly Payload[],
+  question: Question,
+  judge: () => string | undefined,
+): string | undefined {
+  const known = verdicts.get(payloads) ?? [];
+  const found = known.find(
+    ({ authentication, auth, octets }) =>
+      authentication === question.authentication &&
+      sameBytes(auth, question.auth) &&
+      sameBytes(octets, question.octets),
+  );
+  if (found !== undefined) return found.problem;
+  const problem = judge();
+  verdicts.set(payloads, [...known, { ...question, problem }]);
+  return problem;
 }
 
 function certificateProblem(

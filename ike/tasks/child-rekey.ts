@@ -173,7 +173,7 @@ export function answerChildRekey(sa: IkeSa, payloads: readonly Payload[], rekey:
   const old = [...sa.children].find((child) => child.outboundSpi === spi && child.state !== 'gone');
   const refusalNow = (): number | undefined => {
     const childState = old === undefined || old.state === 'gone' ? undefined : old.state;
-    const childExchange = sa.currentTask instanceof ChildCreate || sa.currentTask instanceof ChildRekey;
+    const childExchange = sa.tasks.current instanceof ChildCreate || sa.tasks.current instanceof ChildRekey;
     return refusalOf('rekey-child', { ike: stateFor(sa), childExchange, child: childState });
   };
   const refusal = refusalNow();
@@ -195,7 +195,7 @@ export function answerChildRekey(sa: IkeSa, payloads: readonly Payload[], rekey:
     refusal: refusalNow,
     install: (child, keys) => {
       sa.context.children.install(child, keys, 'when-seen');
-      const { currentTask } = sa;
+      const { current: currentTask } = sa.tasks;
       if (currentTask instanceof ChildRekey && currentTask.old === old) currentTask.rival = child;
       else old.state = 'rekeyed';
       connection.childUp(child);

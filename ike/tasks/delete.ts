@@ -136,7 +136,7 @@ class ForsakenAuth implements InitiatorTask {
 
 /** Our IKE_AUTH is on its way: the peer is up by it, or will be. */
 function isAuthenticating(sa: IkeSa): boolean {
-  return sa.state === 'connecting' && sa.requests.busy && sa.currentTask?.exchange === 'IKE_AUTH';
+  return sa.state === 'connecting' && sa.requests.busy && sa.tasks.current?.exchange === 'IKE_AUTH';
 }
 
 /** Takes the children out at once, drops what is queued, and deletes the IKE SA at the peer. */
@@ -151,13 +151,13 @@ export function closeIkeSa(sa: IkeSa, reason: string): void {
   sa.stopLife();
   sa.state = 'deleting';
   for (const child of [...sa.children]) sa.context.children.remove(child, reason);
-  for (const task of sa.takeQueue()) task.abandon(reason);
+  for (const task of sa.tasks.takeWaiting()) task.abandon(reason);
   if (isLeft) {
-    sa.disownTask(reason, new ForsakenAuth(reason));
+    sa.tasks.disown(reason, new ForsakenAuth(reason));
     return;
   }
   // A child whose creation is under way would come up for nobody, and meanwhile no other IKE SA would set it up.
-  if (sa.currentTask instanceof ChildCreate || sa.currentTask instanceof ChildRekey) sa.disownTask(reason);
+  if (sa.tasks.current instanceof ChildCreate || sa.tasks.current instanceof ChildRekey) sa.tasks.disown(reason);
   if (!alreadyDeleting) sa.enqueue(new IkeDelete(reason));
 }
 
@@ -170,7 +170,7 @@ export function sayGoodbye(sa: IkeSa): void {
   if (sa.state === 'connecting' && !isAuthenticating(sa)) return;
   const pending = sa.requests.pending;
   if (pending !== undefined) sa.transmit(pending, sa.remote, sa.local);
-  if (pending !== undefined && sa.currentTask instanceof IkeDelete) return;
+  if (pending !== undefined && sa.tasks.current instanceof IkeDelete) return;
   const messageId = sa.requests.id + (pending === undefined ? 0 : 1);
   sa.transmit(sa.seal('INFORMATIONAL', IKE_DELETE, messageId, false), sa.remote, sa.local);
 }
@@ -232,13 +232,13 @@ function keepReplaced(child: Child): void {
 
 /** It may be of a child whose response has not reached us yet (child-create.ts, forgetIfDeleted). */
 function noteEarlyDelete(sa: IkeSa, spi: number | undefined): void {
-  const { currentTask } = sa;
+  const { current: currentTask } = sa.tasks;
   if (spi === undefined || !(currentTask instanceof ChildCreate || currentTask instanceof ChildRekey)) return;
   if (currentTask.deletedSpis.length < EARLY_DELETES) currentTask.deletedSpis.push(spi);
 }
 
 function answerIkeDelete(sa: IkeSa): Answer {
-  const rekey = sa.currentTask;
+  const rekey = sa.tasks.current;
   // The peer rekeyed and has not heard of our own rekeying, or has won: its new IKE SA takes over (RFC 7296 §2.25.2).
   const heir = rekey instanceof IkeRekey ? rekey.rival : undefined;
   return {

@@ -1,32 +1,31 @@
 /**
  * IKE_AUTH (RFC 7296 §1.2, §2.15, §2.21.2), both roles: who the two ends are, and the first child. How they prove it
- * is authentication.ts.
+ * is authentication.ts, which connection's peer
+ * a request is from is peer-search.ts.
  *
  * A responder that cannot set up the child answers its error beside AUTH: the IKE SA is up without the child.
  */
 
 import type { ConnectionState } from '../connection.ts';
 import { replaceIfOutdated } from '../connection-change.ts';
+import { isDearToSign, type ToSign } from '../crypto/auth-signature.ts';
 import { adoptPpkKeys, type PpkKeys, wipePpkKeys } from '../crypto/ppk.ts';
-import { idPayload, idPayloadText, localIdentity, remoteIdentity } from '../identity.ts';
-import { allows, chosenSuite } from '../negotiation.ts';
+import { idPayload, localIdentity, remoteIdentity } from '../identity.ts';
 import type { IkeSa } from '../sa/ike-sa.ts';
 import { find, findError, findNotify, notify } from '../sa/notify.ts';
 import { invalidSyntax } from '../sa/request-checks.ts';
 import { heedAuthLifetime } from '../sa/sa-life.ts';
 import type { Answer, InitiatorTask, Outcome } from '../sa/task.ts';
 import { installCreated } from '../twins.ts';
-import type { Connection, Ppk } from '../types.ts';
+import type { Ppk } from '../types.ts';
 import { NOTIFY, notifyName } from '../wire/names.ts';
-import type { AuthPayload, IdPayload, Payload } from '../wire/payloads.ts';
-import { certificateRequests, mayBePeer, mayBeUs, ourProof, peerProblem, refusalHint } from './authentication.ts';
+import type { IdPayload, Payload } from '../wire/payloads.ts';
+import { certificateRequests, ourProof, ourSignature, peerProblem, refusalHint } from './authentication.ts';
 import { answerChild } from './child-answer.ts';
 import { ChildOffer } from './child-offer.ts';
 import { AuthenticationRefusal, ChildDelete } from './delete.ts';
-import { keysWith, namesPpk, ppkIdentity, ppkUsed } from './ppk.ts';
-
-/** So many connections between the same two addresses are tried for the one whose peer this is. */
-const CANDIDATE_LIMIT = 8;
+import { findPeer } from './peer-search.ts';
+import { keysWith, ppkIdentity, ppkUsed } from './ppk.ts';
 
 export class IkeAuth implements InitiatorTask {
   readonly exchange = 'IKE_AUTH';
@@ -40,6 +39,23 @@ export class IkeAuth implements InitiatorTask {
     this.#connection = connection;
   }
 
+  signatures(sa: IkeSa): readonly ToSign[] {
+    const { config } = this.#connection;
+    if (this.#connection.usableSa() !== undefined || this.#connection.firstMissing() === undefined) return [];
+    const idi = idPayload('IDi', localIdentity(config));
+    const ppk = this.#ppkOf(sa);
+    const keys = ppk === undefined ? undefined : keysWith(sa, ppk);
+    const first = ourSignature(sa, config, idi, keys);
+    if (keys !== undefined) wipePpkKeys(keys);
+    const second = ppk === undefined || ppk.required ? undefined : ourSignature(sa, config, idi);
+    return [first, second].filter((toSign) => toSign !== undefined);
+  }
+
+  /** The one that the proof is made with: the peer has one too. */
+  #ppkOf(sa: IkeSa): Ppk | undefined {
+    return sa.init?.ppk === true ? this.#connection.config.ppk : undefined;
+  }
+
   build(sa: IkeSa): readonly Payload[] | undefined {
     const connection = this.#connection;
     const child = connection.firstMissing();
@@ -48,7 +64,7 @@ export class IkeAuth implements InitiatorTask {
       return undefined;
     }
     const idi = idPayload('IDi', localIdentity(connection.config));
-    const ppk = sa.init?.ppk === true ? connection.config.ppk : undefined;
+    const ppk = this.#ppkOf(sa);
     this.#ppkKeys = ppk === undefined ? undefined : keysWith(sa, ppk);
     const proof = ourProof(sa, connection.config, idi, this.#ppkKeys);
     if (proof.problem !== undefined) {
@@ -149,43 +165,42 @@ export class IkeAuth implements InitiatorTask {
   }
 }
 
+/** What `answerIkeAuth` will sign, if the peer has proved who it is. */
+export function signatureOfAnswer(sa: IkeSa, payloads: readonly Payload[]): ToSign | undefined {
+  const search = mayTakeDearSignature(sa) ? findPeer(sa, payloads) : undefined;
+  if (search?.connection === undefined) return undefined;
+  const { config } = search.connection;
+  const toSign = ourSignature(sa, config, idPayload('IDr', localIdentity(config)), search.ppkKeys);
+  if (search.ppkKeys !== undefined) wipePpkKeys(search.ppkKeys);
+  return toSign;
+}
+
+/** Otherwise nobody needs to look for the peer twice. */
+function mayTakeDearSignature({ context, local, remote }: IkeSa): boolean {
+  return context
+    .connectionsBetween(local.address, remote.address)
+    .some(
+      ({ config: { authentication } }) =>
+        authentication.method === 'certificate' && isDearToSign(authentication.privateKey),
+    );
+}
+
 /** Serves IKE_AUTH on a half-open IKE SA. */
 export function answerIkeAuth(sa: IkeSa, payloads: readonly Payload[]): Answer {
-  const idi = find(payloads, 'IDi');
-  const idr = find(payloads, 'IDr');
-  const auth = find(payloads, 'AUTH');
-  const { context, init } = sa;
-  if (idi === undefined || auth === undefined || init === undefined) return invalidSyntax(sa, 'no IDi or AUTH');
+  const { init } = sa;
+  const search = findPeer(sa, payloads);
+  if (search === undefined || init === undefined) return invalidSyntax(sa, 'no IDi or AUTH');
 
-  // 1. Which connection: addresses, then identities, then the proof.
-  const between = context.connectionsBetween(sa.local.address, sa.remote.address);
-  const named = between.filter(({ config }) => mayBePeer(config, idi) && (idr === undefined || mayBeUs(config, idr)));
-  const { suite } = sa.protection ?? {};
-  let problem: string | undefined;
-  let ppkKeys: PpkKeys | undefined;
-  const connection = named.slice(0, CANDIDATE_LIMIT).find((candidate) => {
-    if (suite === undefined || !allows(candidate.config.ikeProposals, chosenSuite(suite))) return false;
-    const proof = ppkProof(sa, candidate.config, auth, payloads);
-    const found = proof.problem ?? peerProblem(sa, candidate, idi, proof.auth, payloads, proof.keys);
-    problem ??= found;
-    if (found === undefined) ppkKeys = proof.keys;
-    else if (proof.keys !== undefined) wipePpkKeys(proof.keys);
-    return found === undefined;
-  });
+  // 1. The peer.
+  const { connection, ppkKeys } = search;
   if (ppkKeys !== undefined) adoptPpk(sa, ppkKeys);
 
   // 2. Ourselves.
   const ourId = connection === undefined ? undefined : idPayload('IDr', localIdentity(connection.config));
   const proof = connection === undefined || ourId === undefined ? undefined : ourProof(sa, connection.config, ourId);
   if (connection === undefined || ourId === undefined || proof?.problem !== undefined || proof === undefined) {
-    context.count('refused: authentication failed');
-    const who = `${sa.remote.address}[${idPayloadText(idi)}]`;
-    const why = proof?.problem ?? problem ?? 'the IKE proposal is not one of its tunnel';
-    const reason =
-      named.length === 0
-        ? `${who} wants to talk to ${idr === undefined ? 'us' : idPayloadText(idr)}: no tunnel has these identities`
-        : `${who}: ${why}`;
-    (named[0] ?? between[0])?.noteFailure(reason);
+    sa.context.count('refused: authentication failed');
+    search.blamed?.noteFailure(proof?.problem === undefined ? search.problem : `${search.peer}: ${proof.problem}`);
     return {
       payloads: [notify(NOTIFY.AUTHENTICATION_FAILED)],
       // It stays a while, without connection, only to answer the same request again.
@@ -213,30 +228,6 @@ function adoptPpk(sa: IkeSa, keys: PpkKeys): void {
   if (sa.protection === undefined) throw new Error('IKE_AUTH without keys');
   adoptPpkKeys(sa.protection.keys, keys);
   sa.ppk = true;
-}
-
-interface PpkProof {
-  /** What the peer's proof has to be checked by: its AUTH, or the one without PPK. */
-  readonly auth: AuthPayload;
-  /** The keys to check it with, if it is one with our PPK. */
-  readonly keys: PpkKeys | undefined;
-  readonly problem?: string;
-}
-
-/** Which of the two proofs of an initiator counts, as the table of RFC 8784 §3 says. */
-function ppkProof(sa: IkeSa, { ppk }: Connection, auth: AuthPayload, payloads: readonly Payload[]): PpkProof {
-  if (sa.init?.ppk === true && ppk !== undefined && namesPpk(payloads, ppk)) return { auth, keys: keysWith(sa, ppk) };
-  const refuse = (problem: string): PpkProof => ({ auth, keys: undefined, problem });
-  const named = findNotify(payloads, NOTIFY.PPK_IDENTITY) !== undefined;
-  if (ppk?.required === true) {
-    const what = named ? `another PPK than ${JSON.stringify(ppk.id)}` : 'no PPK';
-    return refuse(`peer uses ${what}, and options:ipsec_ppk_required=yes demands ours`);
-  }
-  if (!named) return { auth, keys: undefined };
-  const without = findNotify(payloads, NOTIFY.NO_PPK_AUTH);
-  if (without === undefined)
-    return refuse('peer demands a PPK that we do not have: are options:ipsec_ppk_id the same?');
-  return { auth: { ...auth, data: without.data }, keys: undefined };
 }
 
 function firstChild(

@@ -248,7 +248,7 @@ export function answerIkeRekey(sa: IkeSa, payloads: readonly Payload[]): Answer 
   const ni = find(payloads, 'NONCE')?.data;
   if (connection === undefined || ni === undefined) return invalidSyntax(sa, 'no nonce');
   const refusalNow = (): number | undefined => {
-    const { currentTask } = sa;
+    const { current: currentTask } = sa.tasks;
     const childExchange =
       currentTask instanceof ChildCreate || currentTask instanceof ChildRekey || currentTask instanceof ChildDelete;
     return refusalOf('rekey-ike', { ike: stateFor(sa), childExchange });
@@ -306,7 +306,7 @@ export function answerIkeRekey(sa: IkeSa, payloads: readonly Payload[]): Answer 
 
 /** The responder's new IKE SA: it inherits when the response is out, or is the rival of our own rekeying. */
 function takeSuccessor(sa: IkeSa, connection: ConnectionState, next: IkeSa): Answer {
-  const { currentTask } = sa;
+  const { current: currentTask } = sa.tasks;
   if (currentTask instanceof IkeRekey) {
     // Both at once: who inherits is decided when our own response is there (RFC 7296 §2.8.2).
     currentTask.rival?.end('replaced', 'the peer began another rekeying');

@@ -1,7 +1,9 @@
-// The threads that do the dear steps of key exchanges, for real.
+// The threads that do the dear steps of key exchanges and make dear signatures, for real.
+import { generateKeyPairSync } from 'node:crypto';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type Computer, startComputePool } from '../../control/compute-pool.ts';
 import type { Logger } from '../../control/vlog.ts';
+import { chooseScheme, isDearToSign, SIGNATURE_HASH, signatureProblem } from '../../ike/crypto/auth-signature.ts';
 import { isDear } from '../../ike/crypto/key-exchange.ts';
 import type { Job, JobResult } from '../../ike/index.ts';
 import { TRANSFORM_ID } from '../../ike/wire/names.ts';
@@ -54,6 +56,38 @@ describe('the compute pool', () => {
   it("says that the peer's value is not valid", async () => {
     const result = await start().compute({ step: 'answer', method: MODP_2048, peerPublic: new Uint8Array(256) });
     expect(result).toMatchObject({ step: 'invalid', code: 'out-of-range' });
+  });
+
+  const pairs = {
+    'RSA-2048': generateKeyPairSync('rsa', { modulusLength: 2048 }),
+    'P-384': generateKeyPairSync('ec', { namedCurve: 'P-384' }),
+    'P-521': generateKeyPairSync('ec', { namedCurve: 'P-521' }),
+  };
+
+  it.each(Object.entries(pairs))(
+    'signs with a key of %s that both threads share',
+    async (_, { privateKey, publicKey }) => {
+      const peerHashes = [SIGNATURE_HASH.SHA2_256, SIGNATURE_HASH.SHA2_384, SIGNATURE_HASH.SHA2_512];
+      expect(isDearToSign(privateKey)).toBe(true);
+      const scheme = chooseScheme(privateKey, peerHashes)!;
+      const octets = new Uint8Array(500).fill(5);
+      const job: Job = { step: 'sign', scheme: scheme.name, key: privateKey, octets: octets.slice() };
+      const { data } = of('sign', await start().compute(job));
+      expect(signatureProblem(publicKey, octets, { method: scheme.method, data, peerHashes })).toBeUndefined();
+      expect(job.octets).toHaveLength(0);
+      expect(logged).toEqual([]);
+    },
+  );
+
+  it('says nothing of a key with which it cannot sign', async () => {
+    // Too short for a hash of 64 bytes with as much salt.
+    const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 1024 });
+    const { d, p, q } = privateKey.export({ format: 'jwk' });
+    const job: Job = { step: 'sign', scheme: 'RSA_PSS_SHA2_512', key: privateKey, octets: new Uint8Array(9) };
+    expect(await start().compute(job)).toBeUndefined();
+    expect(logged).toEqual([expect.stringContaining('a thread for key exchanges and signatures failed: ')]);
+    for (const secret of [d, p, q]) expect(logged.join()).not.toContain(secret);
+    expect(logged.join()).not.toContain('PRIVATE KEY');
   });
 
   it('gives a step back undone that a thread cannot do, says so, and goes on', async () => {

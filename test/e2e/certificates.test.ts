@@ -107,6 +107,8 @@ describe.skipIf(reason !== '')(`the tutorial with certificates${reason}`, { time
       expect(shown).toContain('  Remote cert:    None\n  Remote name:    host_1\n');
       expect(shown).toContain(`  CA cert:        ${keys.b.path('cacert.pem')}\n`);
       expect(shown).toMatch(/\[host_2\]\.\.\.10\.1\.0\.1\[host_1\] IKEv2 ESTABLISHED/);
+      // The RSA keys of ovs-pki sign beside the main thread.
+      for (const { espd } of [a, b]) expect(await espd.appctl('coverage/show')).toMatch(/computed: signatures +[1-9]/);
     });
   }
 

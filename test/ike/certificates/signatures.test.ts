@@ -47,7 +47,7 @@ describe('a signature of AUTH', () => {
 
   it.each(EVERY)('is made and verified: $name', ({ scheme, kind }) => {
     const { privateKey, publicKey } = keyOf(kind);
-    const data = signAuth(scheme, privateKey, octets);
+    const data = signAuth({ scheme, key: privateKey, octets });
     const peer = { method: scheme.method, data, peerHashes: hashesFor(scheme.method) };
     expect(signatureProblem(publicKey, octets, peer)).toBeUndefined();
     const other = octets.slice();
@@ -57,7 +57,7 @@ describe('a signature of AUTH', () => {
 
   it.each(EVERY)('is refused when any part of it is changed: $name', ({ scheme, kind }) => {
     const { privateKey, publicKey } = keyOf(kind);
-    const data = signAuth(scheme, privateKey, octets);
+    const data = signAuth({ scheme, key: privateKey, octets });
     const { method } = scheme;
     fc.assert(
       fc.property(fc.nat(data.length - 1), fc.integer({ min: 1, max: 255 }), (at, flip) => {
@@ -114,7 +114,7 @@ describe('a signature of AUTH', () => {
     const { privateKey, publicKey } = keyOf('p521');
     const scheme = chooseScheme(privateKey, undefined)!;
     expect(scheme.method).toBe(AUTH_METHOD.ECDSA_521);
-    const data = signAuth(scheme, privateKey, octets);
+    const data = signAuth({ scheme, key: privateKey, octets });
     expect(data.length).toBe(132);
     expect(verify('sha512', octets, { key: publicKey, dsaEncoding: 'ieee-p1363' }, data)).toBe(true);
     const peer = { method: AUTH_METHOD.ECDSA_521, data, peerHashes: undefined };

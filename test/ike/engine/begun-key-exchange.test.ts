@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { Computations } from '../../../ike/computations.ts';
 import { answerKeyExchange } from '../../../ike/crypto/key-exchange.ts';
+import { HeldMessages } from '../../../ike/sa/held-messages.ts';
 import { KeyExchanges } from '../../../ike/sa/key-exchanges.ts';
 
 const random = (bytes: number): Uint8Array => randomBytes(bytes);
@@ -10,7 +11,8 @@ const random = (bytes: number): Uint8Array => randomBytes(bytes);
 const METHODS = [14, 20, 36];
 
 describe.each(METHODS)('a key exchange by method %i that was begun in place', (method) => {
-  const begin = () => new KeyExchanges(new Computations(0, () => {}), random).begin(method);
+  const computations = new Computations(0, () => {});
+  const begin = () => new KeyExchanges(computations, new HeldMessages(computations), random).begin(method);
 
   it('has a private key of bytes, which are overwritten when there will be no answer', () => {
     const exchange = begin();

@@ -3,7 +3,7 @@
 import { createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { type Connection, parseCertificate } from '../../../ike/index.ts';
-import { type Issued, Pki } from '../../rig/pki.ts';
+import { type Issued, type KeyKind, Pki } from '../../rig/pki.ts';
 
 /** How one host authenticates itself to the other. */
 export type Credentials = Pick<Connection, 'authentication' | 'localId' | 'remoteId'>;
@@ -15,12 +15,12 @@ export interface CredentialPair {
 
 const fqdn = (value: string) => ({ type: 'fqdn', value }) as const;
 
-/** Two hosts of one authority, with small keys: thousands of signatures are made. Throws if OpenSSL is missing. */
-export function makeCredentials(): CredentialPair {
+/** Two hosts of one authority; RSA is the cheapest whose signatures are computed elsewhere. Throws if OpenSSL is missing. */
+export function makeCredentials(key: KeyKind = 'rsa'): CredentialPair {
   const pki = new Pki();
   try {
     const root = pki.authority('root');
-    const [a, b] = ['host_a', 'host_b'].map((name) => pki.signed(root, name, { key: 'ed25519' }));
+    const [a, b] = ['host_a', 'host_b'].map((name) => pki.signed(root, name, { key }));
     const of = (own: Issued, peer: Issued): Credentials => ({
       authentication: {
         method: 'certificate',

@@ -51,7 +51,7 @@ export interface InstalledChild {
   readonly outboundKey: string;
 }
 
-/** A step of a key exchange that some other thread is busy with. */
+/** A step of a key exchange or a signature that some other thread is busy with. */
 interface Computing {
   readonly atMs: number;
   readonly id: number;
