@@ -315,6 +315,34 @@ describe('a signature that was made of some octets', () => {
     expect(prepared().signatures.sign(other)).not.toEqual(prepared().made);
   });
 
+  it('changes nothing when it comes after the end of the IKE SA, whose request or held message nobody handles any more', () => {
+    const asked: IkeAction[] = [];
+    const computations = new Computations(2, (action) => asked.push(action));
+    const held = new HeldMessages(computations);
+    const signatures = new Signatures(computations, held);
+    let told = 0;
+    expect(
+      signatures.prepare(
+        () => [wanted],
+        () => told++,
+      ),
+    ).toBe(true);
+    expect(
+      signatures.hold(
+        new Uint8Array(5),
+        () => wanted,
+        () => told++,
+      ),
+    ).toBe(true);
+    held.drop();
+    signatures.drop();
+    for (const action of asked) {
+      if (action.action === 'compute') computations.computed(action.id, { step: 'sign', data: new Uint8Array(8) });
+    }
+    expect([told, computations.outstanding]).toEqual([0, 0]);
+    expect(signatures.sign(wanted)).not.toHaveLength(8);
+  });
+
   it('gives way to a true one in place for other octets', () => {
     const octets = new Uint8Array(100).fill(3);
     const data = prepared().signatures.sign({ ...wanted, octets });
