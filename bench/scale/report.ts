@@ -67,22 +67,23 @@ function memorySection(memory: readonly MemoryPoint[]): Section[] {
 
 function daemonSection(point: DaemonPoint | undefined): Section[] {
   if (point === undefined) return [];
-  const { tunnels, alone, amongAll, ratio, residentAlone, residentAmongAll, setUpSeconds } = point;
+  const { tunnels, alone, starting, settled, residentAlone, residentAmongAll, setUpSeconds } = point;
   const each = (residentAmongAll - residentAlone) / Math.max(1, tunnels - 1);
   return [
     {
       heading: 'The daemon',
       text: [
-        `One TCP stream through one Geneve tunnel in raw ESP, wire-honest, while ${tunnels - 1} more tunnels want IPsec with peers that never answer.`,
+        `One TCP stream through one Geneve tunnel in raw ESP, wire-honest, while ${tunnels - 1} more tunnels want IPsec with peers that never answer: when they begin, and when each has been given up once.`,
       ],
       table: {
         head: ['configured tunnels', 'Gbit/s', '÷ alone', 'resident memory, MB', 'KB a tunnel', 'seconds to add all'],
         rows: [
           ['1', interval(alone), '1', number(residentAlone / 2 ** 20), '–', '–'],
+          [`${tunnels}, begun just now`, interval(starting.rate), interval(starting.ratio), '', '', ''],
           [
-            String(tunnels),
-            interval(amongAll),
-            interval(ratio),
+            `${tunnels}, settled`,
+            interval(settled.rate),
+            interval(settled.ratio),
             number(residentAmongAll / 2 ** 20),
             kilobytes(each),
             number(setUpSeconds),

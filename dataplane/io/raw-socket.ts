@@ -61,6 +61,9 @@ export async function loadRawSocket(): Promise<RawSocketModule> {
   }
 }
 
+/** Those not closed. The package refers to its sockets weakly: what only waits for a packet would be collected, and wait for ever. */
+const open = new Set<RawSocketBackend>();
+
 export class RawSocketBackend implements UplinkBackend, Uplink {
   private readonly raw: RawSocketModule;
   private readonly log: Log;
@@ -79,6 +82,7 @@ export class RawSocketBackend implements UplinkBackend, Uplink {
     this.raw = raw;
     this.log = log;
     this.esp = this.receiver(IP_PROTOCOL.esp);
+    open.add(this);
   }
 
   open(demand: UplinkDemand): readonly UplinkDescriptors[] {
@@ -118,6 +122,7 @@ export class RawSocketBackend implements UplinkBackend, Uplink {
 
   close(): void {
     this.closed = true;
+    open.delete(this);
     this.callback = undefined;
     for (const socket of [this.esp, this.gre, this.udp, ...this.senders.values()]) socket?.close();
     this.senders.clear();

@@ -25,7 +25,7 @@ export interface UplinkPair {
   close(): void;
 }
 
-const QUIET: UplinkDemand = {
+export const QUIET: UplinkDemand = {
   ipv4: { esp: true, espInUdp: false, gre: false, udpPorts: [], tcpPorts: [] },
   ipv6: undefined,
   marks: [],

@@ -3,6 +3,8 @@
  * a raw socket sees every ESP packet of the host, so each end takes only what is sent to its address.
  */
 
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import type { FrameList } from '../../../dataplane/batch.ts';
 import { MemoryWire } from '../../../dataplane/io/memory.ts';
@@ -11,7 +13,7 @@ import { MmsgUplink } from '../../../dataplane/io/mmsg-uplink.ts';
 import { loadRawSocket, RawSocketBackend } from '../../../dataplane/io/raw-socket.ts';
 import type { Uplink, UplinkBackend } from '../../../dataplane/io/uplink.ts';
 import { type FrameColumns, loadNative } from '../../../native-shims/index.ts';
-import { ipv4, Packets, send, type UplinkEnd, type UplinkPair, uplinkCompliance } from './compliance.ts';
+import { ipv4, Packets, QUIET, send, type UplinkEnd, type UplinkPair, uplinkCompliance } from './compliance.ts';
 
 const isRoot = process.getuid?.() === 0;
 const rootOnly = isRoot ? '' : ' (skipped: needs root)';
@@ -112,6 +114,35 @@ describe.skipIf(raw === undefined || !isRoot)(`the raw-socket uplink over loopba
       }),
     true,
   );
+
+  it('is there for who waits for a packet, though nothing else refers to it', async () => {
+    setFlagsFromString('--expose-gc');
+    const collectGarbage = runInNewContext('gc') as () => void;
+    const open = (): RawSocketBackend => {
+      const backend = new RawSocketBackend(raw!, ignore);
+      backend.open(QUIET);
+      return backend;
+    };
+    const arrival = (): Promise<void> => {
+      const backend = open();
+      return new Promise((resolve) =>
+        backend.watch(() => {
+          backend.close();
+          resolve();
+        }),
+      );
+    };
+    const arrived = arrival();
+    collectGarbage();
+    await new Promise(setImmediate);
+    collectGarbage();
+    const sender = open();
+    const ends = { uplink: sender, backend: sender };
+    const [from, to] = [11, 12].map((last) => ({ ...ends, address: [127, 0, 0, last] as const }));
+    send(from!, [ipv4(from!, to!, 50, Uint8Array.of(0, 1, 0, 0, 0, 0, 0, 1))]);
+    await arrived;
+    sender.close();
+  });
 });
 
 // To oneself there is no next hop: this is the suite with the sockets of both ways, direct-sender.test.ts the way past the stack.
