@@ -1,7 +1,6 @@
 /**
- * IKE_AUTH (RFC 7296 §1.2, §2.15, §2.21.2), both roles: who the two ends are, and the first child. How they prove it
- * is authentication.ts, which connection's peer
- * a request is from is peer-search.ts.
+ * IKE_AUTH (RFC 7296 §1.2, §2.15, §2.21.2), both roles: who the two ends are, and the first child. How they prove it is
+ * authentication.ts, whose peer a request comes from is peer-search.ts.
  *
  * A responder that cannot set up the child answers its error beside AUTH: the IKE SA is up without the child.
  */

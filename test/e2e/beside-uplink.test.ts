@@ -76,6 +76,7 @@ describe.skipIf(reason !== '')(`ports beside an uplink of ovs-vswitchd${reason}`
     // That a broadcast of the host's has been flooded is how one knows that what came before it has been seen.
     await ping(namespace, '10.1.0.77', { count: 1, wait: 0.3 });
     await captures[0]!.waitFor('arp');
+    await captures[0]!.settle();
     expect(captures[0]!.counts().geneve ?? 0).toBe(0);
 
     // In: by the NIC beside the uplink, by another bridge's, from a guest.
@@ -104,6 +105,7 @@ describe.skipIf(reason !== '')(`ports beside an uplink of ovs-vswitchd${reason}`
     await ip(namespace, 'address', 'add', '10.3.0.1/24', 'dev', 'br-other');
     await ping(namespace, '10.3.0.77', { count: 1, wait: 0.3 });
     await captures[1]!.waitFor('arp');
+    await captures[1]!.settle();
     expect(captures[1]!.counts().gre ?? 0).toBe(0);
 
     const open = 'it has other ports beside its uplink (eth2), and fail_mode is not secure';
@@ -121,6 +123,7 @@ describe.skipIf(reason !== '')(`ports beside an uplink of ovs-vswitchd${reason}`
     await waitForPing(lan.b.namespace, a.inner);
     await a.restartVswitchd();
     await waitForPing(lan.b.namespace, a.inner);
+    await captures[0]!.settle();
     expect(captures[0]!.counts().geneve ?? 0).toBe(3);
   });
 });

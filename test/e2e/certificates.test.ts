@@ -242,6 +242,7 @@ describe.skipIf(reason !== '')(`the tutorial with certificates${reason}`, { time
     ]);
     const reasons = async () => (await a.espd.tunnelsShow('tun')) + (await b.espd.tunnelsShow('tun'));
     await until('the reason', async () => words.test(await reasons()));
+    await capture.settle();
     expect(capture.counts().gre ?? 0).toBe(0);
     await capture.stop();
   });

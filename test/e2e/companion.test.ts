@@ -90,9 +90,11 @@ describe.skipIf(reason !== '')(
         await a.espd.waitForTunnel('tun');
         await b.espd.waitForTunnel('tun');
         await waitForPing(a.host.namespace, INNER.b);
+        await capture.settle();
         const before = capture.counts();
         const { received } = await ping(a.host.namespace, INNER.b, { count: 5, size: 1300 });
         expect(received).toBe(5);
+        await capture.settle();
         const after = capture.counts();
         expect((after.esp ?? 0) - (before.esp ?? 0)).toBeGreaterThanOrEqual(10);
         expect(after[type] ?? 0).toBe(before[type] ?? 0);
@@ -120,6 +122,7 @@ describe.skipIf(reason !== '')(
       await ip(a.host.namespace, 'link', 'set', 'br-int', 'mtu', '1400', 'up');
       await waitForPing(a.host.namespace, INNER.b);
       await capture.waitFor('esp');
+      await capture.settle();
       expect(capture.counts().geneve ?? 0).toBe(0);
     });
 
@@ -138,6 +141,7 @@ describe.skipIf(reason !== '')(
       expect(await a.espd.tunnelsShow()).toMatch(/SKB mark: +1\/1/);
       const capture = await startCapture(rig, lan.a);
       await ping(a.host.namespace, INNER.b, { count: 3 });
+      await capture.settle();
       expect(capture.counts().geneve ?? 0).toBe(0);
 
       await a.ovsdb.vsctl('set interface up0 external_ids:espd-mark=2');
@@ -158,6 +162,7 @@ describe.skipIf(reason !== '')(
       const capture = await startCapture(rig, lan.a);
       await ping(a.host.namespace, INNER.b, { count: 3 });
       expect(await a.espd.appctl('coverage/show')).toMatch(/policy-mark +[1-9]/);
+      await capture.settle();
       expect(capture.counts().geneve ?? 0).toBe(0);
     });
 
@@ -174,6 +179,7 @@ describe.skipIf(reason !== '')(
       const capture = await startCapture(rig, lan.a);
       await ping(a.host.namespace, INNER.b, { count: 2 });
       expect(await a.espd.appctl('coverage/show')).toMatch(/policy-mark +[1-9]/);
+      await capture.settle();
       expect(capture.counts().geneve ?? 0).toBe(0);
       await a.ovsdb.vsctl('--timeout=10 set interface wrong options:dst_port=4789');
       await a.espd.running.waitUntil('plaintext of the tunnel without IPsec', async () => {
@@ -208,6 +214,7 @@ describe.skipIf(reason !== '')(
       };
       await sendTo(PHYSICAL.b);
       await waitForPing(namespace, INNER.b);
+      await capture.settle();
       const esp = capture.counts().esp ?? 0;
       expect((await ping(namespace, INNER.b, { count: 3 })).received).toBe(3);
       await capture.waitFor('esp', esp + 6);
@@ -220,6 +227,7 @@ describe.skipIf(reason !== '')(
         await ping(namespace, INNER.b, { count: 1, wait: 0.3 });
         return /policy-invalid +[1-9]/.test(await a.espd.appctl('coverage/show'));
       });
+      await capture.settle();
       expect(capture.counts().geneve ?? 0).toBe(0);
     });
   },

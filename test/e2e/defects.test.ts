@@ -8,7 +8,11 @@ import { ping, waitForPing } from '../rig/traffic.ts';
 import { addBridge, addTunnel, INNER, obstacle, PSK, runTutorial, startTutorial } from './two-hosts.ts';
 
 /** A tunnel packet on another port than its type's own is plain UDP to the capture. */
-const inTheClear = (capture: Capture): number => (capture.counts().geneve ?? 0) + (capture.counts().udp ?? 0);
+async function inTheClear(capture: Capture): Promise<number> {
+  await capture.settle();
+  const { geneve = 0, udp = 0 } = capture.counts();
+  return geneve + udp;
+}
 
 const reason = obstacle('ovsdb-server', 'ovs-vsctl', 'tcpdump', 'ping');
 
@@ -32,6 +36,7 @@ describe.skipIf(reason !== '')(`defects of ovs-monitor-ipsec${reason}`, { timeou
       await ping(a.host.namespace, INNER.b, { count: 5, wait: 0.3 });
       await until('drops by mark', async () => /policy-mark +[1-9]/.test(await a.espd.appctl('coverage/show')));
       await capture.waitFor('ike', 1);
+      await capture.settle();
       expect(capture.counts()[type] ?? 0).toBe(0);
     },
   );
@@ -46,10 +51,10 @@ describe.skipIf(reason !== '')(`defects of ovs-monitor-ipsec${reason}`, { timeou
     const shown = await tutorial.a.espd.tunnelsShow();
     expect(shown).toMatch(/dport 7000/);
     expect(shown + tutorial.a.espd.log()).not.toContain('braces');
-    const clear = inTheClear(capture);
+    const clear = await inTheClear(capture);
     expect((await ping(tutorial.a.host.namespace, INNER.b, { count: 3 })).received).toBe(3);
     await capture.waitFor('esp', 6);
-    expect(inTheClear(capture)).toBe(clear);
+    expect(await inTheClear(capture)).toBe(clear);
   });
 
   it('no configuration of an IKE daemon is written, so none can be read half-written', async () => {

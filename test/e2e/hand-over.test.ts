@@ -66,6 +66,7 @@ describe.skipIf(reason !== '')(`a daemon and its successor${reason}`, { timeout:
     expect(await spisOf(a)).toEqual(before.spis);
     expect(await ikeSpisOf(b)).toEqual(before.ike);
     expect(await externalIds(a)).toBe(before.ids);
+    await capture.settle();
     expect(capture.counts().geneve ?? 0).toBe(0);
     expect(capture.counts().ike ?? 0).toBe(0);
     const sent = capture.packets().flatMap(({ kind, sequence, spi }) => (kind === 'esp' ? [`${spi} ${sequence}`] : []));

@@ -46,6 +46,7 @@ describe.skipIf(reason !== '')(`the how-to pages, word by word${reason}`, { time
     await until('SA state: up', async () => /SA state: +up/.test(await shows()), 20_000);
     await until('three answers of three', async () => / 3 received/.test(await one.sh(ping)), 30_000);
     expect(await one.sh('cat /var/log/openvswitch/ovs-espd.log')).not.toContain('no configuration is in force');
+    await capture.settle();
     const { esp = 0, gre = 0, geneve = 0, vxlan = 0 } = capture.counts();
     expect({ gre, geneve, vxlan }).toEqual({ gre: 0, geneve: 0, vxlan: 0 });
     expect(esp).toBeGreaterThanOrEqual(6);

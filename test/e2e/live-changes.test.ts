@@ -182,6 +182,7 @@ describe.skipIf(reason !== '')(`under live changes (seed ${SEED})${reason}`, { t
     await a.espd.waitForTunnel('tun0', /tun0 v2 \(CONFIGURED\)/);
     expect(await flood.lost()).toEqual([]);
     expect(await spisOf(a)).toEqual(before);
+    await capture.settle();
     expect(capture.counts().geneve ?? 0).toBe(0);
   });
 

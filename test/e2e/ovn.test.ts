@@ -76,6 +76,7 @@ describe.skipIf(reason !== '')(`OVN on userspace datapaths with ipsec=true${reas
     await waitForPing(chassis[0]!.host.namespace, inner(2), 30_000);
     expect((await ping(chassis[0]!.host.namespace, inner(2), { count: 5, size: 1300 })).received).toBe(5);
     await capture.waitFor('esp', 10);
+    await capture.settle();
     expect(capture.counts().geneve ?? 0).toBe(0);
     expect(await chassis[0]!.espd.tunnelsShow()).toMatch(/Remote name: +ch2[\s\S]*SA state: +up/);
   });
@@ -89,6 +90,7 @@ describe.skipIf(reason !== '')(`OVN on userspace datapaths with ipsec=true${reas
     await central.sbctl('chassis-del', 'ch3');
     await third.espd.stop();
     expect(await between.lost()).toEqual([]);
+    await capture.settle();
     expect(capture.counts().geneve ?? 0).toBe(0);
   });
 
@@ -127,6 +129,7 @@ describe.skipIf(reason !== '')(`OVN on userspace datapaths with ipsec=true${reas
       });
     expect(await between.lost()).toEqual([]);
     for (const each of [first, second]) expect(each.espd.log()).not.toMatch(/is refused|INVALID/);
+    await capture.settle();
     expect(capture.counts().geneve ?? 0).toBe(0);
   });
 });

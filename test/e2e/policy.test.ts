@@ -30,6 +30,7 @@ describe.skipIf(reason !== '')(`the skb-mark rule${reason}`, { timeout: 120_000 
     await ping(a.host.namespace, INNER.b, { count: 5, wait: 0.3 });
     await until('the packets to have been handled', async () => policyVerdicts(a));
     await capture.waitFor((packet) => packet.kind === 'ike', 1);
+    await capture.settle();
     const count = capture.counts().gre ?? 0;
     await capture.stop();
     return count;
@@ -74,6 +75,7 @@ describe.skipIf(reason !== '')(`the skb-mark rule${reason}`, { timeout: 120_000 
     await a.espd.waitForTunnel('tun', /SA state: +down/);
     await ping(a.host.namespace, INNER.b, { count: 5, wait: 0.3 });
     await until('drops for want of an SA', async () => (await a.espd.appctl('coverage/show')).includes('policy-no-sa'));
+    await capture.settle();
     expect(capture.counts().gre ?? 0).toBe(0);
     await capture.stop();
   });

@@ -43,8 +43,10 @@ describe.skipIf(reason !== '')(`ovs-espd behind a port of ovs-vswitchd's bridge$
     async (type) => {
       const capture = await startCapture(rig, lan.a);
       const { a, b } = await startBoth(type);
+      await capture.settle();
       const before = capture.counts();
       expect((await ping(a.host.namespace, b.inner, { count: 5, size: 1300 })).received).toBe(5);
+      await capture.settle();
       const after = capture.counts();
       expect((after.esp ?? 0) - (before.esp ?? 0)).toBeGreaterThanOrEqual(10);
       expect(after[type] ?? 0).toBe(before[type] ?? 0);
@@ -76,6 +78,7 @@ describe.skipIf(reason !== '')(`ovs-espd behind a port of ovs-vswitchd's bridge$
 
     await a.restartVswitchd();
     await waitForPing(a.host.namespace, b.inner);
+    await capture.settle();
     expect(capture.counts().geneve ?? 0).toBe(0);
 
     await a.espd.appctl('exit');
@@ -93,15 +96,18 @@ describe.skipIf(reason !== '')(`ovs-espd behind a port of ovs-vswitchd's bridge$
     await until('the line that says so', () => line.test(a.espd.log()));
     await waitForPing(a.host.namespace, b.inner);
     expect(await a.ofctl('dump-flows', COOKIE)).toContain('priority=61446');
+    await capture.settle();
     expect(capture.counts().geneve ?? 0).toBe(0);
     // What changes meanwhile is carried out there too.
     await a.ovsdb.vsctl('set interface tun options:psk=other');
     await ping(a.host.namespace, b.inner, { count: 3, wait: 0.3 });
+    await capture.settle();
     expect(capture.counts().geneve ?? 0).toBe(0);
     await a.ovsdb.vsctl('remove interface ipsec0 external_ids espd-nic -- set interface ipsec0 external_ids:espd=port');
     await a.ovsdb.vsctl(`set interface tun options:psk=${PSK}`);
     await a.espd.waitForTunnel('tun');
     await waitForPing(a.host.namespace, b.inner);
+    await capture.settle();
     expect(capture.counts().geneve ?? 0).toBe(0);
   });
 
@@ -135,11 +141,14 @@ describe.skipIf(reason !== '')(`ovs-espd behind a port of ovs-vswitchd's bridge$
       await ping(a.host.namespace, '192.0.0.2', { count: 1 });
       return (capture.counts().geneve ?? 0) > 0;
     });
+    await capture.settle();
     expect(capture.counts().vxlan ?? 0).toBe(0);
 
     await a.espd.kill();
+    await capture.settle();
     const before = capture.counts();
     await ping(a.host.namespace, '192.0.0.2', { count: 2 });
+    await capture.settle();
     expect(capture.counts().geneve ?? 0).toBe(before.geneve);
     expect(capture.counts().vxlan ?? 0).toBe(0);
   });

@@ -55,6 +55,7 @@ describe.skipIf(reason !== '')(`ESP in frames that somebody has readdressed${rea
       await ping(b, unknown, { count: 1, wait: 0.3 });
       for (const capture of captures) {
         await capture.waitFor((packet) => packet.kind === 'arp' && packet.frame.includes(addressBytes(unknown)));
+        await capture.settle();
         expect(capture.counts().geneve ?? 0).toBe(0);
       }
     };

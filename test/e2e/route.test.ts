@@ -87,7 +87,7 @@ describe.skipIf(reason !== '')(`the kernel's vxlan devices in ESP${reason}`, { t
       const { sent, received } = await transfer(rig, { from: lan.a.namespace, to }, 10_000_000, `vxlan ${version}`);
       expect(received).toBe(sent);
       await capture.waitFor('esp', 101);
-      expect(vxlanIn(capture)).toBe(0);
+      expect(await vxlanIn(capture)).toBe(0);
     },
   );
 
@@ -104,6 +104,7 @@ describe.skipIf(reason !== '')(`the kernel's vxlan devices in ESP${reason}`, { t
       await addVxlan('a');
       await ping(namespace, INNER.b, { count: 3, interval: 0.1, wait: 0.3 });
       await capture.waitFor('ike', 1);
+      await capture.settle();
       expect(capture.counts().vxlan ?? 0).toBe(0);
     } finally {
       await appctl(directory('a'), 'ovs-espd', ['exit']);
@@ -123,7 +124,7 @@ describe.skipIf(reason !== '')(`the kernel's vxlan devices in ESP${reason}`, { t
     expect((await ping(lan.a.namespace, INNER.b, { count: 3 })).received).toBe(0);
     a = await startDaemon('a');
     await waitForPing(lan.a.namespace, INNER.b);
-    expect(vxlanIn(capture)).toBe(0);
+    expect(await vxlanIn(capture)).toBe(0);
     expect(await rulesOf(lan.a)).toEqual(before);
     await a.appctl('exit');
     // At once: what is typed next may need them gone.
@@ -161,20 +162,20 @@ describe.skipIf(reason !== '')(`the kernel's vxlan devices in ESP${reason}`, { t
     await ip(lan.a.namespace, 'neighbour', 'replace', INNER.b, 'lladdr', '02:00:00:00:00:99', 'dev', 'vx0');
     await ping(lan.a.namespace, INNER.b, { count: 2, wait: 0.3 });
     await capture.waitFor('vxlan', 2);
-    const before = vxlanIn(capture);
+    const before = await vxlanIn(capture);
     await ping(lan.a.namespace, INNER.b, { count: 2, wait: 0.3, mark: 1 });
     await ping(lan.a.namespace, INNER.b, { count: 1, wait: 0.3 });
     await capture.waitFor('vxlan', before + 1);
-    expect(vxlanIn(capture)).toBe(before + 1);
+    expect(await vxlanIn(capture)).toBe(before + 1);
     await ip(lan.a.namespace, 'neighbour', 'del', INNER.b, 'dev', 'vx0');
     await startDaemon('b', { ipsec_skb_mark: '1/1' });
     await a.waitForTunnel('vx0');
     await waitForPing(lan.a.namespace, INNER.b);
-    const after = vxlanIn(capture);
+    const after = await vxlanIn(capture);
     await until('marked packets to be sealed', async () => {
       return (await ping(lan.a.namespace, INNER.b, { count: 3, mark: 1 })).received === 3;
     });
-    expect(vxlanIn(capture)).toBe(after);
+    expect(await vxlanIn(capture)).toBe(after);
   });
 
   it('drops what it cannot read, where reverse paths are checked strictly takes what is decrypted', async () => {
@@ -184,7 +185,7 @@ describe.skipIf(reason !== '')(`the kernel's vxlan devices in ESP${reason}`, { t
     const capture = await startCapture(rig, lan.a);
     await until('an INVALID tunnel in force', async () => (await rulesOf(lan.a)).some((rule) => rule.includes('2423')));
     await ping(lan.a.namespace, INNER.b, { count: 2, wait: 0.3 });
-    expect(vxlanIn(capture)).toBe(0);
+    expect(await vxlanIn(capture)).toBe(0);
     expect(await a.appctl('coverage/show')).toMatch(/policy-invalid +[1-9]/);
     await a.stop();
     await startDaemon('a');
@@ -193,7 +194,10 @@ describe.skipIf(reason !== '')(`the kernel's vxlan devices in ESP${reason}`, { t
   });
 });
 
-const vxlanIn = (capture: Capture): number => capture.counts().vxlan ?? 0;
+async function vxlanIn(capture: Capture): Promise<number> {
+  await capture.settle();
+  return capture.counts().vxlan ?? 0;
+}
 
 async function rulesOf(host: Host, family: 4 | 6 = 4): Promise<string[]> {
   return (await ip(host.namespace, `-${family}`, 'rule', 'show')).stdout.trim().split('\n');

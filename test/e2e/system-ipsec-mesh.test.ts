@@ -65,6 +65,7 @@ describe.skipIf(reason !== '')(`a full mesh of ${N} hosts${reason}`, { timeout: 
     await expectAllPings();
     clock('all pings answered after', from);
     await capture.waitFor('esp', N * (N - 1) * 6 + 1);
+    await capture.settle();
     expect(capture.counts().geneve ?? 0).toBe(0);
   });
 
@@ -75,6 +76,7 @@ describe.skipIf(reason !== '')(`a full mesh of ${N} hosts${reason}`, { timeout: 
     await allUp(hosts[0]!);
     clock('whole again after', from);
     await expectAllPings();
+    await capture.settle();
     expect(capture.counts().geneve ?? 0).toBe(0);
   });
 });

@@ -108,6 +108,7 @@ describe.skipIf(reason !== '')(`the tutorial${reason}`, { timeout: 120_000 }, ()
     await waitForPing(b.host.namespace, INNER.a, 10_000);
     // Not assertOnlyEsp: while nobody listens for ESP, the kernel answers it with ICMP protocol unreachable.
     await capture.waitFor('esp', 2);
+    await capture.settle();
     expect(capture.counts().gre ?? 0).toBe(0);
     await capture.stop();
   });
@@ -133,6 +134,7 @@ describe.skipIf(reason !== '')(`the tutorial${reason}`, { timeout: 120_000 }, ()
     await runTutorial(tutorial, 'vxlan', { key: '42' });
     await waitForPing(a.host.namespace, INNER.b);
     await capture.waitFor('vxlan', 2);
+    await capture.settle();
     expect(capture.counts().esp ?? 0).toBe(0);
     await capture.stop();
   });

@@ -44,10 +44,13 @@ describe.skipIf(reason !== '')(`uplinks of ovs-vswitchd${reason}`, { timeout: 18
       return true;
     });
     await waitFor('a drop at up1', async () => /policy-mark +[1-9]/.test(await a.espd.appctl('coverage/show')));
+    await captures[1]!.settle();
     expect(captures[1]!.counts().geneve ?? 0).toBe(0);
+    await captures[0]!.settle();
     const before = captures[0]!.counts().geneve ?? 0;
     await sendBy('up0');
     await waitFor('plaintext at up0', () => (captures[0]!.counts().geneve ?? 0) > before);
+    await captures[1]!.settle();
     expect(captures[1]!.counts().geneve ?? 0).toBe(0);
   });
 

@@ -82,6 +82,7 @@ describe.skipIf(missing.length > 0)(title, { timeout: 120_000 }, () => {
     await charon.waitForChild('tun-1');
     await espd.waitForTunnel('tun');
     // ipsec_skb_mark is unset: what left before the first SA was allowed to; nothing may follow.
+    await capture.settle();
     const before = capture.counts().gre ?? 0;
     await charon.terminate('tun');
     await charon.initiate('tun-1');
@@ -101,6 +102,7 @@ describe.skipIf(missing.length > 0)(title, { timeout: 120_000 }, () => {
           .some(({ source, spi }) => source === lan.a.address && spis.includes(spi));
       await espd.running.waitUntil(`ESP of ours with an SPI of charon's after its rekey of the ${what}`, fresh);
     }
+    await capture.settle();
     expect(capture.counts().gre ?? 0).toBe(before);
   });
 

@@ -113,6 +113,18 @@ describe.skipIf(missing.length > 0)(title, () => {
     expect(countKinds(await capture.stop())).toMatchObject({ icmp: 6 });
   });
 
+  it('has all that has crossed the device once it has settled, however late tcpdump is', async () => {
+    rig = createRig();
+    const lan = await createLan(rig);
+    const capture = await startCapture(rig, lan.b);
+    process.kill(capture.pid, 'SIGSTOP');
+    expect((await ping(lan.a.namespace, lan.b.address, { count: 20, interval: 0.01 })).received).toBe(20);
+    expect(capture.counts().icmp).toBeUndefined();
+    process.kill(capture.pid, 'SIGCONT');
+    await capture.settle();
+    expect(capture.counts().icmp).toBe(40);
+  });
+
   it('counts lost pings', async () => {
     rig = createRig();
     const lan = await createLan(rig);

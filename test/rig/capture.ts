@@ -9,9 +9,13 @@ import type { Rig } from './rig.ts';
 export type Capture = {
   /** The file, also for tshark. */
   readonly path: string;
+  /** Of tcpdump. */
+  readonly pid: number;
   /** All packets so far (each is flushed as it comes). */
   packets(): Packet[];
   counts(): Partial<Record<Kind, number>>;
+  /** Resolves when all is in the file that had crossed the device: on a busy machine tcpdump comes late. Not for `lo`. */
+  settle(): Promise<void>;
   /** Resolves when at least `count` packets satisfy `filter`. */
   waitFor(filter: Kind | ((packet: Packet) => boolean), count?: number, ms?: number): Promise<Packet[]>;
   /** See pcap.ts. */
@@ -21,6 +25,8 @@ export type Capture = {
 };
 
 let serial = 0;
+/** What tcpdump says when it is sent USR1: what it has written, and what the kernel has for it. */
+const STANDING = /(\d+) packets? captured, (\d+) packets? received by filter, (\d+) packets? dropped/g;
 
 /**
  * Starts to capture on a device and resolves when tcpdump really listens.
@@ -56,11 +62,23 @@ export async function startCapture(
     namespace,
   });
   await running.waitForOutput(/listening on/);
+  const standings = () => [...running.output().matchAll(STANDING)];
   const packets = () => (existsSync(path) ? readPcap(path) : []);
   return {
     path,
+    pid: running.pid,
     packets,
     counts: () => countKinds(packets()),
+    async settle() {
+      await running.waitUntil('all packets in the file', async () => {
+        const told = standings().length;
+        process.kill(running.pid, 'SIGUSR1');
+        await running.waitUntil('how many packets there are', () => standings().length > told);
+        const [captured, received, dropped] = standings().at(-1)!.slice(1).map(Number) as [number, number, number];
+        if (captured + dropped < received) throw new Error(`${captured} of ${received} are`);
+        return true;
+      });
+    },
     async waitFor(wanted, count = 1, ms) {
       const matches = typeof wanted === 'string' ? (packet: Packet) => packet.kind === wanted : wanted;
       return running.waitUntil(
