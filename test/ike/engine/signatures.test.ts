@@ -276,17 +276,15 @@ describe('a signature that was made of some octets', () => {
   const scheme = chooseScheme(key, [SIGNATURE_HASH.SHA2_256])!;
   const wanted = { scheme, key, octets: new Uint8Array(100).fill(1) };
 
+  /** Whether the signature has to be waited for. */
+  const isWaitedFor = (signatures: Signatures, then: () => void): boolean => signatures.prepare(() => [wanted], then);
+
   function prepared(): { readonly signatures: Signatures; readonly made: Uint8Array } {
     const asked: IkeAction[] = [];
     const computations = new Computations(1, (action) => asked.push(action));
     const signatures = new Signatures(computations, new HeldMessages(computations));
     let told = 0;
-    expect(
-      signatures.prepare(
-        () => [wanted],
-        () => told++,
-      ),
-    ).toBe(true);
+    expect(isWaitedFor(signatures, () => told++)).toBe(true);
     const made = new Uint8Array(8).fill(9);
     const [action] = asked;
     if (action?.action !== 'compute') throw new Error('nothing was asked for');
@@ -297,12 +295,7 @@ describe('a signature that was made of some octets', () => {
 
   it('is used for them, once', () => {
     const { signatures, made } = prepared();
-    expect(
-      signatures.prepare(
-        () => [wanted],
-        () => {},
-      ),
-    ).toBe(false);
+    expect(isWaitedFor(signatures, () => {})).toBe(false);
     expect(signatures.sign({ ...wanted, octets: wanted.octets.slice() })).toBe(made);
     expect(signatures.sign(wanted)).not.toEqual(made);
   });
@@ -321,12 +314,7 @@ describe('a signature that was made of some octets', () => {
     const held = new HeldMessages(computations);
     const signatures = new Signatures(computations, held);
     let told = 0;
-    expect(
-      signatures.prepare(
-        () => [wanted],
-        () => told++,
-      ),
-    ).toBe(true);
+    expect(isWaitedFor(signatures, () => told++)).toBe(true);
     expect(
       signatures.hold(
         new Uint8Array(5),
